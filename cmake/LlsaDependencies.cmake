@@ -1,0 +1,27 @@
+# What the library is linked with. Installed beside llsaConfig.cmake, so the build and its users find the same things.
+#
+#   llsa::dnnl   oneDNN. Header and library are looked up directly: its own CMake package demands OpenCL, which nothing
+#                here uses.
+#   llsa::gomp   libgomp, the OpenMP runtime that oneDNN runs on. It is linked by path, never by -fopenmp, which under
+#                clang would bring in a second runtime.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+
+find_path(LLSA_DNNL_INCLUDE_DIR dnnl.h)
+find_library(LLSA_DNNL_LIBRARY dnnl)
+find_library(LLSA_GOMP_LIBRARY NAMES libgomp.so.1)
+mark_as_advanced(LLSA_DNNL_INCLUDE_DIR LLSA_DNNL_LIBRARY LLSA_GOMP_LIBRARY)
+if(NOT LLSA_DNNL_INCLUDE_DIR OR NOT LLSA_DNNL_LIBRARY)
+  message(FATAL_ERROR "oneDNN was not found; hint: apt-get install libdnnl-dev")
+endif()
+if(NOT LLSA_GOMP_LIBRARY)
+  message(FATAL_ERROR "libgomp.so.1 was not found; hint: apt-get install libgomp1")
+endif()
+
+if(NOT TARGET llsa::dnnl)
+  add_library(llsa::dnnl UNKNOWN IMPORTED)
+  set_target_properties(llsa::dnnl PROPERTIES IMPORTED_LOCATION ${LLSA_DNNL_LIBRARY}
+                                              INTERFACE_INCLUDE_DIRECTORIES ${LLSA_DNNL_INCLUDE_DIR})
+  add_library(llsa::gomp UNKNOWN IMPORTED)
+  set_target_properties(llsa::gomp PROPERTIES IMPORTED_LOCATION ${LLSA_GOMP_LIBRARY})
+endif()

@@ -1,0 +1,90 @@
+# Compiler flags of our own files, as one interface target `llsa_flags`; nothing of it reaches users of the library.
+#
+# Two target properties adjust them: LLSA_ANY_PROCESSOR (no -march), LLSA_OPTIMIZE (-O level; default -O3).
+# Sets LLSA_CPU_FEATURES, the instruction-set extensions that the chosen -march lets the compiler use ("avx2 fma ...").
+include(CheckCXXCompilerFlag)
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "")  # the -O level comes from llsa_flags
+
+# Warnings are errors where the code is kept free of them: newer compilers invent new ones.
+set(known_compiler OFF)
+if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13) OR
+   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15))
+  set(known_compiler ON)
+endif()
+option(LLSA_WERROR "Treat warnings as errors" ${known_compiler})
+
+# ---- processor -------------------------------------------------------------------------------------------------------
+
+set(LLSA_ARCH_FLAGS)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
+  if(LLSA_NATIVE)
+    check_cxx_compiler_flag(-march=native LLSA_HAS_MARCH_NATIVE)
+    if(LLSA_HAS_MARCH_NATIVE)
+      set(LLSA_ARCH_FLAGS -march=native)
+    endif()
+  else()
+    set(LLSA_ARCH_FLAGS -march=x86-64-v3)
+  endif()
+elseif(LLSA_NATIVE)
+  check_cxx_compiler_flag(-mcpu=native LLSA_HAS_MCPU_NATIVE)
+  if(LLSA_HAS_MCPU_NATIVE)
+    set(LLSA_ARCH_FLAGS -mcpu=native)
+  endif()
+endif()
+
+execute_process(COMMAND ${CMAKE_CXX_COMPILER} ${LLSA_ARCH_FLAGS} -dM -E -x c++ /dev/null
+                OUTPUT_VARIABLE macros ERROR_QUIET)
+set(LLSA_CPU_FEATURES)
+foreach(feature POPCNT SSE4_2 AVX AVX2 BMI BMI2 FMA AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ AVX512IFMA AVX512VBMI
+                AVX512VBMI2 AVX512VNNI AVX512BITALG AVX512VPOPCNTDQ)
+  if(macros MATCHES "#define __${feature}__ ")
+    string(TOLOWER ${feature} feature)
+    list(APPEND LLSA_CPU_FEATURES ${feature})
+  endif()
+endforeach()
+list(JOIN LLSA_CPU_FEATURES " " LLSA_CPU_FEATURES)
+
+# Compilers prefer 256-bit vectors on most processors that have 512-bit ones; the kernels here gain from the full width.
+if(LLSA_CPU_FEATURES MATCHES "avx512f")
+  check_cxx_compiler_flag(-mprefer-vector-width=512 LLSA_HAS_VECTOR_WIDTH)
+  if(LLSA_HAS_VECTOR_WIDTH)
+    list(APPEND LLSA_ARCH_FLAGS -mprefer-vector-width=512)
+  endif()
+endif()
+
+# ---- the target ------------------------------------------------------------------------------------------------------
+
+define_property(TARGET PROPERTY LLSA_ANY_PROCESSOR BRIEF_DOCS "compile for any processor" FULL_DOCS "no -march")
+define_property(TARGET PROPERTY LLSA_OPTIMIZE BRIEF_DOCS "optimisation level" FULL_DOCS "-O flag instead of -O3")
+
+if(LLSA_SANITIZE)
+  set(optimize -O2)
+elseif(LLSA_COVERAGE)
+  set(optimize -O1)
+else()
+  set(optimize -O3)
+endif()
+
+add_library(llsa_flags INTERFACE)
+target_compile_options(llsa_flags INTERFACE
+  -Wall -Wextra -Wpedantic $<$<BOOL:${LLSA_WERROR}>:-Werror>
+  $<IF:$<BOOL:$<TARGET_PROPERTY:LLSA_OPTIMIZE>>,$<TARGET_PROPERTY:LLSA_OPTIMIZE>,${optimize}>
+  $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LLSA_ANY_PROCESSOR>>>:${LLSA_ARCH_FLAGS}>
+  -fopenmp-simd -fno-math-errno)
+if(LLSA_SANITIZE)
+  target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
+                                              -fno-omit-frame-pointer -g1)
+  link_libraries(-fsanitize=${LLSA_SANITIZE})
+endif()
+if(LLSA_COVERAGE)
+  target_compile_options(llsa_flags INTERFACE --coverage)
+  link_libraries(--coverage)
+endif()
