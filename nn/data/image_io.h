@@ -1,0 +1,78 @@
+// Image files to pixels and back: PNG, JPEG, BMP, TGA, GIF (first frame) and PNM by stb_image, PNG out by
+// stb_image_write.
+//
+// Policy: everything becomes 8-bit RGB; palettes and grey are expanded, 16-bit samples keep their upper byte,
+// alpha is composed over a background. Colour profiles, gamma and the EXIF orientation are ignored. The size
+// is asked from the header before anything is decoded, and files that end early are refused, also where
+// stb_image would quietly fill up with black (image_format.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace llsa::nn {
+
+using Rgb = std::array<std::uint8_t, 3>;
+
+/// 8-bit RGB, rows from top to bottom, pixels from left to right, three bytes each.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> pixels;  ///< height * width * 3
+
+  Image() = default;
+  /// Filled with one colour. Throws ShapeError for a side below 1 or more than 2^31 - 1 bytes.
+  Image(int width, int height, Rgb colour = {0, 0, 0});
+
+  std::uint8_t* at(int x, int y) { return pixels.data() + offset(x, y); }
+  const std::uint8_t* at(int x, int y) const { return pixels.data() + offset(x, y); }
+  std::size_t offset(int x, int y) const {
+    return (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) * 3;
+  }
+};
+
+struct DecodeOptions {
+  Rgb background = {0, 0, 0};            ///< what shows through transparent pixels
+  std::int64_t max_pixels = 64'000'000;  ///< width * height beyond this is refused before decoding
+};
+
+/// What the header of a file says.
+struct ImageInfo {
+  std::string format;  ///< "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM"
+  int width = 0;
+  int height = 0;
+  int channels = 0;     ///< 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
+  int orientation = 1;  ///< EXIF orientation of a JPEG, 1 = upright; it is not applied
+};
+
+/// Reads the header and checks the structure of a file without decoding it: a few reads, however large the
+/// file is. Throws IoError naming file and reason: cannot be opened, empty, no image, too large, ends early.
+ImageInfo probe_image(const std::string& path, const DecodeOptions& options = {});
+
+/// Decodes a file. Throws IoError naming file and reason: those of probe_image(), a wrong checksum, damaged
+/// data.
+Image decode_image(const std::string& path, const DecodeOptions& options = {});
+
+/// The same for a file held in memory; `name` stands in messages, and its extension tells a TGA, which has no
+/// signature.
+Image decode_image(const std::vector<std::uint8_t>& bytes, const std::string& name,
+                   const DecodeOptions& options = {});
+
+/// The bytes of a PNG file. Throws ShapeError for an empty image.
+std::vector<std::uint8_t> encode_png(const Image& image);
+
+/// Writes a PNG file under a temporary name, then renames it: never half a file. Throws IoError naming the
+/// file.
+void write_png(const std::string& path, const Image& image);
+
+/// Whether a file name ends in one of image_extensions(), in any case.
+bool has_image_extension(const std::string& path);
+/// ".png", ".jpg", ... in the order in which messages list them.
+const std::vector<std::string>& image_extensions();
+
+/// "black", "white", "grey", "#rrggbb" or "r,g,b" with 0..255. Throws ValueError that lists these forms.
+Rgb parse_colour(const std::string& text);
+
+}  // namespace llsa::nn

@@ -1,0 +1,84 @@
+// Batches of training images, prepared by worker threads ahead of time.
+//
+// The order: every epoch is a permutation of the folder, a Philox shuffle keyed by (seed, epoch); epochs
+// follow one another without a gap, so a batch may span two of them and none is ever short. Draw s = epoch *
+// size + position is a sample's global id. With `world` processes, batch t of rank r takes the draws (t *
+// world + r) * batch + j, j = 0 .. batch - 1: together they see what one process with batch * world would.
+// Labels, crops and flips depend on (folder, seed, s) alone, never on the workers.
+//
+// A file that fails to decode is replaced by the next one of the folder that does, each time it is drawn, and
+// is listed in failures().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../../core/context.h"
+#include "../../core/tensor.h"
+#include "image_folder.h"
+
+namespace llsa::nn {
+
+struct LoaderOptions {
+  std::int64_t batch = 8;
+  std::uint64_t seed = 0;
+  int workers = 2;   ///< threads; 0 prepares each batch inside next()
+  int prefetch = 4;  ///< batches held ready at most, >= 1
+  int rank = 0;
+  int world = 1;
+  int height = 0;
+  int width = 0;
+  bool random_crop = false;
+  bool flip = false;
+  std::size_t cache_bytes = std::size_t{512} << 20;  ///< resized 8-bit images kept in memory, 0 = none
+};
+
+struct Batch {
+  Tensor x;           ///< f32 [b,3,H,W] in [-1, 1]
+  Tensor y;           ///< i32 [b]
+  Tensor sample_ids;  ///< i64 [b], the global draws: unique in a run
+};
+
+/// Where the next batch of all ranks together begins: nothing that was only prefetched counts.
+struct LoaderState {
+  std::uint64_t seed = 0;
+  std::int64_t epoch = 0;
+  std::int64_t cursor = 0;        ///< position in the epoch, in [0, size)
+  std::uint64_t fingerprint = 0;  ///< of the folder
+
+  friend bool operator==(const LoaderState&, const LoaderState&) = default;
+};
+
+/// The order of one epoch: indices 0 .. size - 1, shuffled.
+std::vector<std::uint32_t> epoch_order(std::int64_t size, std::uint64_t seed, std::int64_t epoch);
+
+class Loader {
+ public:
+  /// Starts the workers. Throws ValueError for options outside their range. The context must outlive the
+  /// loader.
+  Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const LoaderOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The next batch, waiting for it if need be. Throws what failed while it was prepared (IoError when no
+  /// file of the folder can be decoded), and again on every later call.
+  Batch next();
+
+  LoaderState state() const;
+  /// Continues from a state, bit for bit. Throws ValueError when seed or folder differ, or the position is
+  /// outside.
+  void restore(const LoaderState& state);
+
+  /// Seconds that next() has spent waiting, all calls together.
+  double wait_seconds() const;
+  /// Files that could not be decoded so far, each once, in the order of their discovery.
+  std::vector<SkippedFile> failures() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace llsa::nn

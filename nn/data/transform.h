@@ -1,0 +1,44 @@
+// From a decoded image to model input: resize, crop, flip, scale to [-1, 1].
+//
+// Resizing is bilinear with antialiasing: output pixel i sits at s = (i + 1/2) a with a = in / out, and
+// weighs the input pixels j by the triangle max(0, 1 - |j + 1/2 - s| / max(a, 1)), normalised to sum 1; that
+// is what PIL's BILINEAR does. Both axes are done in float and rounded to 8 bits once. Random choices are a
+// function of (seed, sample id) alone.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../../core/context.h"
+#include "../../core/tensor.h"
+#include "image_folder.h"
+#include "image_io.h"
+
+namespace llsa::nn {
+
+struct TransformOptions {
+  int height = 0;
+  int width = 0;
+  bool random_crop = false;  ///< else the centre
+  bool flip = false;         ///< left-right with probability 1/2
+};
+
+/// Resizes to exactly width x height. The same size gives the same pixels. Throws ShapeError for a side
+/// below 1.
+Image resize(const Image& image, int width, int height);
+
+/// Resizes, keeping the aspect, to the smallest size that covers height x width: for a square the shorter
+/// side fits.
+Image resize_to_cover(const Image& image, int height, int width);
+
+/// Crops options.height x options.width out of an image that covers it, flips, and writes x = v / 127.5 - 1
+/// as [3,H,W] floats to `out`. Throws ShapeError when the image is smaller than the crop.
+void crop_to_floats(const Image& image, const TransformOptions& options, std::uint64_t seed,
+                    std::int64_t sample_id, float* out);
+
+/// Images of a folder, resized and cropped at the centre: f32 [n,3,H,W] in [-1, 1]. Throws IoError for a file
+/// that cannot be decoded, ValueError for an index outside.
+Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<std::int64_t>& indices,
+                   int height, int width);
+
+}  // namespace llsa::nn

@@ -1,0 +1,56 @@
+// How far a set of generated images is from real ones, without a pretrained network: the Frechet distance
+// between Gaussians fitted to random convolution features.
+//
+// Features: three 3x3 convolutions with stride 2 and padding 1, 10 channels each, no bias, weights N(0, 2 /
+// fan_in) from Philox (seed 0, stream = layer), ReLU; after each of them mean and standard deviation over the
+// pixels of each channel: 60 numbers.
+//   d(a, b) = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2),  S = covariance + 1e-6 I
+// (Heusel et al., "GANs trained by a two time-scale update rule", 2017, with other features). The scale is
+// that of the weights, so only ratios mean something: against real images compared with real ones, and
+// against an untrained model.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../../core/context.h"
+#include "../../core/tensor.h"
+#include "../data/image_folder.h"
+
+namespace llsa::nn {
+
+inline constexpr int kFrechetFeatures = 60;
+
+/// Features of images f32 [n,3,H,W], which are clamped to [-1, 1] first, as a picture file would: f64 [n,60].
+/// Worked off in small batches. Throws ShapeError for other shapes.
+Tensor frechet_features(Context& ctx, const Tensor& images);
+
+/// Distance of two sets of features f64 [n,F], [m,F] with n, m >= 2. Throws ShapeError for other shapes,
+/// NonFiniteError for features that are not finite.
+double frechet_distance(const Tensor& a, const Tensor& b);
+
+/// Real images to score against: two disjoint random sets of a folder, chosen by Philox.
+class FrechetReference {
+ public:
+  /// `count` is the number of generated images that will be scored and the size of the second real set; the
+  /// reference takes `reference` images, or what is left if the folder has fewer. Images are resized and
+  /// cropped to height x width. Files that cannot be decoded are passed over. Throws ValueError when the
+  /// folder has fewer than 2 * count images or count < 2.
+  FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width, std::int64_t count = 256,
+                   std::int64_t reference = 1024);
+
+  /// Distance of images f32 [n,3,height,width] from the reference.
+  double score(Context& ctx, const Tensor& images) const;
+  /// Distance of `count` other real images from the reference: what a perfect model would reach.
+  double real_score() const { return real_score_; }
+  /// Images in the reference.
+  std::int64_t reference_count() const { return reference_.size(0); }
+
+ private:
+  int height_;
+  int width_;
+  Tensor reference_;  // f64 [m,60]
+  double real_score_ = 0;
+};
+
+}  // namespace llsa::nn
