@@ -1,0 +1,53 @@
+// Flow matching: noise levels, noisy images, targets, loss.
+//
+//   x_t = (1 - sigma) x + sigma s eps,   target = s eps - x,   loss = mean (model(x_t, 1000 sigma, y) -
+//   target)^2
+//
+// eps ~ N(0, 1); s = max(1, sqrt(height width) / 64) keeps the signal-to-noise ratio of large images at that
+// of small ones. All draws are functions of (seed, sample id): they depend neither on threads nor on how
+// samples are batched.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "../../autograd/var.h"
+#include "../../core/context.h"
+#include "../../core/tensor.h"
+#include "../dit.h"
+
+namespace llsa::nn {
+
+enum class NoiseLevel { uniform, logit_normal };
+
+/// "uniform", "logit_normal". Throws ValueError for another word.
+NoiseLevel noise_level_law(const std::string& name);
+std::string name_of(NoiseLevel law);
+
+/// max(1, sqrt(height width) / 64).
+double noise_rescale(std::int64_t height, std::int64_t width);
+
+struct FlowOptions {
+  NoiseLevel law =
+      NoiseLevel::uniform;  ///< uniform over {0.001, .. 1.000}, or 1 - floor(1000 sigmoid(N(0,1))) / 1000
+  double class_drop = 0.1;  ///< probability that a sample's class becomes null_class
+  int null_class = 0;
+  double noise_scale = 0.0;  ///< s; 0 = noise_rescale of the image's size
+  std::uint64_t seed = 0;
+};
+
+struct FlowBatch {
+  Tensor x_t;     ///< [b,c,h,w], dtype of the images
+  Tensor target;  ///< same
+  Tensor t;       ///< f32 [b], 1000 sigma
+  Tensor y;       ///< i32 [b], classes with some dropped; undefined when y was
+};
+
+/// x [b,c,h,w] in [-1,1], y i32 [b] or undefined, sample_ids i64 [b].
+FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& sample_ids,
+                          const FlowOptions& options);
+
+/// Mean squared error of the model on a batch; a scalar to call backward() on.
+Var flow_loss(Dit& model, const FlowBatch& batch);
+
+}  // namespace llsa::nn

@@ -1,0 +1,79 @@
+// The pixel-space Diffusion Transformer.
+//
+// pixels -> patches -> Morton order -> proj_in (+ position embedding) -> blocks -> norm, modulate, proj_out
+// -> raster order -> pixels
+//
+//   cond_i = time MLP_i(t) (+ class table_i[y])                                           every block has its
+//   own shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six chunks of linear_i(SiLU(cond_i)) x += gate_a
+//   Attn(LN(x) (1 + scale_a) + shift_a) x += gate_m FF(LN(x) (1 + scale_m) + shift_m) out = proj_out_2(LN(x)
+//   (1 + scale) + shift),   shift, scale = proj_out_1(SiLU(cond_0))
+//
+// The conditioning of all blocks is a few rows of small products; it is computed for all blocks at once, over
+// weights that lie one behind the other in the flat parameter buffer.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "attention.h"
+#include "dit_config.h"
+#include "modules.h"
+#include "parameters.h"
+
+namespace llsa::nn {
+
+class Dit {
+ public:
+  /// Resolves the configuration (`auto` attention), allocates and initialises. dtype: f32, bf16 or f64, what
+  /// it computes with.
+  Dit(Context& ctx, const DitConfig& config, std::uint64_t seed, DType dtype = DType::f32);
+
+  /// x [b,channels,height,width] in the model's dtype, t f32 [b] (model time 1..1000), y i32 [b] (class, or
+  /// null_class(); ignored and may be undefined without classes) -> [b,out_channels,height,width]. Any size
+  /// that the patch divides.
+  Var forward(const Var& x, const Tensor& t, const Tensor& y);
+
+  ParameterStore& parameters() { return *store_; }
+  const ParameterStore& parameters() const { return *store_; }
+  /// Resolved: the attention kind is full or llsa.
+  const DitConfig& config() const { return config_; }
+  Context& context() const { return ctx_; }
+  /// The class that stands for "no class".
+  int null_class() const { return config_.classes; }
+
+  /// Recompute each block in backward instead of keeping its activations.
+  void set_checkpointing(bool on) { checkpointing_ = on; }
+
+  /// The parameters of a configuration, in order.
+  static std::vector<ParameterSpec> declare(const DitConfig& config);
+
+ private:
+  struct Block;
+  struct Grid {  // what depends on the number of tokens only
+    Tensor order, inverse;
+    kernels::RopeTable rope;
+  };
+  const Grid& grid(std::int64_t rows, std::int64_t columns);
+  Var conditioning(const Tensor& t, const Tensor& y) const;
+  Var position(std::int64_t rows, std::int64_t columns, const Grid& grid) const;
+
+  Context& ctx_;
+  DitConfig config_;
+  bool checkpointing_ = false;
+  std::unique_ptr<ParameterStore> store_;
+  std::vector<std::shared_ptr<const Block>> blocks_;
+  Linear time_1_, time_2_, modulation_;  // of all blocks: stacked
+  Var class_tables_;
+  Linear proj_in_, proj_out_1_, proj_out_2_;
+  Var pos_embed_;
+  std::map<std::pair<std::int64_t, std::int64_t>, Grid> grids_;
+};
+
+/// Bilinear resize (half-pixel centres, clamped at the border) of a position embedding [rows,columns,C] to
+/// another grid.
+Var resize_position_embedding(const Var& grid, std::int64_t rows, std::int64_t columns);
+
+}  // namespace llsa::nn

@@ -1,0 +1,85 @@
+// What a DiT is: sizes, attention, initialisation; read from and written to JSON.
+//
+// The keys are those of the published config.json where one exists, and ours, named llsa_*, for the rest:
+//
+//   num_attention_heads, attention_head_dim, num_layers, in_channels, out_channels, patch_size, sample_size
+//   (n or [rows, columns], pixels), rope_size (null, n or [rows, columns], tokens), num_embeds_ada_norm
+//   (classes or null), qk_norm
+//   ("rms_norm" or null), attention_bias, token_permutation, ...
+//   llsa_attention  "full" | "llsa" | "auto"          llsa_block      B, tokens per block
+//   llsa_topk       K, or [K_1, .., K_L]              llsa_levels     L or "auto"
+//   llsa_enriched   L_e or "all"                      llsa_reweight   bool
+//   llsa_init       "adaln_zero" | "published"        llsa_pos_embed  bool: learned absolute position
+//   embedding llsa_class_std  deviation of the class table under adaln_zero
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../kernels/llsa.h"
+#include "json.h"
+
+namespace llsa::nn {
+
+enum class AttentionKind { full, llsa, automatic };
+enum class InitKind { adaln_zero, published };
+
+/// "full", "llsa", "auto"; "adaln_zero", "published".
+std::string name_of(AttentionKind kind);
+std::string name_of(InitKind kind);
+
+struct DitConfig {
+  int heads = 2;
+  int head_dim = 32;
+  int layers = 4;
+  int in_channels = 3;
+  int out_channels = 3;
+  int patch = 1;
+  int height = 16;  ///< pixels: the size the model is made for
+  int width = 16;
+  std::optional<std::array<int, 2>>
+      rope_size;    ///< tokens [rows, columns]; none = height / patch, width / patch
+  int classes = 0;  ///< 0 = not class-conditional
+  bool qk_norm = true;
+  bool attention_bias = true;
+  bool reorder = true;  ///< Morton order of the tokens
+
+  AttentionKind attention = AttentionKind::automatic;
+  kernels::LlsaOptions llsa;
+
+  InitKind init = InitKind::adaln_zero;
+  bool pos_embed = false;
+  double class_std = 0.02;
+
+  int channels() const { return heads * head_dim; }
+  std::int64_t rows() const { return height / patch; }
+  std::int64_t columns() const { return width / patch; }
+  std::int64_t tokens() const { return rows() * columns(); }
+
+  /// Throws ValueError naming the first field that is out of range or does not fit the others; sides that are
+  /// not divisible by the patch name the nearest sizes that are.
+  void validate() const;
+
+  /// The same with `auto` replaced by what it stands for at this size: full attention when N <= 4 x the keys
+  /// an LLSA query attends (or when LLSA has no level there), else LLSA.
+  DitConfig resolved() const;
+
+  /// Reads the model's keys from an object and leaves others unread. Then validate().
+  static DitConfig read(JsonObject& json);
+  /// Reads a document that holds nothing but a model.
+  static DitConfig parse(const std::string& text, const std::string& where);
+  /// Adds the model's keys.
+  void write(JsonWriter& json) const;
+  std::string json() const;
+
+  friend bool operator==(const DitConfig&, const DitConfig&);
+};
+
+/// Throws ValueError unless both sides are positive multiples of the patch; the message names the nearest
+/// sizes.
+void check_sides(std::int64_t height, std::int64_t width, int patch);
+
+}  // namespace llsa::nn
