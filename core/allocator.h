@@ -11,9 +11,9 @@ namespace llsa {
 
 /// Bytes as the allocator sees them, rounded to its block sizes.
 struct AllocatorStats {
-  std::size_t active = 0;       ///< in use by live storages
-  std::size_t cached = 0;       ///< freed, kept for reuse
-  std::size_t peak = 0;         ///< highest `active` since the last reset_peak()
+  std::size_t active = 0;         ///< in use by live storages
+  std::size_t cached = 0;         ///< freed, kept for reuse
+  std::size_t peak = 0;           ///< highest `active` since the last reset_peak()
   std::uint64_t allocations = 0;  ///< calls of allocate()
   std::uint64_t cache_hits = 0;   ///< of them served from the cache
 };

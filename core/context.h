@@ -12,8 +12,8 @@
 
 namespace llsa {
 
-/// Device, allocator, threads. Kernels of one context run in call order. Not copyable: pass it by reference; it must
-/// outlive the graphs recorded with it, not the tensors.
+/// Device, allocator, threads. Kernels of one context run in call order. Not copyable: pass it by reference;
+/// it must outlive the graphs recorded with it, not the tensors.
 class Context {
  public:
   /// A CPU context; threads as in ThreadPool, memory_limit as in make_cpu_allocator.
@@ -31,8 +31,8 @@ class Context {
   /// Zero-filled tensor on this device.
   Tensor zeros(const Shape& shape, DType dtype);
 
-  /// Reads the only element of a tensor. This is the one place where the host waits for the device, and it is counted.
-  /// Throws ShapeError unless the tensor has one element.
+  /// Reads the only element of a tensor. This is the one place where the host waits for the device, and it is
+  /// counted. Throws ShapeError unless the tensor has one element.
   double item(const Tensor& tensor);
   /// How often item() was called: a training step that is not logged must not raise it.
   std::uint64_t synchronizations() const { return synchronizations_; }
@@ -40,7 +40,7 @@ class Context {
  private:
   ThreadPool pool_;
   std::shared_ptr<Allocator> allocator_;
-  std::uint64_t synchronizations_ = 0;
+  std::atomic<std::uint64_t> synchronizations_ = 0;
 };
 
 }  // namespace llsa

@@ -34,12 +34,18 @@ struct bf16 {
 /// Bytes of one element.
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return 4;
-    case DType::bf16: return 2;
-    case DType::f64: return 8;
-    case DType::i32: return 4;
-    case DType::i64: return 8;
-    case DType::u8: return 1;
+    case DType::f32:
+      return 4;
+    case DType::bf16:
+      return 2;
+    case DType::f64:
+      return 8;
+    case DType::i32:
+      return 4;
+    case DType::i64:
+      return 8;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
@@ -47,12 +53,18 @@ constexpr std::size_t size_of(DType dtype) {
 /// "f32", "bf16", "f64", "i32", "i64", "u8".
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::bf16: return "bf16";
-    case DType::f64: return "f64";
-    case DType::i32: return "i32";
-    case DType::i64: return "i64";
-    case DType::u8: return "u8";
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::f64:
+      return "f64";
+    case DType::i32:
+      return "i32";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }
@@ -103,14 +115,19 @@ struct accumulator<double> {
 template <class T>
 using accumulator_t = typename accumulator<T>::type;
 
-/// Calls f.template operator()<T>() with the C++ type of a floating dtype. Throws DTypeError, named by `where`, otherwise.
+/// Calls f.template operator()<T>() with the C++ type of a floating dtype. Throws DTypeError, named by
+/// `where`, otherwise.
 template <class F>
 decltype(auto) visit_floating(DType dtype, const char* where, F&& f) {
   switch (dtype) {
-    case DType::f32: return f.template operator()<float>();
-    case DType::bf16: return f.template operator()<bf16>();
-    case DType::f64: return f.template operator()<double>();
-    default: break;
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::f64:
+      return f.template operator()<double>();
+    default:
+      break;
   }
   throw DTypeError(cat("[", where, "] takes f32, bf16 or f64, got ", name_of(dtype)));
 }
@@ -119,12 +136,18 @@ decltype(auto) visit_floating(DType dtype, const char* where, F&& f) {
 template <class F>
 decltype(auto) visit_any(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::bf16: return f.template operator()<bf16>();
-    case DType::f64: return f.template operator()<double>();
-    case DType::i32: return f.template operator()<std::int32_t>();
-    case DType::i64: return f.template operator()<std::int64_t>();
-    case DType::u8: return f.template operator()<std::uint8_t>();
-    case DType::f32: break;
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::f64:
+      return f.template operator()<double>();
+    case DType::i32:
+      return f.template operator()<std::int32_t>();
+    case DType::i64:
+      return f.template operator()<std::int64_t>();
+    case DType::u8:
+      return f.template operator()<std::uint8_t>();
+    case DType::f32:
+      break;
   }
   return f.template operator()<float>();
 }

@@ -1,7 +1,8 @@
-// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based generator.
+// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based
+// generator.
 //
-// A value is a function of (seed, stream, element) alone, so it does not depend on threads, on devices or on the order of
-// calls. Integers and uniforms are equal bit for bit on every device, normals to 1e-6.
+// A value is a function of (seed, stream, element) alone, so it does not depend on threads, on devices or on
+// the order of calls. Integers and uniforms are equal bit for bit on every device, normals to 1e-6.
 #pragma once
 
 #include <array>
@@ -17,8 +18,9 @@ struct Philox {
 
   /// Four independent 32-bit words for a counter value.
   std::array<std::uint32_t, 4> words(std::uint64_t counter) const {
-    std::array<std::uint32_t, 4> x = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                                      static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
+    std::array<std::uint32_t, 4> x = {
+        static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+        static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
     auto k0 = static_cast<std::uint32_t>(seed);
     auto k1 = static_cast<std::uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {

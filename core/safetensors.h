@@ -11,12 +11,12 @@
 
 namespace llsa {
 
-/// A safetensors file mapped read-only into memory: tensors are views of the mapping, which lives as long as they do.
-/// Writing through such a tensor is a fault; copy it first.
+/// A safetensors file mapped read-only into memory: tensors are views of the mapping, which lives as long as
+/// they do. Writing through such a tensor is a fault; copy it first.
 class SafetensorsFile {
  public:
-  /// Checks the whole header: lengths, JSON, dtypes, shapes, offsets that overlap, leave gaps or leave the file, duplicate names.
-  /// Throws IoError that names the file, the tensor and what is wrong.
+  /// Checks the whole header: lengths, JSON, dtypes, shapes, offsets that overlap, leave gaps or leave the
+  /// file, duplicate names. Throws IoError that names the file, the tensor and what is wrong.
   explicit SafetensorsFile(const std::string& path);
 
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -31,8 +31,9 @@ class SafetensorsFile {
   std::map<std::string, Tensor> tensors_;
 };
 
-/// Writes contiguous CPU tensors in the given order, 8-byte aligned, through a temporary file, fsync and rename: after a failure the
-/// old file, if any, is whole and the temporary one is gone. Throws IoError (disk full, no permission, duplicate name).
+/// Writes contiguous CPU tensors in the given order, 8-byte aligned, through a temporary file, fsync and
+/// rename: after a failure the old file, if any, is whole and the temporary one is gone. Throws IoError (disk
+/// full, no permission, duplicate name).
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

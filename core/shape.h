@@ -9,8 +9,9 @@
 
 namespace llsa {
 
-/// Extents from the slowest to the fastest axis; rank 0 is a scalar with one element. Negative axes count from the
-/// end. Construction throws ShapeError for a negative extent or a number of elements beyond int64.
+/// Extents from the slowest to the fastest axis; rank 0 is a scalar with one element. Negative axes count
+/// from the end. Construction throws ShapeError for a negative extent or more than 2^60 elements (so bytes
+/// and strides fit into int64, zero extents counting as one there).
 class Shape {
  public:
   Shape() = default;

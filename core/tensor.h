@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -37,21 +38,24 @@ class Storage {
   std::function<void()> release_;
 };
 
-/// A handle: copies share the storage, as views do. Strides are in elements, of any sign-free value, 0 for broadcast axes.
-/// The default tensor is undefined: every accessor but defined() throws on it.
+/// A handle: copies share the storage, as views do. Strides are in elements, never negative, 0 for broadcast
+/// axes. The default tensor is undefined: every accessor but defined() throws on it.
 class Tensor {
  public:
   Tensor() = default;
 
-  /// Uninitialised, contiguous. Throws ShapeError when the bytes overflow, OutOfMemoryError when there are none.
+  /// Uninitialised, contiguous. Throws OutOfMemoryError.
   static Tensor empty(const Shape& shape, DType dtype, const std::shared_ptr<Allocator>& allocator);
   /// Contiguous view of existing storage, from element `offset`. Throws ShapeError when it does not fit.
-  static Tensor over(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype, std::int64_t offset = 0);
+  static Tensor over(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype,
+                     std::int64_t offset = 0);
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return checked().shape_; }
   const std::vector<std::int64_t>& strides() const { return checked().strides_; }
-  std::int64_t stride(int axis) const { return strides()[static_cast<std::size_t>(shape().normalize_axis(axis))]; }
+  std::int64_t stride(int axis) const {
+    return strides()[static_cast<std::size_t>(shape().normalize_axis(axis))];
+  }
   std::int64_t size(int axis) const { return shape()[axis]; }
   int rank() const { return shape().rank(); }
   std::int64_t numel() const { return shape().numel(); }
@@ -63,19 +67,25 @@ class Tensor {
   /// Row-major without gaps; axes of extent 1 do not count.
   bool is_contiguous() const;
 
-  /// Pointer to the first element. Throws DTypeError unless T matches the dtype. The handle is const, the elements are not.
+  /// Pointer to the first element. Throws DTypeError unless T matches the dtype. The handle is const, the
+  /// elements are not.
   template <class T>
   T* data() const {
     require_dtype(dtype_of<T>::value);
     return reinterpret_cast<T*>(storage_->data()) + offset_;
   }
-  std::byte* raw() const { return checked().storage_->data() + offset_ * static_cast<std::int64_t>(size_of(dtype_)); }
+  std::byte* raw() const {
+    return checked().storage_->data() + offset_ * static_cast<std::int64_t>(size_of(dtype_));
+  }
 
   // Views: no element is copied. All throw ShapeError for axes or ranges outside the tensor.
 
-  /// Same elements in row-major order under another shape; one extent may be -1. Throws where the strides do not allow a
-  /// view (make the tensor contiguous first).
+  /// Same elements in row-major order under another shape; one extent may be -1. Throws where the strides do
+  /// not allow a view (make the tensor contiguous first).
   Tensor reshape(const std::vector<std::int64_t>& extents) const;
+  Tensor reshape(std::initializer_list<std::int64_t> extents) const {
+    return reshape(std::vector<std::int64_t>(extents));
+  }
   Tensor reshape(const Shape& shape) const { return reshape(shape.extents()); }
   Tensor transpose(int axis_a, int axis_b) const;
   Tensor permute(const std::vector<int>& axes) const;

@@ -1,0 +1,160 @@
+// The caching allocator of host memory.
+//
+// Sizes are rounded up to a class: multiples of 64 bytes up to 4 KiB, then eight classes per power of two (at
+// most 12.5 % more than asked). A freed block goes to the list of its class and serves only that class again;
+// the lists are threaded through the freed blocks themselves, so freeing cannot fail. When the limit or the
+// system refuses, the cache is given back and the request tried once more.
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+
+#include "core/error.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define LLSA_POISON(pointer, bytes) __asan_poison_memory_region(pointer, bytes)
+#define LLSA_UNPOISON(pointer, bytes) __asan_unpoison_memory_region(pointer, bytes)
+#else
+#define LLSA_POISON(pointer, bytes) static_cast<void>(0)
+#define LLSA_UNPOISON(pointer, bytes) static_cast<void>(0)
+#endif
+
+namespace llsa {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kSmall = 4096;
+constexpr int kSmallBits = 12;
+constexpr std::size_t kMaxBytes = std::size_t{1} << 62;
+constexpr std::size_t kClasses = kSmall / kAlignment + 1 + 8 * (62 - kSmallBits);
+
+struct SizeClass {
+  std::size_t index;
+  std::size_t bytes;
+};
+
+/// 1 <= bytes <= kMaxBytes
+SizeClass size_class(std::size_t bytes) {
+  if (bytes <= kSmall) {
+    const std::size_t index = (bytes + kAlignment - 1) / kAlignment;
+    return {index, index * kAlignment};
+  }
+  const int power = std::bit_width(bytes - 1) - 1;  // 2^power < bytes <= 2^(power + 1)
+  const std::size_t step = std::size_t{1} << (power - 3);
+  const std::size_t steps = (bytes + step - 1) / step;  // 9..16
+  const auto octave = static_cast<std::size_t>(power - kSmallBits);
+  return {kSmall / kAlignment + octave * 8 + (steps - 8), steps * step};
+}
+
+class CpuAllocator final : public Allocator {
+ public:
+  explicit CpuAllocator(std::size_t limit) : limit_(limit) {}
+  ~CpuAllocator() override { free_cached(); }
+
+  Device device() const override { return {DeviceType::cpu, 0}; }
+
+  void* allocate(std::size_t bytes) override {
+    if (bytes == 0) return nullptr;
+    const std::lock_guard lock(mutex_);
+    if (bytes > kMaxBytes) throw out_of_memory(bytes);
+    const SizeClass size = size_class(bytes);
+    ++stats_.allocations;
+    void* pointer = nullptr;
+    if (free_[size.index] != nullptr) {
+      ++stats_.cache_hits;
+      stats_.cached -= size.bytes;
+      pointer = free_[size.index];
+      LLSA_UNPOISON(pointer, size.bytes);
+      free_[size.index] = static_cast<FreeBlock*>(pointer)->next;
+    } else {
+      pointer = allocate_new(size.bytes);
+      if (pointer == nullptr && stats_.cached != 0) {
+        free_cached();
+        pointer = allocate_new(size.bytes);
+      }
+      if (pointer == nullptr) throw out_of_memory(bytes);
+    }
+    stats_.active += size.bytes;
+    stats_.peak = std::max(stats_.peak, stats_.active);
+    return pointer;
+  }
+
+  void deallocate(void* pointer, std::size_t bytes) noexcept override {
+    if (pointer == nullptr) return;
+    const std::lock_guard lock(mutex_);
+    const SizeClass size = size_class(bytes);
+    stats_.active -= size.bytes;
+    stats_.cached += size.bytes;
+    LLSA_UNPOISON(pointer, size.bytes);
+    free_[size.index] = new (pointer) FreeBlock{free_[size.index]};
+    LLSA_POISON(pointer, size.bytes);
+  }
+
+  AllocatorStats stats() const override {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+  void reset_peak() override {
+    const std::lock_guard lock(mutex_);
+    stats_.peak = stats_.active;
+  }
+
+  void release_cache() override {
+    const std::lock_guard lock(mutex_);
+    free_cached();
+  }
+
+ private:
+  struct FreeBlock {
+    FreeBlock* next;
+  };
+
+  /// nullptr when the limit or the system refuses.
+  void* allocate_new(std::size_t bytes) const {
+    const std::size_t held = stats_.active + stats_.cached;
+    if (limit_ != 0 && (bytes > limit_ || held > limit_ - bytes)) return nullptr;
+    return std::aligned_alloc(kAlignment, bytes);
+  }
+
+  void free_cached() noexcept {
+    for (FreeBlock*& head : free_) {
+      while (head != nullptr) {
+        FreeBlock* block = head;
+        LLSA_UNPOISON(block, sizeof(FreeBlock));
+        head = block->next;
+        std::free(block);
+      }
+    }
+    stats_.cached = 0;
+  }
+
+  OutOfMemoryError out_of_memory(std::size_t bytes) const {
+    const std::string limit = limit_ == 0 ? "none set" : cat(limit_, " bytes");
+    return OutOfMemoryError(cat("[allocator] out of memory on cpu: asked for ", bytes, " bytes, ",
+                                stats_.active, " active, ", stats_.cached, " cached, limit ", limit),
+                            "reduce the batch or the image size, or use activation checkpointing");
+  }
+
+  const std::size_t limit_;
+  mutable std::mutex mutex_;
+  AllocatorStats stats_;
+  std::array<FreeBlock*, kClasses> free_{};
+};
+
+}  // namespace
+
+std::shared_ptr<Allocator> make_cpu_allocator(std::size_t limit) {
+  return std::make_shared<CpuAllocator>(limit);
+}
+
+}  // namespace llsa
