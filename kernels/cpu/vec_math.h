@@ -34,8 +34,8 @@ inline float copy_sign(float magnitude, float sign) {
 
 /// x limited to [low, high]; NaN stays NaN.
 inline float clamp(float x, float low, float high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
+  x = select(x < low, low, x);
+  return select(x > high, high, x);
 }
 
 constexpr float kLog2e = 1.44269504f;
@@ -79,7 +79,7 @@ inline double exp(double x) { return std::exp(x); }
 /// softmax and attention, where x = score - maximum <= 0. NaN stays NaN.
 inline float exp_flush(float x) {
   std::uint32_t n;
-  const float p = vec::exp_parts(x < -87.3f ? -87.3f : x, n);
+  const float p = vec::exp_parts(vec::select(x < -87.3f, -87.3f, x), n);
   return vec::select(x < -87.3f, 0.0f, p * vec::power_of_two(n));
 }
 inline double exp_flush(double x) { return std::exp(x); }
@@ -124,7 +124,7 @@ inline float tanh(float x) {
   p = p * u - 0.3333328194f;
   const float small = (p * u) * a + a;
   std::uint32_t n;
-  const float scaled = vec::exp_parts(2.0f * (a > 10.0f ? 10.0f : a), n);
+  const float scaled = vec::exp_parts(2.0f * vec::select(a > 10.0f, 10.0f, a), n);
   const float large = 1.0f - 2.0f / (scaled * vec::power_of_two(n) + 1.0f);
   return vec::copy_sign(vec::select(a < 0.625f, small, large), x);
 }
@@ -153,7 +153,7 @@ inline float erf(float x) {
   p = p * u - 0.3761262582f;
   p = p * u + 0.1283791657f;
   const float small = p * a + a;
-  const float t = a > 4.0f ? 4.0f : a;
+  const float t = vec::select(a > 4.0f, 4.0f, a);
   float q = 0.000185572586f;
   q = q * t - 0.002939593061f;
   q = q * t + 0.02180526042f;
