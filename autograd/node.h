@@ -32,6 +32,7 @@ struct Edge {
   std::shared_ptr<Node> node;
   int slot = 0;
   Shape shape;  ///< of the input; of rank 0 for an undefined one
+  DType dtype = DType::f32;
 };
 
 struct Node {

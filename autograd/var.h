@@ -105,6 +105,18 @@ class NoGrad {
 /// True unless a NoGrad lives on this thread.
 bool grad_enabled();
 
+/// While one lives, ops record again inside of a NoGrad: activation checkpointing recomputes with it.
+class EnableGrad {
+ public:
+  EnableGrad();
+  ~EnableGrad();
+  EnableGrad(const EnableGrad&) = delete;
+  EnableGrad& operator=(const EnableGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// While one lives, every output and every gradient of this thread's ops is checked, and the first one that
 /// holds a NaN or an infinity raises NonFiniteError with the op's name, whether it was its output or a
 /// gradient, and the input shapes. Each check waits for the device: for hunting, not for training. Nests.
