@@ -1,0 +1,164 @@
+// Views and their inverses.
+
+#include "autograd/view.h"
+
+#include "autograd/node.h"
+#include "kernels/copy.h"
+#include "kernels/reduce.h"
+
+namespace llsa {
+namespace {
+
+/// Whether splitting and merging axes of x into `shape` (equal numbers of elements) needs no copy: every run
+/// of old axes that a run of new axes covers must itself be evenly spaced.
+bool can_view(const Tensor& x, const std::vector<std::int64_t>& shape) {
+  if (x.is_contiguous() || x.numel() == 0) return x.is_contiguous();
+  std::vector<std::int64_t> old_extents;
+  std::vector<std::int64_t> old_strides;  // axes of extent 1 say nothing
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    if (x.size(axis) == 1) continue;
+    old_extents.push_back(x.size(axis));
+    old_strides.push_back(x.stride(axis));
+  }
+  std::size_t at = 0;
+  std::size_t next = 0;
+  while (at < old_extents.size()) {
+    std::int64_t old_run = old_extents[at++];
+    std::int64_t new_run = 1;
+    while (new_run != old_run) {
+      if (new_run < old_run) {
+        new_run *= shape[next++];
+      } else {
+        if (old_strides[at - 1] != old_extents[at] * old_strides[at]) return false;
+        old_run *= old_extents[at++];
+      }
+    }
+  }
+  return true;
+}
+
+std::vector<std::int64_t> resolved(const Shape& from, std::vector<std::int64_t> extents) {
+  std::int64_t known = 1;
+  std::int64_t* open = nullptr;
+  for (std::int64_t& extent : extents) {
+    if (extent != -1)
+      known *= extent;
+    else if (open)
+      throw ShapeError("[reshape] expected at most one extent of -1, got several");
+    else
+      open = &extent;
+  }
+  if (open) *open = known != 0 ? from.numel() / known : 0;
+  const Shape to(extents);
+  if (to.numel() != from.numel())
+    throw ShapeError(cat("[reshape] ", from, " has ", from.numel(), " elements, ", to, " has ", to.numel()));
+  return extents;
+}
+
+void reshape_backward(BackwardStep& step) {
+  step.add(0, kernels::contiguous(step.context(), step.take_dy()).reshape(step.input_shape(0)));
+}
+
+void transpose_backward(BackwardStep& step) {
+  const auto axes = step.attributes<std::pair<int, int>>();
+  step.add(0, step.take_dy().transpose(axes.first, axes.second));
+}
+
+void permute_backward(BackwardStep& step) {
+  step.add(0, step.take_dy().permute(step.attributes<std::vector<int>>()));
+}
+
+struct SliceAttributes {
+  int axis;
+  std::int64_t begin, end, step;
+};
+
+void slice_backward(BackwardStep& step) {
+  const auto& a = step.attributes<SliceAttributes>();
+  const Tensor dx = step.context().zeros(step.input_shape(0), step.dy().dtype());
+  kernels::copy(step.context(), step.dy(), dx.slice(a.axis, a.begin, a.end, a.step));
+  step.add(0, dx);
+}
+
+struct SplitAttributes {
+  int axis;
+  std::vector<std::int64_t> extents;
+  DType dtype;
+};
+
+void split_backward(BackwardStep& step) {
+  const auto& a = step.attributes<SplitAttributes>();
+  Tensor dx = step.context().empty(step.input_shape(0), a.dtype);
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < a.extents.size(); ++i) {
+    const Tensor piece = dx.slice(a.axis, begin, begin + a.extents[i]);
+    const Tensor& dy = step.dy(static_cast<int>(i));
+    if (dy.defined())
+      kernels::copy(step.context(), dy, piece);
+    else
+      kernels::fill(step.context(), piece, 0.0);
+    begin += a.extents[i];
+  }
+  step.add(0, std::move(dx));
+}
+
+void expand_backward(BackwardStep& step) {
+  step.add(0, kernels::sum_to(step.context(), step.dy(), step.input_shape(0)));
+}
+
+}  // namespace
+
+Var reshape(const Var& x, const std::vector<std::int64_t>& extents) {
+  const auto shape = resolved(x.shape(), extents);
+  const Tensor source = can_view(x.value(), shape) ? x.value() : kernels::contiguous(x.context(), x.value());
+  return record("reshape", {&x}, source.reshape(shape), reshape_backward);
+}
+
+Var reshape(const Var& x, const Shape& shape) { return reshape(x, shape.extents()); }
+
+Var transpose(const Var& x, int axis_a, int axis_b) {
+  return record("transpose", {&x}, x.value().transpose(axis_a, axis_b), transpose_backward, {},
+                std::pair<int, int>(axis_a, axis_b));
+}
+
+Var permute(const Var& x, const std::vector<int>& axes) {
+  Tensor y = x.value().permute(axes);
+  std::vector<int> inverse(axes.size());
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    inverse[static_cast<std::size_t>(x.shape().normalize_axis(axes[i]))] = static_cast<int>(i);
+  return record("permute", {&x}, std::move(y), permute_backward, {}, std::move(inverse));
+}
+
+Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t end, std::int64_t step) {
+  return record("slice", {&x}, x.value().slice(axis, begin, end, step), slice_backward, {},
+                SliceAttributes{axis, begin, end, step});
+}
+
+std::vector<Var> split(const Var& x, const std::vector<std::int64_t>& extents, int axis) {
+  std::vector<Tensor> pieces;
+  pieces.reserve(extents.size());
+  std::int64_t begin = 0;
+  for (const std::int64_t extent : extents) {
+    pieces.push_back(x.value().slice(axis, begin, begin + extent));
+    begin += extent;
+  }
+  if (begin != x.size(axis))
+    throw ShapeError(cat("[split] the pieces add up to ", begin, ", axis ", axis, " of ", x.shape(), " has ",
+                         x.size(axis)));
+  const Var* input = &x;
+  return record_all("split", std::span<const Var* const>(&input, 1), std::move(pieces), split_backward, {},
+                    SplitAttributes{axis, extents, x.dtype()});
+}
+
+std::vector<Var> chunk(const Var& x, int pieces, int axis) {
+  const std::int64_t extent = x.size(axis);
+  if (pieces < 1 || extent % pieces != 0)
+    throw ShapeError(cat("[chunk] expected a number of pieces that divides ", extent, ", got ", pieces));
+  return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(pieces), extent / pieces), axis);
+}
+
+Var expand(const Var& x, const Shape& shape) {
+  return record("expand", {&x}, x.value().expand(shape), expand_backward);
+}
+
+}  // namespace llsa
