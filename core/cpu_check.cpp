@@ -1,6 +1,6 @@
-// Compares the instruction sets of the build with those of the processor. This file is compiled without -march and calls
-// no template or inline function of the C++ library: the linker keeps one copy of each, perhaps one from a file that was
-// compiled for a newer processor.
+// Compares the instruction sets of the build with those of the processor. This file is compiled without
+// -march and calls no template or inline function of the C++ library: the linker keeps one copy of each,
+// perhaps one from a file that was compiled for a newer processor.
 #include "core/cpu_check.h"
 
 #include <cstring>

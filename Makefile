@@ -1,0 +1,73 @@
+# A thin front over CMake: every target sees to the packages it needs (scripts/setup) and then runs CMake or a script.
+# `make help` lists the targets and their settings.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+.PHONY: all demo test bench format lint install check-all clean help
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+DESTDIR ?=
+NATIVE ?=
+SANITIZE ?=
+
+comma := ,
+# Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
+VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
+INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
+COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
+
+# The scripts and CMake start make programs of their own, which are no part of this one's job server.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+all:
+	@scripts/setup --build $(BUILD) build
+	@cmake -S . -B $(VARIANT) $(COMPILER) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@cmake --build $(VARIANT) --parallel $(JOBS) --target llsa
+
+demo: all
+	@scripts/demo $(BUILD)
+
+test: all
+	@cmake --build $(VARIANT) --parallel $(JOBS) --target llsa_tests
+	@SANITIZE=$(SANITIZE) scripts/test $(VARIANT)
+
+bench: all
+	@$(BUILD)/llsa bench attention
+	@$(BUILD)/llsa bench step
+
+format:
+	@scripts/setup --build $(BUILD) lint
+	@scripts/lint --fix $(BUILD)
+
+lint:
+	@scripts/setup --build $(BUILD) build lint
+	@scripts/lint $(BUILD)
+
+install:
+	@scripts/setup --build $(BUILD) build
+	@cmake -S . -B $(INSTALL_BUILD) $(COMPILER) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
+	    -DCMAKE_INSTALL_PREFIX=$(PREFIX) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@cmake --build $(INSTALL_BUILD) --parallel $(JOBS)
+	@DESTDIR=$(DESTDIR) cmake --install $(INSTALL_BUILD)
+
+check-all:
+	@scripts/setup --build $(BUILD) build lint check
+	@scripts/check-all $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make            library and program, for this machine's processor: $(BUILD)/libllsa.a, $(BUILD)/llsa"
+	@echo "make demo       make a data set, train on it, sample a grid, score it: $(BUILD)/demo"
+	@echo "make test       unit tests, layering, installed package, README"
+	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
+	@echo "make bench      speed of attention and of the training step"
+	@echo "make format     clang-format on every file"
+	@echo "make lint       clang-format and clang-tidy, reporting only"
+	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
+	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
+	@echo "make clean      remove $(BUILD)"
+	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler"

@@ -1,0 +1,27 @@
+# `cmake --install`: the library, its headers, the program, and what find_package(llsa) and pkg-config need. No installed file
+# names a folder of the build, so the prefix can be moved.
+include(CMakePackageConfigHelpers)
+
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llsa)
+
+install(TARGETS llsa_library EXPORT llsaTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+foreach(layer core kernels autograd nn)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h")
+endforeach()
+if(EXISTS ${PROJECT_SOURCE_DIR}/apps/main.cpp)
+  install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+install(EXPORT llsaTargets NAMESPACE llsa:: DESTINATION ${config_dir})
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/llsaConfig.cmake.in ${PROJECT_BINARY_DIR}/llsaConfig.cmake
+                              INSTALL_DESTINATION ${config_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/llsaConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/llsaConfig.cmake ${PROJECT_BINARY_DIR}/llsaConfigVersion.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/LlsaDependencies.cmake
+        DESTINATION ${config_dir})
+
+# pkg-config finds the prefix from the place of the file itself.
+file(RELATIVE_PATH LLSA_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" LLSA_PREFIX_FROM_PC ${LLSA_PREFIX_FROM_PC})
+configure_file(${PROJECT_SOURCE_DIR}/cmake/llsa.pc.in ${PROJECT_BINARY_DIR}/llsa.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/llsa.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
