@@ -18,19 +18,19 @@ VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
 COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
 
-# The scripts and CMake start make programs of their own, which are no part of this one's job server.
-unexport MAKEFLAGS MFLAGS MAKELEVEL
+# CMake runs a make of its own, which is no part of this one's job server.
+CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
 all:
 	@scripts/setup --build $(BUILD) build
-	@cmake -S . -B $(VARIANT) $(COMPILER) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
-	@cmake --build $(VARIANT) --parallel $(JOBS) --target llsa
+	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
 
 demo: all
 	@scripts/demo $(BUILD)
 
 test: all
-	@cmake --build $(VARIANT) --parallel $(JOBS) --target llsa_tests
+	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa_tests
 	@SANITIZE=$(SANITIZE) scripts/test $(VARIANT)
 
 bench: all
@@ -47,10 +47,10 @@ lint:
 
 install:
 	@scripts/setup --build $(BUILD) build
-	@cmake -S . -B $(INSTALL_BUILD) $(COMPILER) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
+	@$(CMAKE) -S . -B $(INSTALL_BUILD) $(COMPILER) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
 	    -DCMAKE_INSTALL_PREFIX=$(PREFIX) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
-	@cmake --build $(INSTALL_BUILD) --parallel $(JOBS)
-	@DESTDIR=$(DESTDIR) cmake --install $(INSTALL_BUILD)
+	@$(CMAKE) --build $(INSTALL_BUILD) --parallel $(JOBS)
+	@DESTDIR=$(DESTDIR) $(CMAKE) --install $(INSTALL_BUILD)
 
 check-all:
 	@scripts/setup --build $(BUILD) build lint check
