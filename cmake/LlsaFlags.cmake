@@ -21,6 +21,12 @@ if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_
 endif()
 option(LLSA_WERROR "Treat warnings as errors" ${known_compiler})
 
+# g++ 12 sees overlapping copies inside of std::string where there are none (GCC bug 105651).
+set(LLSA_WARNINGS -Wall -Wextra -Wpedantic)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  list(APPEND LLSA_WARNINGS -Wno-restrict)
+endif()
+
 # ---- processor -------------------------------------------------------------------------------------------------------
 
 set(LLSA_ARCH_FLAGS)
@@ -75,7 +81,7 @@ endif()
 
 add_library(llsa_flags INTERFACE)
 target_compile_options(llsa_flags INTERFACE
-  -Wall -Wextra -Wpedantic $<$<BOOL:${LLSA_WERROR}>:-Werror>
+  ${LLSA_WARNINGS} $<$<BOOL:${LLSA_WERROR}>:-Werror>
   $<IF:$<BOOL:$<TARGET_PROPERTY:LLSA_OPTIMIZE>>,$<TARGET_PROPERTY:LLSA_OPTIMIZE>,${optimize}>
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LLSA_ANY_PROCESSOR>>>:${LLSA_ARCH_FLAGS}>
   -fopenmp-simd -fno-math-errno)
