@@ -1,0 +1,41 @@
+// Runs a part of a test in a forked child: with another user, or with a limit on the size of files.
+#pragma once
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/function_ref.h"
+
+namespace llsa::test {
+
+/// Exit code of body() in a child process, 100 when it threw, -1 when the child was killed. No thread of this
+/// process runs in the child: body must not use a thread pool made outside.
+inline int run_in_child(FunctionRef<int()> body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    int code = 100;
+    try {
+      code = body();
+    } catch (...) {
+    }
+    _exit(code);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/// For a child: root reads and writes everything, so become nobody if root. False if that is refused.
+inline bool become_unprivileged() { return geteuid() != 0 || (setgid(65534) == 0 && setuid(65534) == 0); }
+
+/// For a child: writing a file beyond `bytes` fails, as on a full disk.
+inline void limit_file_size(unsigned long bytes) {
+  signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{bytes, bytes};
+  setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+}  // namespace llsa::test
