@@ -10,8 +10,8 @@ namespace llsa {
 /// each wanted gradient.
 Var matmul(const Var& a, const Var& b, bool trans_a = false, bool trans_b = false);
 
-/// y[...,out] = x[...,in] w[out,in]^T + bias[out]; bias may be undefined. dx = dy w, dw = dy^T x, dbias = sum of
-/// dy over the rows; saves x and w.
+/// y[...,out] = x[...,in] w[out,in]^T + bias[out]; bias may be undefined. dx = dy w, dw = dy^T x, dbias = sum
+/// of dy over the rows; saves x and w.
 Var linear(const Var& x, const Var& w, const Var& bias = {});
 
 /// y = gelu_tanh(linear(x, w, bias)), the activation applied while a panel of rows is in the cache. Saves x,

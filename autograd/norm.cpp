@@ -1,0 +1,75 @@
+// Norms and their fusions.
+
+#include "autograd/norm.h"
+
+#include "autograd/node.h"
+#include "kernels/norm.h"
+
+namespace llsa {
+namespace {
+
+const Tensor& value_or_none(const Var& x) {
+  static const Tensor none;
+  return x.defined() ? x.value() : none;
+}
+
+void layer_norm_backward(BackwardStep& step) {
+  auto grads = kernels::layer_norm_backward(step.context(), step.dy(), step.saved(0), step.saved(1),
+                                            step.saved(2), step.saved(3), step.needs(2));
+  step.add(0, std::move(grads.dx));
+  if (step.needs(1)) step.add(1, std::move(grads.dw));
+  if (step.needs(2)) step.add(2, std::move(grads.db));
+}
+
+void rms_norm_backward(BackwardStep& step) {
+  auto grads =
+      kernels::rms_norm_backward(step.context(), step.dy(), step.saved(0), step.saved(1), step.saved(2));
+  step.add(0, std::move(grads.dx));
+  if (step.needs(1)) step.add(1, std::move(grads.dw));
+}
+
+void layer_norm_modulate_backward(BackwardStep& step) {
+  auto grads = kernels::layer_norm_modulate_backward(step.context(), step.dy(), step.saved(0), step.saved(1),
+                                                     step.saved(2), step.saved(3));
+  step.add(0, std::move(grads.dx));
+  step.add(1, std::move(grads.dshift));
+  step.add(2, std::move(grads.dscale));
+}
+
+void gate_residual_backward(BackwardStep& step) {
+  if (step.needs(1) || step.needs(2)) {
+    auto grads = kernels::gate_residual_backward(step.context(), step.dy(), step.saved(0), step.saved(1));
+    step.add(1, std::move(grads.dy));
+    step.add(2, std::move(grads.dgate));
+  }
+  step.add(0, step.take_dy());
+}
+
+}  // namespace
+
+Var layer_norm(const Var& x, const Var& weight, const Var& bias, double eps) {
+  auto result = kernels::layer_norm(x.context(), x.value(), value_or_none(weight), value_or_none(bias), eps);
+  return record("layer_norm", {&x, &weight, &bias}, std::move(result.y), layer_norm_backward,
+                saving(x.value(), value_or_none(weight), std::move(result.mean), std::move(result.rstd)));
+}
+
+Var rms_norm(const Var& x, const Var& weight, double eps) {
+  auto result = kernels::rms_norm(x.context(), x.value(), value_or_none(weight), eps);
+  return record("rms_norm", {&x, &weight}, std::move(result.y), rms_norm_backward,
+                saving(x.value(), value_or_none(weight), std::move(result.rstd)));
+}
+
+Var layer_norm_modulate(const Var& x, const Var& shift, const Var& scale, double eps) {
+  auto result = kernels::layer_norm_modulate(x.context(), x.value(), shift.value(), scale.value(), eps);
+  return record("layer_norm_modulate", {&x, &shift, &scale}, std::move(result.y),
+                layer_norm_modulate_backward,
+                saving(x.value(), scale.value(), std::move(result.mean), std::move(result.rstd)));
+}
+
+Var gate_residual(const Var& x, const Var& y, const Var& gate) {
+  return record("gate_residual", {&x, &y, &gate},
+                kernels::gate_residual(x.context(), x.value(), y.value(), gate.value()),
+                gate_residual_backward, saving(y.value(), gate.value()));
+}
+
+}  // namespace llsa
