@@ -11,12 +11,16 @@
 
 namespace llsa {
 
-/// A safetensors file mapped read-only into memory: tensors are views of the mapping, which lives as long as
-/// they do. Writing through such a tensor is a fault; copy it first.
+/// A safetensors file mapped into memory: tensors are views of the mapping, which lives as long as they do.
+/// Writing to such a tensor changes this process's copy of the page, never the file. Tensors whose bytes are
+/// not aligned to their dtype are copied. The file must not be shortened while it is mapped; files replaced
+/// by rename, as here, never are.
 class SafetensorsFile {
  public:
-  /// Checks the whole header: lengths, JSON, dtypes, shapes, offsets that overlap, leave gaps or leave the
-  /// file, duplicate names. Throws IoError that names the file, the tensor and what is wrong.
+  /// Checks everything before any tensor is handed out: lengths, JSON, duplicate names, dtypes, shapes,
+  /// offsets that overlap, leave gaps or leave the file. A dtype outside F32, F64, BF16, I32, I64, U8 is an
+  /// error as well, whichever tensor has it. Throws IoError that names the file, the tensor and what is
+  /// wrong.
   explicit SafetensorsFile(const std::string& path);
 
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -31,9 +35,10 @@ class SafetensorsFile {
   std::map<std::string, Tensor> tensors_;
 };
 
-/// Writes contiguous CPU tensors in the given order, 8-byte aligned, through a temporary file, fsync and
-/// rename: after a failure the old file, if any, is whole and the temporary one is gone. Throws IoError (disk
-/// full, no permission, duplicate name).
+/// Writes contiguous CPU tensors through an AtomicFile: after a failure the old file, if any, is whole. Order
+/// as given, but larger elements first, so that every tensor is aligned to its dtype. Throws IoError (disk
+/// full, no permission, ...), ValueError (a name that is duplicate, reserved or not UTF-8), ShapeError (not
+/// contiguous), DeviceError (not on the CPU).
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
