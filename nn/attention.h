@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "../kernels/rope.h"
 #include "dit_config.h"
 #include "parameters.h"
 

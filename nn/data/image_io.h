@@ -67,6 +67,10 @@ std::vector<std::uint8_t> encode_png(const Image& image);
 /// file.
 void write_png(const std::string& path, const Image& image);
 
+/// Writes a file in one go, without the temporary name: for many files in a folder that is itself temporary.
+/// Throws IoError.
+void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes);
+
 /// Whether a file name ends in one of image_extensions(), in any case.
 bool has_image_extension(const std::string& path);
 /// ".png", ".jpg", ... in the order in which messages list them.

@@ -14,12 +14,11 @@
 #include "../../autograd/var.h"
 #include "../../core/context.h"
 #include "../../core/tensor.h"
-#include "../../kernels/diffusion.h"
 #include "../dit.h"
 
 namespace llsa::nn {
 
-using kernels::NoiseLevel;
+enum class NoiseLevel { uniform, logit_normal };
 
 /// "uniform", "logit_normal". Throws ValueError for another word.
 NoiseLevel noise_level_law(const std::string& name);

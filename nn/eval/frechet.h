@@ -22,7 +22,7 @@ namespace llsa::nn {
 inline constexpr int kFrechetFeatures = 60;
 
 /// Features of images f32 [n,3,H,W], which are clamped to [-1, 1] first, as a picture file would: f64 [n,60].
-/// Worked off in small batches. Throws ShapeError for other shapes.
+/// Worked off in small batches. Throws ShapeError for other shapes, NonFiniteError for a NaN.
 Tensor frechet_features(Context& ctx, const Tensor& images);
 
 /// Distance of two sets of features f64 [n,F], [m,F] with n, m >= 2. Throws ShapeError for other shapes,

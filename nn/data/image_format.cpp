@@ -1,0 +1,349 @@
+// Walks of the six file formats. Each function states the rule by which a file is complete.
+#include "nn/data/image_format.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace llsa::nn {
+
+namespace {
+
+constexpr std::uint64_t kWindow = 16384;  // bytes per read of a file
+
+std::string lower_extension(const std::string& name) {
+  const std::size_t dot = name.find_last_of("./");
+  if (dot == std::string::npos || name[dot] == '/') return {};
+  std::string extension = name.substr(dot);
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension;
+}
+
+[[noreturn]] void fail_short(const ByteSource& source, const char* format, const std::string& detail) {
+  source.fail(cat("ends early: ", format, " ", detail), "the file was probably cut off while it was copied");
+}
+
+/// Complete when `needed` bytes are there.
+void require_bytes(const ByteSource& source, const char* format, std::uint64_t needed) {
+  if (source.size() < needed) {
+    fail_short(source, format, cat("needs ", needed, " bytes, has ", source.size()));
+  }
+}
+
+/// CRC-32 of PNG (ISO 3309), a table of 256 entries.
+std::uint32_t crc32(ByteSource& source, std::uint64_t begin, std::uint64_t end) {
+  static const std::array<std::uint32_t, 256> table = [] {
+    std::array<std::uint32_t, 256> t{};
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      std::uint32_t c = i;
+      for (int bit = 0; bit < 8; ++bit) c = (c >> 1) ^ ((c & 1) ? 0xEDB88320u : 0u);
+      t[i] = c;
+    }
+    return t;
+  }();
+  std::uint32_t crc = 0xFFFFFFFFu;
+  for (std::uint64_t at = begin; at < end; ++at) crc = table[(crc ^ source.u8(at)) & 0xFF] ^ (crc >> 8);
+  return ~crc;
+}
+
+/// PNG: chunks [length][type][data][crc] up to IEND. The CRC covers type and data; a chunk matters when its
+/// type begins with a capital, or holds the transparency.
+void check_png(ByteSource& source, std::int64_t max_pixels, bool checksums) {
+  require_bytes(source, "PNG", 33);
+  if (!source.starts_with(12, "IHDR")) source.fail("damaged PNG: the first chunk is not IHDR");
+  require_pixels(source, source.be32(16), source.be32(20), max_pixels);
+  for (std::uint64_t at = 8;;) {
+    if (at + 12 > source.size()) fail_short(source, "PNG", "has no IEND chunk");
+    const std::uint64_t length = source.be32(at);
+    std::string type;
+    for (std::uint64_t i = 4; i < 8; ++i) type += static_cast<char>(source.u8(at + i));
+    if (at + 12 + length > source.size()) {
+      const bool text =
+          std::all_of(type.begin(), type.end(), [](unsigned char c) { return std::isalpha(c); });
+      if (!text) source.fail(cat("damaged PNG: no chunk begins at byte ", at));
+      fail_short(source, "PNG",
+                 cat("chunk ", type, " has ", length, " bytes, ", source.size() - at - 12, " are left"));
+    }
+    const bool matters = std::isupper(static_cast<unsigned char>(type[0])) || type == "tRNS";
+    if (checksums && matters && crc32(source, at + 4, at + 8 + length) != source.be32(at + 8 + length)) {
+      source.fail(cat("damaged PNG: wrong checksum of chunk ", type, " at byte ", at));
+    }
+    if (type == "IEND") return;
+    at += 12 + length;
+  }
+}
+
+/// Orientation (tag 0x0112) in the first directory of an EXIF block, a TIFF file that begins at `tiff`; 1
+/// when there is none.
+int exif_orientation(ByteSource& source, std::uint64_t tiff, std::uint64_t end) {
+  if (tiff + 8 > end) return 1;
+  const bool little = source.u8(tiff) == 'I';
+  auto u16 = [&](std::uint64_t at) { return little ? source.le16(at) : source.be16(at); };
+  const std::uint64_t directory = tiff + (little ? source.le32(tiff + 4) : source.be32(tiff + 4));
+  if (directory + 2 > end) return 1;
+  const std::uint64_t entries = u16(directory);
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t entry = directory + 2 + 12 * i;
+    if (entry + 12 > end) return 1;
+    if (u16(entry) == 0x0112) return static_cast<int>(u16(entry + 8));
+  }
+  return 1;
+}
+
+/// JPEG: marker segments up to the first scan, then entropy-coded data, in which FF D9 cannot occur, up to
+/// the end marker FF D9. The marker is looked for in the last bytes first, since some cameras append data of
+/// their own.
+int check_jpeg(ByteSource& source, std::int64_t max_pixels) {
+  int orientation = 1;
+  std::uint64_t at = 2;
+  bool has_frame = false;
+  for (;;) {
+    if (at + 4 > source.size()) fail_short(source, "JPEG", "has no image data");
+    const int marker = source.u8(at + 1);
+    if (source.u8(at) != 0xFF || marker == 0xFF) {  // padding between segments
+      ++at;
+      continue;
+    }
+    const std::uint64_t length = source.be16(at + 2);
+    if (at + 2 + length > source.size()) fail_short(source, "JPEG", "stops inside its header");
+    const bool is_frame =
+        marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
+    if (is_frame && length >= 8) {
+      require_pixels(source, source.be16(at + 7), source.be16(at + 5), max_pixels);
+      has_frame = true;
+    }
+    if (marker == 0xE1 && length >= 16 && source.starts_with(at + 4, std::string("Exif\0", 5))) {
+      orientation = exif_orientation(source, at + 10, at + 2 + length);
+    }
+    at += 2 + length;
+    if (marker == 0xDA) break;
+  }
+  if (!has_frame) source.fail("damaged JPEG: no frame header before the first scan");
+  auto has_end_marker = [&](std::uint64_t begin) {
+    for (std::uint64_t i = source.size(); i >= begin + 2; --i) {
+      if (source.u8(i - 1) == 0xD9 && source.u8(i - 2) == 0xFF) return true;
+    }
+    return false;
+  };
+  if (!has_end_marker(at)) fail_short(source, "JPEG", "has no end marker");
+  return orientation;
+}
+
+/// BMP without compression (the only kind stb_image reads): pixel offset + height rows, padded to 4 bytes
+/// each.
+void check_bmp(ByteSource& source, std::int64_t max_pixels) {
+  require_bytes(source, "BMP", 30);
+  const std::uint64_t offset = source.le32(10);
+  const bool core_header = source.le32(14) == 12;
+  const std::int64_t width = core_header ? source.le16(18) : static_cast<std::int32_t>(source.le32(18));
+  const std::int64_t height = core_header ? source.le16(20) : static_cast<std::int32_t>(source.le32(22));
+  const std::uint64_t bits = core_header ? source.le16(24) : source.le16(28);
+  require_pixels(source, width, std::abs(height), max_pixels);  // a negative height means rows from the top
+  const std::uint64_t row = (static_cast<std::uint64_t>(width) * bits + 31) / 32 * 4;
+  require_bytes(source, "BMP", offset + row * static_cast<std::uint64_t>(std::abs(height)));
+}
+
+/// TGA: header, identification, palette, then pixels; run-length packets are counted through.
+bool check_tga(ByteSource& source, std::int64_t max_pixels) {
+  require_bytes(source, "TGA", 18);
+  const int kind = source.u8(2);
+  const bool packed = kind >= 8;
+  const std::uint64_t palette_bytes = source.u8(1) == 1 ? source.le16(5) * ((source.u8(7) + 7u) / 8) : 0;
+  const std::uint64_t width = source.le16(12);
+  const std::uint64_t height = source.le16(14);
+  const std::uint64_t pixel_bytes = (source.u8(16) + 7u) / 8;
+  if (source.u8(1) > 1 || (kind & 7) < 1 || (kind & 7) > 3 || kind > 11)
+    source.fail("damaged TGA: unknown image type");
+  require_pixels(source, static_cast<std::int64_t>(width), static_cast<std::int64_t>(height), max_pixels);
+  std::uint64_t at = 18 + source.u8(0) + palette_bytes;
+  if (!packed) {
+    require_bytes(source, "TGA", at + width * height * pixel_bytes);
+  } else {
+    for (std::uint64_t pixels = 0; pixels < width * height;) {
+      if (at >= source.size())
+        fail_short(source, "TGA", cat("has ", pixels, " of ", width * height, " pixels"));
+      const std::uint64_t count = (source.u8(at) & 127u) + 1;
+      at += 1 + (source.u8(at) >= 128 ? 1 : count) * pixel_bytes;
+      pixels += count;
+    }
+    require_bytes(source, "TGA", at);
+  }
+  return source.u8(16) == 32 && (source.u8(17) & 15) == 0;
+}
+
+/// GIF: blocks up to the first image, whose data is a chain of counted blocks that ends with a zero.
+void check_gif(ByteSource& source, std::int64_t max_pixels) {
+  require_bytes(source, "GIF", 13);
+  require_pixels(source, source.le16(6), source.le16(8), max_pixels);
+  auto palette_bytes = [](int flags) { return (flags & 0x80) ? std::uint64_t{6} << (flags & 7) : 0; };
+  std::uint64_t at = 13 + palette_bytes(source.u8(10));
+  auto skip_chain = [&](std::uint64_t chain) {
+    for (;;) {
+      if (chain >= source.size()) fail_short(source, "GIF", "stops inside its first image");
+      const std::uint64_t length = source.u8(chain);
+      chain += 1 + length;
+      if (length == 0) return chain;
+    }
+  };
+  for (;;) {
+    if (at >= source.size()) fail_short(source, "GIF", "has no image");
+    const int block = source.u8(at);
+    if (block == 0x2C) {
+      require_bytes(source, "GIF", at + 10);
+      skip_chain(at + 10 + palette_bytes(source.u8(at + 9)) + 1);
+      return;
+    }
+    if (block == 0x3B) source.fail("damaged GIF: it holds no image");
+    if (block != 0x21) source.fail(cat("damaged GIF: no block begins at byte ", at));
+    at = skip_chain(at + 2);
+  }
+}
+
+/// PNM, binary kinds only: "P5" or "P6", width, height, largest value, one white space, then the samples.
+void check_pnm(ByteSource& source, std::int64_t max_pixels) {
+  const int kind = source.u8(1);
+  if (kind != '5' && kind != '6') {
+    source.fail(cat("unsupported PNM: P", static_cast<char>(kind)),
+                "only the binary kinds P5 and P6 are read");
+  }
+  std::uint64_t at = 2;
+  auto number = [&]() -> std::int64_t {
+    for (;; ++at) {
+      if (at >= source.size()) fail_short(source, "PNM", "stops inside its header");
+      if (source.u8(at) == '#') {
+        while (at < source.size() && source.u8(at) != '\n' && source.u8(at) != '\r') ++at;
+        if (at >= source.size()) fail_short(source, "PNM", "stops inside its header");
+      }
+      if (!std::isspace(source.u8(at))) break;
+    }
+    if (!std::isdigit(source.u8(at))) source.fail("damaged PNM: its header has no number where one belongs");
+    std::int64_t value = 0;
+    for (; at < source.size() && std::isdigit(source.u8(at)); ++at) {
+      value = std::min<std::int64_t>(value * 10 + (source.u8(at) - '0'), std::int64_t{1} << 40);
+    }
+    return value;
+  };
+  const std::int64_t width = number();
+  const std::int64_t height = number();
+  require_pixels(source, width, height, max_pixels);
+  const std::int64_t largest = number();
+  if (largest < 1 || largest > 65535)
+    source.fail(cat("damaged PNM: largest value ", largest, ", expected 1 to 65535"));
+  const std::int64_t samples = width * height * (kind == '6' ? 3 : 1);
+  require_bytes(source, "PNM", at + 1 + static_cast<std::uint64_t>(samples) * (largest > 255 ? 2 : 1));
+}
+
+}  // namespace
+
+ByteSource::ByteSource(const std::string& path) : name_(path) {
+  // Non-blocking, because opening a pipe would wait for a writer.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) fail(cat("cannot be opened: ", std::strerror(errno)));
+  struct stat info = {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(fd);
+    fail("not a regular file");
+  }
+  file_.reset(::fdopen(fd, "rb"), [fd](std::FILE* file) { file ? std::fclose(file) : ::close(fd); });
+  if (!file_) fail(cat("cannot be opened: ", std::strerror(errno)));
+  std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // load_window() is the buffer
+  size_ = static_cast<std::uint64_t>(info.st_size);
+  if (size_ == 0) fail("the file is empty");
+}
+
+ByteSource::ByteSource(const std::uint8_t* data, std::size_t size, std::string name)
+    : name_(std::move(name)), size_(size), window_(data), window_end_(size) {
+  if (size_ == 0) fail("the file is empty");
+}
+
+void ByteSource::fail(const std::string& reason, const std::string& hint) const {
+  throw IoError(cat("[image] ", name_, ": ", reason), hint);
+}
+
+void ByteSource::load_window(std::uint64_t at) {
+  if (at >= size_ || !file_) fail(cat("ends early: byte ", at, " is needed, it has ", size_));
+  // Windows are aligned, so that walking backwards is as cheap as forwards.
+  const std::uint64_t begin = at / kWindow * kWindow;
+  buffer_.resize(static_cast<std::size_t>(std::min(kWindow, size_ - begin)));
+  errno = 0;
+  if (::fseeko(file_.get(), static_cast<off_t>(begin), SEEK_SET) != 0 ||
+      std::fread(buffer_.data(), 1, buffer_.size(), file_.get()) != buffer_.size()) {
+    window_end_ = window_begin_;
+    fail(cat("cannot be read: ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile"));
+  }
+  window_ = buffer_.data();
+  window_begin_ = begin;
+  window_end_ = begin + buffer_.size();
+}
+
+std::uint8_t ByteSource::u8(std::uint64_t at) {
+  if (at < window_begin_ || at >= window_end_) load_window(at);
+  return window_[at - window_begin_];
+}
+
+bool ByteSource::starts_with(std::uint64_t at, const std::string& text) {
+  if (at + text.size() > size_) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (u8(at + i) != static_cast<std::uint8_t>(text[i])) return false;
+  }
+  return true;
+}
+
+std::vector<std::uint8_t> ByteSource::read_all() {
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size_));
+  if (!file_) {
+    std::copy(window_, window_ + size_, bytes.begin());
+    return bytes;
+  }
+  errno = 0;
+  if (::fseeko(file_.get(), 0, SEEK_SET) != 0 ||
+      std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
+    fail(cat("cannot be read: ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile"));
+  }
+  return bytes;
+}
+
+void require_pixels(const ByteSource& source, std::int64_t width, std::int64_t height,
+                    std::int64_t max_pixels) {
+  if (width < 1 || height < 1) source.fail(cat("its header says ", width, " x ", height, " pixels"));
+  if (width > max_pixels / height) {
+    source.fail(cat("too large: ", width, " x ", height, " pixels, the limit is ", max_pixels),
+                "raise the limit with --max-pixels if the image is meant");
+  }
+}
+
+ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool checksums) {
+  ImageStructure found;
+  if (source.starts_with(0, "\x89PNG\r\n\x1a\n")) {
+    found.format = "PNG";
+    check_png(source, max_pixels, checksums);
+  } else if (source.starts_with(0, "\xFF\xD8")) {
+    found.format = "JPEG";
+    found.orientation = check_jpeg(source, max_pixels);
+  } else if (source.starts_with(0, "BM")) {
+    found.format = "BMP";
+    check_bmp(source, max_pixels);
+  } else if (source.starts_with(0, "GIF87a") || source.starts_with(0, "GIF89a")) {
+    found.format = "GIF";
+    check_gif(source, max_pixels);
+  } else if (source.size() >= 2 && source.u8(0) == 'P' && source.u8(1) >= '1' && source.u8(1) <= '7') {
+    found.format = "PNM";
+    check_pnm(source, max_pixels);
+  } else if (lower_extension(source.name()) == ".tga") {
+    found.format = "TGA";
+    found.ignore_alpha = check_tga(source, max_pixels);
+  } else {
+    source.fail("not an image: none of PNG, JPEG, BMP, TGA, GIF, PNM by its content");
+  }
+  return found;
+}
+
+}  // namespace llsa::nn

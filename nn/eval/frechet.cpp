@@ -1,0 +1,289 @@
+// Features by the library's own convolution; statistics, covariance and the matrix square root in double.
+#include "nn/eval/frechet.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "kernels/conv.h"
+#include "kernels/elementwise.h"
+#include "nn/data/transform.h"
+
+namespace llsa::nn {
+
+namespace {
+
+constexpr int kLayers = 3;
+constexpr int kChannels = 10;
+constexpr std::uint64_t kWeightSeed = 0;
+constexpr double kRidge = 1e-6;
+constexpr std::int64_t kPixelsPerPass = std::int64_t{1} << 16;  // bounds the memory of a pass over the layers
+constexpr std::uint64_t kSplitStream = 0x6672656368657400u;     // "frechet"
+
+/// A dense square matrix, row by row.
+struct Matrix {
+  int n = 0;
+  std::vector<double> values;
+
+  explicit Matrix(int size)
+      : n(size), values(static_cast<std::size_t>(size) * static_cast<std::size_t>(size), 0.0) {}
+  double& operator()(int i, int j) {
+    return values[static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)];
+  }
+  double operator()(int i, int j) const {
+    return values[static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)];
+  }
+};
+
+Matrix multiply(const Matrix& a, const Matrix& b) {
+  Matrix c(a.n);
+  for (int i = 0; i < a.n; ++i) {
+    for (int k = 0; k < a.n; ++k) {
+      for (int j = 0; j < a.n; ++j) c(i, j) += a(i, k) * b(k, j);
+    }
+  }
+  return c;
+}
+
+/// Eigenvalues of a symmetric matrix, which is left diagonal, and eigenvectors as columns of `vectors`:
+/// Jacobi's method in cyclic order. A rotation in the plane (p, q) by t = tan(angle), the smaller root of t^2
+/// + 2 theta t - 1 = 0 with theta = (a_qq - a_pp) / (2 a_pq), makes a_pq zero; sweeps converge quadratically.
+void diagonalize(Matrix& a, Matrix& vectors) {
+  for (int i = 0; i < a.n; ++i) vectors(i, i) = 1.0;
+  double total = 0;
+  for (const double value : a.values) total += value * value;
+  for (int sweep = 0; sweep < 64; ++sweep) {
+    double off = 0;
+    for (int p = 0; p < a.n; ++p) {
+      for (int q = p + 1; q < a.n; ++q) off += a(p, q) * a(p, q);
+    }
+    if (off <= 1e-32 * total) return;
+    for (int p = 0; p < a.n; ++p) {
+      for (int q = p + 1; q < a.n; ++q) {
+        if (a(p, q) == 0.0) continue;
+        const double theta = (a(q, q) - a(p, p)) / (2.0 * a(p, q));
+        const double t = std::copysign(1.0, theta) / (std::abs(theta) + std::sqrt(theta * theta + 1.0));
+        const double c = 1.0 / std::sqrt(t * t + 1.0);
+        const double s = t * c;
+        for (int k = 0; k < a.n; ++k) {
+          const double kp = a(k, p);
+          const double kq = a(k, q);
+          a(k, p) = c * kp - s * kq;
+          a(k, q) = s * kp + c * kq;
+        }
+        for (int k = 0; k < a.n; ++k) {
+          const double pk = a(p, k);
+          const double qk = a(q, k);
+          a(p, k) = c * pk - s * qk;
+          a(q, k) = s * pk + c * qk;
+          const double vp = vectors(k, p);
+          const double vq = vectors(k, q);
+          vectors(k, p) = c * vp - s * vq;
+          vectors(k, q) = s * vp + c * vq;
+        }
+      }
+    }
+  }
+}
+
+/// V sqrt(max(L, 0)) V^T of a symmetric matrix V L V^T.
+Matrix square_root(Matrix a) {
+  Matrix vectors(a.n);
+  diagonalize(a, vectors);
+  Matrix root(a.n);
+  for (int i = 0; i < a.n; ++i) {
+    for (int j = 0; j < a.n; ++j) {
+      for (int k = 0; k < a.n; ++k)
+        root(i, j) += vectors(i, k) * std::sqrt(std::max(0.0, a(k, k))) * vectors(j, k);
+    }
+  }
+  return root;
+}
+
+struct Gaussian {
+  std::vector<double> mean;
+  Matrix covariance;
+};
+
+Gaussian fit(const Tensor& features) {
+  if (features.rank() != 2 || features.size(0) < 2 || features.size(1) < 1 || !features.is_contiguous()) {
+    throw ShapeError(cat("[frechet] expected contiguous features [n,F] with n >= 2, got ", features.shape()));
+  }
+  const std::int64_t n = features.size(0);
+  const int width = static_cast<int>(features.size(1));
+  const double* data = features.data<double>();
+  Gaussian result{std::vector<double>(static_cast<std::size_t>(width), 0.0), Matrix(width)};
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (int j = 0; j < width; ++j) {
+      if (!std::isfinite(data[i * width + j])) {
+        throw NonFiniteError(cat("[frechet] feature ", j, " of image ", i, " is not finite"));
+      }
+      result.mean[static_cast<std::size_t>(j)] += data[i * width + j] / static_cast<double>(n);
+    }
+  }
+  std::vector<double> centred(static_cast<std::size_t>(width));
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::size_t j = 0; j < centred.size(); ++j)
+      centred[j] = data[i * width + static_cast<std::int64_t>(j)] - result.mean[j];
+    for (int j = 0; j < width; ++j) {
+      for (int k = 0; k < width; ++k) {
+        result.covariance(j, k) += centred[static_cast<std::size_t>(j)] *
+                                   centred[static_cast<std::size_t>(k)] / static_cast<double>(n - 1);
+      }
+    }
+  }
+  for (int j = 0; j < width; ++j) result.covariance(j, j) += kRidge;
+  return result;
+}
+
+/// Weights of the three layers, [10,c,3,3] each.
+std::vector<Tensor> make_weights(Context& ctx) {
+  std::vector<Tensor> weights;
+  std::int64_t channels = 3;
+  for (int layer = 0; layer < kLayers; ++layer) {
+    Tensor w = ctx.empty({kChannels, channels, 3, 3}, DType::f32);
+    const Philox random{kWeightSeed, static_cast<std::uint64_t>(layer)};
+    const float scale = std::sqrt(2.0f / static_cast<float>(channels * 9));
+    for (std::int64_t i = 0; i < w.numel(); ++i)
+      w.data<float>()[i] = scale * random.normal(static_cast<std::uint64_t>(i));
+    weights.push_back(w);
+    channels = kChannels;
+  }
+  return weights;
+}
+
+/// Mean and standard deviation over the pixels of every channel: x[b,10,h,w] -> row i of `out`, columns first
+/// .. first + 19.
+void append_statistics(const Tensor& x, double* out, int first) {
+  const std::int64_t pixels = x.size(2) * x.size(3);
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    for (int c = 0; c < kChannels; ++c) {
+      const float* data = x.data<float>() + (i * kChannels + c) * pixels;
+      double sum = 0;
+      for (std::int64_t p = 0; p < pixels; ++p) sum += data[p];
+      const double mean = sum / static_cast<double>(pixels);
+      double squares = 0;
+      for (std::int64_t p = 0; p < pixels; ++p) squares += (data[p] - mean) * (data[p] - mean);
+      double* row = out + i * kFrechetFeatures + first;
+      row[c] = mean;
+      row[kChannels + c] = std::sqrt(squares / static_cast<double>(pixels));
+    }
+  }
+}
+
+/// Images [b,3,H,W] with any strides, contiguous and clamped. Throws NonFiniteError for a NaN.
+Tensor clamped(Context& ctx, const Tensor& images) {
+  Tensor out = ctx.empty(images.shape(), DType::f32);
+  const auto& s = images.strides();
+  float* to = out.data<float>();
+  for (std::int64_t i = 0; i < images.size(0); ++i) {
+    for (std::int64_t c = 0; c < 3; ++c) {
+      for (std::int64_t y = 0; y < images.size(2); ++y) {
+        const float* from = images.data<float>() + i * s[0] + c * s[1] + y * s[2];
+        for (std::int64_t x = 0; x < images.size(3); ++x) {
+          const float value = from[x * s[3]];
+          if (std::isnan(value)) throw NonFiniteError(cat("[frechet] image ", i, " of a pass holds a NaN"));
+          *to++ = std::clamp(value, -1.0f, 1.0f);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+Tensor frechet_features(Context& ctx, const Tensor& images) {
+  if (images.rank() != 4 || images.size(1) != 3 || images.numel() == 0) {
+    throw ShapeError(cat("[frechet] expected images [n,3,H,W], got ", images.shape()));
+  }
+  if (!images.device().is_cpu())
+    throw DeviceError(cat("[frechet] expected a tensor on the cpu, got one on ", images.device().str()));
+  const std::vector<Tensor> weights = make_weights(ctx);
+  const std::int64_t n = images.size(0);
+  const std::int64_t per_pass = std::max<std::int64_t>(1, kPixelsPerPass / (images.size(2) * images.size(3)));
+  Tensor features = ctx.empty({n, kFrechetFeatures}, DType::f64);
+  for (std::int64_t begin = 0; begin < n; begin += per_pass) {
+    Tensor x = clamped(ctx, images.slice(0, begin, std::min(n, begin + per_pass)));  // [b,3,H,W]
+    for (int layer = 0; layer < kLayers; ++layer) {
+      x = kernels::relu(
+          ctx, kernels::conv2d(ctx, x, weights[static_cast<std::size_t>(layer)], Tensor(), {2, 2}, {1, 1}));
+      append_statistics(x, features.data<double>() + begin * kFrechetFeatures, layer * 2 * kChannels);
+    }
+  }
+  return features;
+}
+
+double frechet_distance(const Tensor& a, const Tensor& b) {
+  const Gaussian first = fit(a);
+  const Gaussian second = fit(b);
+  const int n = first.covariance.n;
+  if (second.covariance.n != n)
+    throw ShapeError(cat("[frechet] features ", a.shape(), " and ", b.shape(), " differ in width"));
+  double distance = 0;
+  for (std::size_t i = 0; i < first.mean.size(); ++i) {
+    distance += (first.mean[i] - second.mean[i]) * (first.mean[i] - second.mean[i]);
+  }
+  const Matrix root = square_root(first.covariance);
+  Matrix product = multiply(multiply(root, second.covariance), root);
+  for (int i = 0; i < n; ++i) {  // rounding leaves it a little asymmetric
+    for (int j = 0; j < i; ++j) product(i, j) = product(j, i) = 0.5 * (product(i, j) + product(j, i));
+  }
+  Matrix vectors(n);
+  diagonalize(product, vectors);
+  for (int i = 0; i < n; ++i) {
+    distance +=
+        first.covariance(i, i) + second.covariance(i, i) - 2.0 * std::sqrt(std::max(0.0, product(i, i)));
+  }
+  return std::max(0.0, distance);
+}
+
+FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width,
+                                   std::int64_t count, std::int64_t reference)
+    : height_(height), width_(width) {
+  if (count < 2 || reference < 2)
+    throw ValueError(cat("[frechet] count ", count, ", reference ", reference, ": expected at least 2"));
+  std::vector<std::int64_t> order(static_cast<std::size_t>(folder.size()));
+  std::iota(order.begin(), order.end(), 0);
+  const Philox random{0, kSplitStream};
+  for (std::size_t i = order.size(); i > 1; --i)
+    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
+
+  // One after the other until there are enough; the first ones become the other real set.
+  const std::int64_t wanted = std::min(folder.size(), count + reference);
+  std::vector<Tensor> passes;
+  Tensor features = ctx.empty({wanted, kFrechetFeatures}, DType::f64);
+  std::int64_t done = 0;
+  std::size_t next = 0;
+  const std::int64_t per_pass = std::max<std::int64_t>(1, kPixelsPerPass / (std::int64_t{height} * width));
+  while (done < wanted && next < order.size()) {
+    std::vector<std::int64_t> chosen;
+    while (static_cast<std::int64_t>(chosen.size()) < std::min(per_pass, wanted - done) &&
+           next < order.size())
+      chosen.push_back(order[next++]);
+    const Tensor images = load_images(ctx, folder, chosen, height, width, true);
+    if (!images.defined()) continue;
+    const Tensor some = frechet_features(ctx, images);
+    std::copy_n(some.data<double>(), some.numel(), features.data<double>() + done * kFrechetFeatures);
+    done += some.size(0);
+  }
+  if (done < 2 * count) {
+    throw ValueError(cat("[frechet] ", folder.root(), " has ", done, " usable images, ", 2 * count,
+                         " are needed for a count of ", count),
+                     "lower --count, or add held-out images");
+  }
+  reference_ = features.slice(0, count, done);
+  real_score_ = frechet_distance(features.slice(0, 0, count), reference_);
+}
+
+double FrechetReference::score(Context& ctx, const Tensor& images) const {
+  if (images.rank() != 4 || images.size(2) != height_ || images.size(3) != width_) {
+    throw ShapeError(cat("[frechet] expected images [n,3,", height_, ",", width_, "], got ", images.shape()));
+  }
+  return frechet_distance(frechet_features(ctx, images), reference_);
+}
+
+}  // namespace llsa::nn
