@@ -86,8 +86,9 @@ target_compile_options(llsa_flags INTERFACE
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LLSA_ANY_PROCESSOR>>>:${LLSA_ARCH_FLAGS}>
   -fopenmp-simd -fno-math-errno)
 if(LLSA_SANITIZE)
+  # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised.
   target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
-                                              -fno-omit-frame-pointer -g1)
+                                              -fno-omit-frame-pointer -g1 -Wno-maybe-uninitialized)
   link_libraries(-fsanitize=${LLSA_SANITIZE})
 endif()
 if(LLSA_COVERAGE)

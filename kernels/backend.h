@@ -10,6 +10,7 @@
 #include "../core/context.h"
 #include "conv_table.h"
 #include "copy_table.h"
+#include "diffusion_table.h"
 #include "elementwise_table.h"
 #include "matmul_table.h"
 #include "reduce_table.h"
@@ -22,6 +23,7 @@ struct Backend {
   ReduceBackend reduce;
   MatmulBackend matmul;
   ConvBackend conv;
+  DiffusionBackend diffusion;
 };
 
 /// The table for the context's device.

@@ -31,6 +31,11 @@ constexpr Backend kTable = {
     .reduce = {.reduce = absent},
     .matmul = {.matmul = absent, .linear = absent, .linear_backward = absent},
     .conv = {.im2col = absent, .col2im = absent},
+    .diffusion = {.noise_levels = absent,
+                  .drop_classes = absent,
+                  .class_rows = absent,
+                  .flow_mix = absent,
+                  .time_embedding = absent},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../kernels/rope.h"
 #include "dit_config.h"
 #include "parameters.h"
 

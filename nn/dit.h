@@ -30,6 +30,9 @@ class Dit {
   /// Resolves the configuration (`auto` attention), allocates and initialises. dtype: f32, bf16 or f64, what
   /// it computes with.
   Dit(Context& ctx, const DitConfig& config, std::uint64_t seed, DType dtype = DType::f32);
+  ~Dit();
+  Dit(const Dit&) = delete;
+  Dit& operator=(const Dit&) = delete;
 
   /// x [b,channels,height,width] in the model's dtype, t f32 [b] (model time 1..1000), y i32 [b] (class, or
   /// null_class(); ignored and may be undefined without classes) -> [b,out_channels,height,width]. Any size

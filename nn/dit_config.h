@@ -30,6 +30,9 @@ enum class InitKind { adaln_zero, published };
 /// "full", "llsa", "auto"; "adaln_zero", "published".
 std::string name_of(AttentionKind kind);
 std::string name_of(InitKind kind);
+/// Inverses. Throw ValueError for another word.
+AttentionKind attention_kind(const std::string& name);
+InitKind init_kind(const std::string& name);
 
 struct DitConfig {
   int heads = 2;

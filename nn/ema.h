@@ -1,33 +1,33 @@
 // Exponential moving average of the weights, with warm-up.
+//
+//   after the n-th update (n = 1, 2, ..): average = d average + (1 - d) weights,   d = min(1 - n^-power,
+//   max_decay)
+//
+// n = 1 copies the weights. AdamW::step(lr, &ema) does this in the optimiser's pass over memory.
 #pragma once
 
-#include <cstdint>
-
+#include "../kernels/optim.h"
 #include "parameters.h"
 
 namespace llsa::nn {
 
-/// After the n-th update (n = 1, 2, ..): average = d average + (1 - d) weights, d = min(1 - n^-power, most).
-/// n = 1 copies.
-double ema_decay(std::int64_t n, double power, double most);
-
 class Ema {
  public:
-  explicit Ema(const ParameterStore& store, double power = 0.75, double most = 0.9999);
+  /// Starts at the store's present weights.
+  explicit Ema(const ParameterStore& store, const kernels::EmaOptions& options = {});
 
-  /// Takes in the store's present weights. Does not wait for the device.
-  void update();
-  /// The average, in the layout of the store's flat buffers (the initial weights before the first update).
+  /// Takes in the store's present weights as update number n, an i64 [1] tensor.
+  void update(const Tensor& n);
+  /// The average, in the layout of the store's flat buffers.
   const Tensor& flat() const { return flat_; }
-  std::int64_t updates() const { return updates_; }
-  /// Continues from a saved state; copies. Throws ShapeError for a buffer of another layout.
-  void restore(const Tensor& flat, std::int64_t updates);
+  const kernels::EmaOptions& options() const { return options_; }
+  /// Continues from a saved average; copies. Throws ShapeError for a buffer of another layout.
+  void restore(const Tensor& flat);
 
  private:
   const ParameterStore& store_;
-  double power_, most_;
-  Tensor flat_, decay_;
-  std::int64_t updates_ = 0;
+  kernels::EmaOptions options_;
+  Tensor flat_;
 };
 
 }  // namespace llsa::nn

@@ -26,8 +26,9 @@ struct Init {
   static Init fan_in(std::int64_t fan_in);
 };
 
-/// Fills an f32 or f64 CPU tensor by the law with Philox{seed, hash of the name}.
-void initialize(const Tensor& values, const Init& init, std::uint64_t seed, std::string_view name);
+/// Fills a floating tensor by the law with Philox numbers of (seed, hash of the name).
+void initialize(Context& ctx, const Tensor& values, const Init& init, std::uint64_t seed,
+                std::string_view name);
 
 /// 64-bit FNV-1a hash of a text: the stream of a named random sequence.
 std::uint64_t name_stream(std::string_view name);

@@ -24,6 +24,7 @@ class JsonObject {
   JsonObject(JsonObject&&) noexcept;
   JsonObject& operator=(JsonObject&&) noexcept;
 
+  const std::string& where() const;
   bool has(const std::string& key) const;
   /// True when the key is absent or null; marks it as read.
   bool absent_or_null(const std::string& key);

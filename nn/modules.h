@@ -37,8 +37,4 @@ class Embedding {
   Var weight_;
 };
 
-/// Sinusoidal embedding of times: [cos(t f), sin(t f)], f_i = exp(-ln(10000) i / 127), i < 128. t f32 [b] ->
-/// [b,256] in dtype.
-Tensor time_embedding(Context& ctx, const Tensor& t, DType dtype);
-
 }  // namespace llsa::nn

@@ -58,10 +58,9 @@ class ParameterStore {
   /// Sum of the parameters' elements, without padding.
   std::int64_t parameter_count() const { return parameter_count_; }
 
-  /// One leaf over parameters that lie one behind the other, stacked on a leading axis or along the first
-  /// one: joined({a[m,k], b[n,k]}) is [m+n,k]. Throws ValueError if they are not adjacent, ShapeError if they
-  /// do not fit.
-  Var joined(const std::vector<std::string>& names) const;
+  /// One leaf of the given shape over parameters that lie one behind the other; its gradient is theirs.
+  /// Throws ValueError if they are not adjacent, ShapeError if the shape has another number of elements.
+  Var joined(const std::vector<std::string>& names, const Shape& shape) const;
 
   /// Flat master values, f32 or f64 [flat_size]; padding is zero.
   const Tensor& flat() const { return flat_; }

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/conv.h"
 #include "kernels/cpu/copy.h"
+#include "kernels/cpu/diffusion.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reduce.h"
@@ -21,6 +22,11 @@ const Backend& table() {
       .reduce = {.reduce = reduce},
       .matmul = {.matmul = matmul, .linear = linear, .linear_backward = linear_backward},
       .conv = {.im2col = im2col, .col2im = col2im},
+      .diffusion = {.noise_levels = noise_levels,
+                    .drop_classes = drop_classes,
+                    .class_rows = class_rows,
+                    .flow_mix = flow_mix,
+                    .time_embedding = time_embedding},
   };
   return kTable;
 }

@@ -14,11 +14,12 @@
 #include "../../autograd/var.h"
 #include "../../core/context.h"
 #include "../../core/tensor.h"
+#include "../../kernels/diffusion.h"
 #include "../dit.h"
 
 namespace llsa::nn {
 
-enum class NoiseLevel { uniform, logit_normal };
+using kernels::NoiseLevel;
 
 /// "uniform", "logit_normal". Throws ValueError for another word.
 NoiseLevel noise_level_law(const std::string& name);

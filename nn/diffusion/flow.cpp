@@ -1,0 +1,56 @@
+// The draws of a training batch and the loss.
+#include "nn/diffusion/flow.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/copy.h"
+#include "autograd/loss.h"
+#include "kernels/elementwise.h"
+#include "kernels/random.h"
+#include "nn/init.h"
+
+namespace llsa::nn {
+namespace {
+
+// One stream of random numbers per purpose.
+const std::uint64_t kNoiseStream = name_stream("flow noise");
+const std::uint64_t kLevelStream = name_stream("flow noise level");
+const std::uint64_t kDropStream = name_stream("flow class drop");
+
+}  // namespace
+
+NoiseLevel noise_level_law(const std::string& name) {
+  if (name == "uniform") return NoiseLevel::uniform;
+  if (name == "logit_normal") return NoiseLevel::logit_normal;
+  throw ValueError(cat("[flow] noise level: expected \"uniform\" or \"logit_normal\", got \"", name, '"'));
+}
+
+std::string name_of(NoiseLevel law) { return law == NoiseLevel::uniform ? "uniform" : "logit_normal"; }
+
+double noise_rescale(std::int64_t height, std::int64_t width) {
+  return std::max(1.0, std::sqrt(static_cast<double>(height) * static_cast<double>(width)) / 64.0);
+}
+
+FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& sample_ids,
+                          const FlowOptions& options) {
+  if (x.rank() != 4) throw ShapeError(cat("[flow] expected images [b,c,height,width], got ", x.shape()));
+  const double scale = options.noise_scale > 0.0 ? options.noise_scale : noise_rescale(x.size(2), x.size(3));
+  const Tensor sigma = kernels::noise_levels(ctx, sample_ids, options.law, options.seed, kLevelStream);
+  const Tensor eps =
+      kernels::random_normal_samples(ctx, x.shape(), x.dtype(), options.seed, kNoiseStream, sample_ids);
+  const auto pair = kernels::flow_mix(ctx, x, eps, sigma, scale);
+  FlowBatch batch{pair.x_t, pair.target, kernels::affine(ctx, sigma, 1000.0, 0.0), Tensor()};
+  if (y.defined())
+    batch.y = kernels::drop_classes(ctx, y, sample_ids, options.class_drop, options.null_class, options.seed,
+                                    kDropStream);
+  return batch;
+}
+
+Var flow_loss(Dit& model, const FlowBatch& batch) {
+  Context& ctx = model.context();
+  const Var v = model.forward(Var(ctx, batch.x_t), batch.t, batch.y);
+  return mse(cast(v, batch.target.dtype()), Var(ctx, batch.target));
+}
+
+}  // namespace llsa::nn

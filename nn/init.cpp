@@ -1,0 +1,44 @@
+// Initial values from Philox numbers.
+#include "nn/init.h"
+
+#include <cmath>
+
+#include "kernels/copy.h"
+#include "kernels/elementwise.h"
+#include "kernels/random.h"
+
+namespace llsa::nn {
+
+Init Init::xavier(std::int64_t fan_in, std::int64_t fan_out) {
+  return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)));
+}
+
+Init Init::fan_in(std::int64_t fan_in) { return uniform(1.0 / std::sqrt(static_cast<double>(fan_in))); }
+
+std::uint64_t name_stream(std::string_view name) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+void initialize(Context& ctx, const Tensor& values, const Init& init, std::uint64_t seed,
+                std::string_view name) {
+  const std::uint64_t stream = name_stream(name);
+  switch (init.law) {
+    case Init::Law::constant:
+      kernels::fill(ctx, values, init.value);
+      return;
+    case Init::Law::uniform: {
+      const Tensor draw = kernels::random_uniform(ctx, values.shape(), values.dtype(), seed, stream);
+      kernels::copy(ctx, kernels::affine(ctx, draw, 2.0 * init.value, -init.value), values);
+      return;
+    }
+    case Init::Law::normal: {
+      const Tensor draw = kernels::random_normal(ctx, values.shape(), values.dtype(), seed, stream);
+      kernels::copy(ctx, kernels::affine(ctx, draw, init.value, 0.0), values);
+      return;
+    }
+  }
+}
+
+}  // namespace llsa::nn

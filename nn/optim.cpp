@@ -1,0 +1,56 @@
+// The order of an update: norm, clip factor, step number, then one pass over the flat buffers.
+#include "nn/optim.h"
+
+#include "kernels/copy.h"
+
+namespace llsa::nn {
+
+AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
+    : store_(store),
+      options_(options),
+      m_(store.zeros_like_flat()),
+      v_(store.zeros_like_flat()),
+      lr_(store.context().zeros(Shape{1}, DType::f64)),
+      step_(store.context().zeros(Shape{1}, DType::i64)),
+      norm_(store.context().zeros(Shape{1}, DType::f64)),
+      skip_(store.context().zeros(Shape{1}, DType::i32)) {
+  if (!(options.clip >= 0.0))
+    throw ValueError(cat("[adamw] expected a clip norm of at least 0, got ", options.clip));
+}
+
+void AdamW::step(double learning_rate, Ema* ema) {
+  Context& ctx = store_.context();
+  const Tensor& gradient = store_.flat_grad();
+  const auto clip = kernels::clip_gradient(ctx, kernels::sum_squares(ctx, gradient), options_.clip);
+  norm_ = clip.norm;
+  skip_ = clip.skip;
+  kernels::fill(ctx, lr_, learning_rate);
+  kernels::advance_step(ctx, step_, skip_);
+  const kernels::AdamWBuffers buffers{store_.flat(), gradient, m_, v_};
+  const kernels::AdamWScalars scalars{lr_, clip.factor, step_, skip_};
+  if (ema)
+    kernels::adamw_ema_step(ctx, buffers, scalars, options_.adam, ema->flat(),
+                            kernels::ema_decay(ctx, step_, ema->options()));
+  else
+    kernels::adamw_step(ctx, buffers, scalars, options_.adam);
+  store_.refresh();
+  ++calls_;
+}
+
+std::int64_t AdamW::count_skipped() const {
+  return calls_ - static_cast<std::int64_t>(store_.context().item(step_));
+}
+
+void AdamW::restore(const Tensor& first_moment, const Tensor& second_moment, std::int64_t updates) {
+  if (first_moment.shape() != m_.shape() || second_moment.shape() != v_.shape())
+    throw ShapeError(cat("[adamw] expected moments of shape ", m_.shape(), ", got ", first_moment.shape(),
+                         " and ", second_moment.shape()));
+  if (updates < 0) throw ValueError(cat("[adamw] expected at least 0 updates, got ", updates));
+  Context& ctx = store_.context();
+  kernels::copy(ctx, first_moment, m_);
+  kernels::copy(ctx, second_moment, v_);
+  kernels::fill(ctx, step_, static_cast<double>(updates));
+  calls_ = updates;
+}
+
+}  // namespace llsa::nn
