@@ -8,16 +8,20 @@
 #pragma once
 
 #include "../core/context.h"
+#include "attention_table.h"
 #include "conv_table.h"
 #include "copy_table.h"
 #include "diffusion_table.h"
 #include "elementwise_table.h"
+#include "llsa_table.h"
 #include "matmul_table.h"
 #include "reduce_table.h"
 
 namespace llsa::kernels {
 
 struct Backend {
+  AttentionBackend attention;
+  LlsaBackend llsa;
   CopyBackend copy;
   ElementwiseBackend elementwise;
   ReduceBackend reduce;

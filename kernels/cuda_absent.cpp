@@ -21,6 +21,12 @@ struct Absent {
 constexpr Absent absent;
 
 constexpr Backend kTable = {
+    .attention = {.forward = absent, .backward = absent},
+    .llsa = {.pyramid = absent,
+             .select = absent,
+             .transpose = absent,
+             .attend = absent,
+             .attend_backward = absent},
     .copy = {.copy = absent, .fill = absent},
     .elementwise = {.binary = absent,
                     .affine = absent,

@@ -1,10 +1,12 @@
 // The CPU table.
 #include "kernels/backend.h"
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/conv.h"
 #include "kernels/cpu/copy.h"
 #include "kernels/cpu/diffusion.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/llsa.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reduce.h"
 
@@ -12,6 +14,12 @@ namespace llsa::kernels::cpu {
 
 const Backend& table() {
   static constexpr Backend kTable = {
+      .attention = {.forward = attention, .backward = attention_backward},
+      .llsa = {.pyramid = llsa_pyramid,
+               .select = llsa_select,
+               .transpose = index_transpose,
+               .attend = llsa_attend,
+               .attend_backward = llsa_attend_backward},
       .copy = {.copy = copy, .fill = fill},
       .elementwise = {.binary = binary,
                       .affine = affine,

@@ -1,0 +1,234 @@
+// LLSA backward on the CPU.
+//
+// Query-major: dQ = dS K / sqrt(D) over each block's key list. dK and dV either on the same way (whole heads,
+// see kWholeHeads) or key-major: the tokens under key j of level l + 1 collect from the queries that the
+// transposed index lists for j, the coarsest level from all queries. Coarse gradients then go down:
+// G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B], and dK[n] = dK^(0)[n] + G_1[n / B].
+#include "kernels/cpu/llsa.h"
+#include "kernels/cpu/llsa_attended.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+template <class A>
+class Backward {
+ public:
+  Backward(Context& ctx, const LlsaOperands& args, const Tensor& q, const Tensor& d_o, const Tensor& o,
+           const A* lse, A* dq, A* dk, A* dv)
+      : ctx_(ctx),
+        plan_(args.plan),
+        index_(args.index),
+        q_(q),
+        d_o_(d_o),
+        terms_(ctx, Heads<A>(o), d_o_, lse),
+        attended_(ctx, args),
+        dq_(dq) {
+    auto& levels = attended_.levels();
+    levels[0].dk = dk;
+    levels[0].dv = dv;
+    for (std::size_t l = 1; l < levels.size(); ++l) {
+      levels[l].dk = buffer(levels[l].k);
+      levels[l].dv = buffer(levels[l].v);
+    }
+  }
+
+  void run() {
+    if (q_.count() >= kWholeHeads) {
+      ctx_.pool().parallel_for(q_.count(), [this](std::int64_t head) { whole_head(head); });
+      return;
+    }
+    const Attended<A> keys_only = without_gradients();
+    for_block_ranges(ctx_, q_.count(), blocks(), blocks_per_chunk(plan_.block * plan_.keys_per_query()),
+                     [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+                       tile::Workspace<A> ws(ctx_, q_.d);
+                       backward_queries<A>(ws, q_, d_o_, terms_, plan_.block, keys_only, dq_, head, first,
+                                           last);
+                     });
+    coarse_keys();
+    ctx_.pool().parallel_for(q_.count(), [this](std::int64_t head) { lower_coarse(head); });
+    fine_keys();
+  }
+
+ private:
+  std::int64_t blocks() const { return plan_.count[1]; }
+
+  A* buffer(const Heads<A>& like) {
+    kept_.push_back(ctx_.empty({like.count() * like.tokens * like.d}, dtype_of<A>::value));
+    return kept_.back().template data<A>();
+  }
+
+  Attended<A> without_gradients() const {
+    Attended<A> copy = attended_;
+    for (auto& level : copy.levels()) level.dk = level.dv = nullptr;
+    return copy;
+  }
+
+  A* dk(int level, std::int64_t head, std::int64_t token) const {
+    const auto& of = attended_.level(level);
+    return of.dk + (head * of.k.tokens + token) * of.k.d;
+  }
+  A* dv(int level, std::int64_t head, std::int64_t token) const {
+    const auto& of = attended_.level(level);
+    return of.dv + (head * of.k.tokens + token) * of.k.d;
+  }
+
+  // ---- whole heads
+  // ------------------------------------------------------------------------------------------------------
+
+  void whole_head(std::int64_t head) {
+    const std::int64_t d = q_.d;
+    for (int l = 0; l <= plan_.enriched; ++l) {
+      const std::int64_t size = plan_.count[static_cast<std::size_t>(l)] * d;
+      std::fill_n(dk(l, head, 0), size, A(0));
+      std::fill_n(dv(l, head, 0), size, A(0));
+    }
+    tile::Workspace<A> ws(ctx_, d);
+    backward_queries<A>(ws, q_, d_o_, terms_, plan_.block, attended_, dq_, head, 0, blocks());
+    if (plan_.enriched == 0) return;
+    lower_coarse(head);
+    for (std::int64_t n = 0; n < plan_.tokens; ++n) {
+      add_row(dk(1, head, n / plan_.block), dk(0, head, n));
+      add_row(dv(1, head, n / plan_.block), dv(0, head, n));
+    }
+  }
+
+  void add_row(const A* from, A* to) const {
+#pragma omp simd
+    for (std::int64_t j = 0; j < q_.d; ++j) to[j] += from[j];
+  }
+
+  /// Turns dK^(l), dV^(l) of the coarse levels into G_l, from the top down.
+  void lower_coarse(std::int64_t head) {
+    for (int l = plan_.enriched; l >= 1; --l) {
+      for (std::int64_t i = 0; i < plan_.count[static_cast<std::size_t>(l)]; ++i) {
+        const A covered = static_cast<A>(plan_.covered(l, i));
+        A* const dk_row = dk(l, head, i);
+        A* const dv_row = dv(l, head, i);
+#pragma omp simd
+        for (std::int64_t j = 0; j < q_.d; ++j) {
+          dk_row[j] /= covered;
+          dv_row[j] /= covered;
+        }
+        if (l == plan_.enriched) continue;
+        add_row(dk(l + 1, head, i / plan_.block), dk_row);
+        add_row(dv(l + 1, head, i / plan_.block), dv_row);
+      }
+    }
+  }
+
+  // ---- key-major
+  // --------------------------------------------------------------------------------------------------------
+
+  /// Appends the fine queries below the level-l nodes that picked key j.
+  void queries_of(const IndexTranspose& by_key, int l, std::int64_t head, std::int64_t j,
+                  std::vector<tile::Rows<A>>& out) const {
+    const auto at = static_cast<std::size_t>(l);
+    const std::int64_t nodes = plan_.count[at], keys = plan_.count[at];
+    const std::int32_t* const offset = by_key.offset.template data<std::int32_t>() + head * (keys + 1);
+    const std::int32_t* const node =
+        by_key.query.template data<std::int32_t>() + head * nodes * plan_.width[at - 1];
+    const std::int64_t span = plan_.covered(l, 0);
+    for (std::int32_t e = offset[j]; e < offset[j + 1];) {
+      std::int32_t last = e + 1;
+      while (last < offset[j + 1] && node[last] == node[last - 1] + 1) ++last;
+      out.push_back(query_rows(q_, d_o_, terms_, head, node[e] * span,
+                               std::min((node[last - 1] + 1) * span, plan_.tokens)));
+      e = last;
+    }
+  }
+
+  IndexTranspose transposed(int l) const {
+    const Tensor& table = index_[static_cast<std::size_t>(l) - 1];
+    const std::int64_t keys = plan_.count[static_cast<std::size_t>(l)];
+    IndexTranspose t = {
+        ctx_.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
+        ctx_.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
+    index_transpose(ctx_, table, keys, t.offset, t.query);
+    return t;
+  }
+
+  /// Keys [begin, end) of a level against ws.rows, onto what dk and dv hold.
+  void keys(tile::Workspace<A>& ws, int level, std::int64_t head, std::int64_t begin,
+            std::int64_t end) const {
+    const auto& of = attended_.level(level);
+    backward_keys<A>(ws, of.k, of.v, of.weight, head, begin, end, dk(level, head, begin),
+                     dv(level, head, begin));
+  }
+
+  void zero(int level, std::int64_t head, std::int64_t begin, std::int64_t end) const {
+    std::fill_n(dk(level, head, begin), (end - begin) * q_.d, A(0));
+    std::fill_n(dv(level, head, begin), (end - begin) * q_.d, A(0));
+  }
+
+  void coarse_keys() {
+    const int top = plan_.levels;
+    if (plan_.attends(top)) {
+      const std::int64_t n = plan_.count.back(), step = tile::Workspace<A>::kLanes;
+      for_block_ranges(ctx_, q_.count(), (n + step - 1) / step, 1,
+                       [&](std::int64_t head, std::int64_t first, std::int64_t) {
+                         tile::Workspace<A> ws(ctx_, q_.d);
+                         ws.rows = {query_rows(q_, d_o_, terms_, head, 0, plan_.tokens)};
+                         const std::int64_t begin = first * step, end = std::min(begin + step, n);
+                         zero(top, head, begin, end);
+                         keys(ws, top, head, begin, end);
+                       });
+    }
+    for (int l = std::min(top - 1, plan_.enriched); l >= 1; --l) listed_keys(l);
+  }
+
+  void fine_keys() { listed_keys(0); }
+
+  /// Keys of a level below the coarsest: those under each key of the level above, with its list of queries.
+  void listed_keys(int l) {
+    const IndexTranspose by_key = transposed(l + 1);
+    const std::int64_t n = plan_.count[static_cast<std::size_t>(l)];
+    const std::int64_t above = plan_.count[static_cast<std::size_t>(l) + 1];
+    const std::int64_t queries = (plan_.covered(l + 1, 0)) * plan_.width[static_cast<std::size_t>(l)];
+    for_block_ranges(ctx_, q_.count(), above, blocks_per_chunk(plan_.block * queries),
+                     [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+                       tile::Workspace<A> ws(ctx_, q_.d);
+                       for (std::int64_t j = first; j < last; ++j) {
+                         const std::int64_t begin = j * plan_.block, end = std::min(begin + plan_.block, n);
+                         if (l == 0 && plan_.enriched > 0) {
+                           for (std::int64_t t = begin; t < end; ++t) {
+                             std::copy_n(dk(1, head, j), q_.d, dk(0, head, t));
+                             std::copy_n(dv(1, head, j), q_.d, dv(0, head, t));
+                           }
+                         } else {
+                           zero(l, head, begin, end);
+                         }
+                         ws.rows.clear();
+                         queries_of(by_key, l + 1, head, j, ws.rows);
+                         keys(ws, l, head, begin, end);
+                       }
+                     });
+  }
+
+  Context& ctx_;
+  const LlsaPlan& plan_;
+  const std::vector<Tensor>& index_;
+  Heads<A> q_, d_o_;
+  QueryTerms<A> terms_;
+  Attended<A> attended_;
+  A* dq_;
+  std::vector<Tensor> kept_;
+};
+
+}  // namespace
+
+void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
+                          const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+  visit_floating(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Tensor q = accumulable(ctx, args.q), ga = accumulable(ctx, d_o), oa = accumulable(ctx, o);
+    const Output dqa(ctx, dq), dka(ctx, dk), dva(ctx, dv);
+    Backward<A>(ctx, args, q, ga, oa, lse.data<A>(), dqa.tensor().data<A>(), dka.tensor().data<A>(),
+                dva.tensor().data<A>())
+        .run();
+    dqa.finish(ctx);
+    dka.finish(ctx);
+    dva.finish(ctx);
+  });
+}
+
+}  // namespace llsa::kernels::cpu

@@ -1,0 +1,166 @@
+// Hierarchical selection on the CPU: scores of the queries that share candidates as one tile, then an exact
+// top-K.
+//
+// Scores lie [candidate][lane], so the K best of every lane are found at once without branches: scores map to
+// integers of the same order (NaN lowest, -0 equal to +0), and the K-th largest is built bit by bit, each
+// bit decided by counting. Among equals the lower candidates win; candidates ascend, so rows come out
+// ascending.
+#include <vector>
+
+#include "kernels/cpu/attention_driver.h"
+#include "kernels/cpu/llsa.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+/// The K best of each lane of one tile.
+template <class A>
+class TopK {
+ public:
+  static constexpr int kL = tile::kWidth<A>;
+  using I = tile::Bits<A>;
+  using V = tile::Vector<A>;
+  using VI = tile::Vector<I>;
+
+  /// Scores of the rows in `groups` for `lanes` queries q (rows of d, at distance ldq).
+  void score(const A* q, std::int64_t ldq, std::int64_t lanes, std::int64_t d,
+             const std::vector<tile::RowRange<A>>& groups) {
+    xt_.resize(static_cast<std::size_t>(kL * d));
+    tile::pack_transposed<A>(q, ldq, lanes, kL, d, A(1), xt_.data());
+    std::int64_t total = 0;
+    for (const auto& g : groups) total += g.rows;
+    keys_.resize(static_cast<std::size_t>(total * kL));
+    I* keys = keys_.data();
+    for (const auto& g : groups) {
+      tile::dot_rows<1>(g.data, g.stride, g.rows, xt_.data(), d, [&](std::int64_t row, auto& acc) {
+        constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
+        for (int m = 0; m < kGroup; ++m) tile::store<VI>(keys + (row + m) * kL, ordered(acc[m][0]));
+      });
+      keys += g.rows * kL;
+    }
+    rows_ = total;
+  }
+
+  /// Writes, for each of `lanes` queries, the candidates of its k best scores to out[lane * width ...].
+  void pick(const std::vector<std::int32_t>& candidates, std::int64_t k, std::int64_t lanes,
+            std::int32_t* out, std::int64_t width) {
+    const VI limit = kth_largest(k);
+    VI above = {};
+    for (std::int64_t r = 0; r < rows_; ++r) above -= row(r) > limit;
+    I room[kL], taken[kL] = {};  // how many equal to the limit are still to be taken; how many are taken
+    for (int lane = 0; lane < kL; ++lane) room[lane] = static_cast<I>(k) - above[lane];
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      const VI reaches = row(r) >= limit;
+      for (int lane = 0; lane < lanes; ++lane) {
+        if (!reaches[lane]) continue;
+        if (row(r)[lane] == limit[lane] && room[lane]-- <= 0) continue;
+        out[lane * width + taken[lane]++] = candidates[static_cast<std::size_t>(r)];
+      }
+    }
+    for (int lane = 0; lane < lanes; ++lane)
+      for (std::int64_t e = taken[lane]; e < width; ++e) out[lane * width + e] = -1;
+  }
+
+ private:
+  VI row(std::int64_t r) const { return tile::load<VI>(keys_.data() + r * kL); }
+
+  /// An integer that orders like the number: negative floats have their magnitude bits flipped.
+  static VI ordered(V x) {
+    constexpr int kSign = 8 * static_cast<int>(sizeof(I)) - 1;
+    const V sum = x + A(0);  // -0 becomes +0
+    const VI bits = reinterpret_cast<VI>(sum);
+    const VI key = bits ^ ((bits >> kSign) & std::numeric_limits<I>::max());
+    const VI is_number = sum == sum;
+    return (key & is_number) | (~is_number & std::numeric_limits<I>::min());
+  }
+
+  /// The largest t per lane that at least k of its keys reach, 1 <= k <= rows.
+  VI kth_largest(std::int64_t k) const {
+    constexpr int kBits = 8 * static_cast<int>(sizeof(I));
+    VI best = VI{} + std::numeric_limits<I>::min();
+    for (int bit = kBits - 1; bit >= 0; --bit) {
+      // Setting a bit of an offset-binary number; for the sign bit that is flipping it.
+      const VI trial = best ^ static_cast<I>(static_cast<std::make_unsigned_t<I>>(1) << bit);
+      VI reached = {};
+      for (std::int64_t r = 0; r < rows_; ++r) reached -= row(r) >= trial;
+      const VI enough = reached >= static_cast<I>(k);
+      best = (trial & enough) | (best & ~enough);
+      if (all_equal(reached, static_cast<I>(k))) break;
+    }
+    return best;
+  }
+
+  static bool all_equal(VI x, I value) {
+    bool same = true;
+    for (int lane = 0; lane < kL; ++lane) same &= x[lane] == value;
+    return same;
+  }
+
+  std::vector<A> xt_;
+  std::vector<I> keys_;
+  std::int64_t rows_ = 0;
+};
+
+/// One level. `parents` is I_{l+1}, or null at the coarsest level, where all keys are candidates of all
+/// queries.
+template <class A>
+void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>& q, const Heads<A>& k,
+                  const std::int32_t* parents, std::int32_t* out) {
+  const auto at = static_cast<std::size_t>(level);
+  const std::int64_t n = plan.count[at], block = plan.block, width = plan.width[at - 1];
+  // Queries that share candidates: the children of one parent; at the top simply a tile of them.
+  const std::int64_t group = parents ? block : TopK<A>::kL;
+  const std::int64_t groups = (n + group - 1) / group;
+  const std::int64_t parent_width = parents ? plan.width[at] : 0;
+  const std::int64_t candidates_max = parents ? parent_width * block : n;
+
+  for_block_ranges(ctx, q.count(), groups, blocks_per_chunk(group * candidates_max),
+                   [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+                     TopK<A> top;
+                     std::vector<tile::RowRange<A>> ranges;
+                     std::vector<std::int32_t> candidates;
+                     const auto add = [&](std::int64_t begin, std::int64_t end) {
+                       ranges.push_back({k.row(head, begin), k.stride, end - begin});
+                       for (std::int64_t c = begin; c < end; ++c)
+                         candidates.push_back(static_cast<std::int32_t>(c));
+                     };
+                     for (std::int64_t g = first; g < last; ++g) {
+                       if (parents || g == first) {
+                         ranges.clear();
+                         candidates.clear();
+                         if (parents) {
+                           const std::int32_t* const picks = parents + (head * groups + g) * parent_width;
+                           for (std::int64_t e = 0; e < parent_width && picks[e] >= 0; ++e)
+                             add(picks[e] * block, std::min((picks[e] + 1) * block, n));
+                         } else {
+                           add(0, n);
+                         }
+                       }
+                       const std::int64_t best = std::min(static_cast<std::int64_t>(plan.topk[at - 1]),
+                                                          static_cast<std::int64_t>(candidates.size()));
+                       const std::int64_t end = std::min((g + 1) * group, n);
+                       for (std::int64_t i = g * group; i < end; i += TopK<A>::kL) {
+                         const std::int64_t lanes = std::min<std::int64_t>(TopK<A>::kL, end - i);
+                         top.score(q.row(head, i), q.stride, lanes, q.d, ranges);
+                         top.pick(candidates, best, lanes, out + (head * n + i) * width, width);
+                       }
+                     }
+                   });
+}
+
+}  // namespace
+
+void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
+                 const std::vector<Tensor>& k, const std::vector<Tensor>& index) {
+  visit_floating(q[0].dtype(), "llsa_select", [&]<class T>() {
+    using A = accumulator_t<T>;
+    for (int level = plan.levels; level >= 1; --level) {
+      const auto at = static_cast<std::size_t>(level - 1);
+      const Tensor ql = accumulable(ctx, q[at]), kl = accumulable(ctx, k[at]);
+      const std::int32_t* const parents = level < plan.levels ? index[at + 1].data<std::int32_t>() : nullptr;
+      select_level<A>(ctx, plan, level, Heads<A>(ql), Heads<A>(kl), parents, index[at].data<std::int32_t>());
+    }
+  });
+}
+
+}  // namespace llsa::kernels::cpu

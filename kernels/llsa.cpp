@@ -1,0 +1,137 @@
+// The stages of LLSA: checks, allocation, dispatch.
+#include "kernels/llsa.h"
+
+#include "kernels/attention_check.h"
+#include "kernels/backend.h"
+#include "kernels/copy.h"
+
+namespace llsa::kernels {
+namespace {
+
+Tensor check_tokens(Context& ctx, const char* where, const char* name, const Tensor& x,
+                    const LlsaPlan& plan) {
+  Tensor checked = check_heads(ctx, where, name, x);
+  if (x.size(2) != plan.tokens)
+    throw ShapeError(
+        cat("[", where, "] expected ", name, " with the plan's ", plan.tokens, " tokens, got ", x.shape()));
+  return checked;
+}
+
+/// Levels 1..last of the pyramid.
+std::vector<Tensor> pyramid_to(Context& ctx, const Tensor& x, const LlsaPlan& plan, int last) {
+  std::vector<Tensor> levels;
+  for (int l = 1; l <= last; ++l)
+    levels.push_back(ctx.empty({x.size(0), x.size(1), plan.count[static_cast<std::size_t>(l)], x.size(3)},
+                               x.dtype()));  // [b,H,n_l,D]
+  if (last > 0) backend(ctx).llsa.pyramid(ctx, x, plan, levels);
+  return levels;
+}
+
+Shape index_shape(const Tensor& q, const LlsaPlan& plan, std::size_t level) {
+  return {q.size(0), q.size(1), plan.count[level + 1], plan.width[level]};
+}
+
+/// The indices fit the plan and q; contiguous.
+std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaIndices& indices,
+                                  const Tensor& q, const LlsaPlan& plan) {
+  if (indices.level.size() != static_cast<std::size_t>(plan.levels))
+    throw ShapeError(
+        cat("[", where, "] expected indices of ", plan.levels, " levels, got ", indices.level.size()));
+  std::vector<Tensor> checked;
+  for (std::size_t l = 0; l < indices.level.size(); ++l) {
+    check_like(where, "indices", indices.level[l], index_shape(q, plan, l), DType::i32);
+    checked.push_back(contiguous(ctx, indices.level[l]));
+  }
+  return checked;
+}
+
+LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v,
+                      const std::vector<Tensor>& index, const LlsaPlan& plan) {
+  LlsaOperands args = {plan,
+                       check_tokens(ctx, where, "q", q, plan),
+                       {check_heads(ctx, where, "k", k)},
+                       {check_heads(ctx, where, "v", v)},
+                       index};
+  check_like(where, "k", k, q.shape(), q.dtype());
+  check_like(where, "v", v, q.shape(), q.dtype());
+  for (const Tensor& level : pyramid_to(ctx, args.k[0], plan, plan.enriched)) args.k.push_back(level);
+  for (const Tensor& level : pyramid_to(ctx, args.v[0], plan, plan.enriched)) args.v.push_back(level);
+  return args;
+}
+
+}  // namespace
+
+std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan) {
+  return pyramid_to(ctx, check_tokens(ctx, "llsa_pyramid", "x", x, plan), plan, plan.levels);
+}
+
+LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan) {
+  const Tensor queries = check_tokens(ctx, "llsa_select", "q", q, plan);
+  const Tensor keys = check_tokens(ctx, "llsa_select", "k", k, plan);
+  check_like("llsa_select", "k", k, q.shape(), q.dtype());
+  LlsaIndices indices;
+  if (plan.levels == 0) return indices;
+  for (std::size_t l = 0; l < static_cast<std::size_t>(plan.levels); ++l)
+    indices.level.push_back(ctx.empty(index_shape(q, plan, l), DType::i32));  // [b,H,n_l,w_l]
+  backend(ctx).llsa.select(ctx, plan, llsa_pyramid(ctx, queries, plan), llsa_pyramid(ctx, keys, plan),
+                           indices.level);
+  return indices;
+}
+
+IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t keys) {
+  if (index.dtype() != DType::i32)
+    throw DTypeError(cat("[index_transpose] expected i32 indices, got ", name_of(index.dtype())));
+  if (index.rank() != 4 || keys < 0)
+    throw ShapeError(cat("[index_transpose] expected indices [b,H,rows,width] over 0 keys or more, got ",
+                         index.shape(), " over ", keys));
+  if (index.size(2) * index.size(3) > std::int64_t{0x7fffffff})
+    throw ShapeError(
+        cat("[index_transpose] ", index.shape(), " has more entries per head than 32 bits count"));
+  IndexTranspose result;
+  result.offset = ctx.empty({index.size(0), index.size(1), keys + 1}, DType::i32);
+  result.query = ctx.empty({index.size(0), index.size(1), index.size(2) * index.size(3)}, DType::i32);
+  backend(ctx).llsa.transpose(ctx, contiguous(ctx, index), keys, result.offset, result.query);
+  return result;
+}
+
+LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const LlsaPlan& plan) {
+  LlsaTranspose result;
+  for (std::size_t l = 0; l < indices.level.size(); ++l)
+    result.level.push_back(index_transpose(ctx, indices.level[l], plan.count.at(l + 1)));
+  return result;
+}
+
+AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               const LlsaIndices& indices, const LlsaPlan& plan) {
+  constexpr const char* kWhere = "llsa_attention";
+  const Tensor queries = check_tokens(ctx, kWhere, "q", q, plan);
+  const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
+  if (plan.levels == 0) return full_attention(ctx, q, k, v);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
+  AttentionResult result;
+  result.o = empty_merged(ctx, q.shape(), q.dtype());                               // [b,H,N,D]
+  result.lse = ctx.empty({q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));  // [b,H,N]
+  backend(ctx).llsa.attend(ctx, args, result.o, result.lse);
+  return result;
+}
+
+AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
+                                       const Tensor& v, const Tensor& o, const Tensor& lse,
+                                       const LlsaIndices& indices, const LlsaPlan& plan) {
+  constexpr const char* kWhere = "llsa_attention_backward";
+  const Tensor queries = check_tokens(ctx, kWhere, "q", q, plan);
+  const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
+  if (plan.levels == 0) return full_attention_backward(ctx, d_o, q, k, v, o, lse);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
+  check_like(kWhere, "d_o", d_o, q.shape(), q.dtype());
+  check_like(kWhere, "o", o, q.shape(), q.dtype());
+  check_like(kWhere, "lse", lse, {q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));
+  const AttentionGrads grads = {ctx.empty(q.shape(), q.dtype()), ctx.empty(q.shape(), q.dtype()),
+                                ctx.empty(q.shape(), q.dtype())};
+  backend(ctx).llsa.attend_backward(ctx, args, check_heads(ctx, kWhere, "d_o", d_o),
+                                    check_heads(ctx, kWhere, "o", o), contiguous(ctx, lse), grads.dq,
+                                    grads.dk, grads.dv);
+  return grads;
+}
+
+}  // namespace llsa::kernels

@@ -1,0 +1,100 @@
+// Resolving LlsaOptions for a number of tokens, in integer arithmetic.
+#include "kernels/llsa_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace llsa::kernels {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a - 1) / b + 1; }
+
+/// max(0, m - 1), m the largest integer with B^m <= N.
+int auto_levels(std::int64_t tokens, std::int64_t block) {
+  int m = 0;
+  for (std::int64_t left = tokens; left >= block; left /= block) ++m;
+  return std::max(0, m - 1);
+}
+
+}  // namespace
+
+std::int64_t LlsaPlan::covered(int level, std::int64_t i) const {
+  std::int64_t span = 1;
+  for (int l = 0; l < level && span < tokens; ++l) span *= block;
+  return std::min(span, tokens - i * span);
+}
+
+std::int64_t LlsaPlan::keys_per_query() const {
+  if (levels == 0) return tokens;
+  std::int64_t keys = 0;
+  for (int l = 0; l < levels; ++l)
+    if (attends(l))
+      keys += std::min(count[static_cast<std::size_t>(l)],
+                       static_cast<std::int64_t>(block) * width[static_cast<std::size_t>(l)]);
+  return attends(levels) ? keys + count.back() : keys;
+}
+
+LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
+  constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
+  if (tokens < 1 || tokens > kMaxTokens)
+    throw ValueError(cat("[llsa] expected 1 to 2^40 tokens, got ", tokens));
+  if (options.block < 2)
+    throw ValueError(cat("[llsa] expected a block size of at least 2, got ", options.block));
+  if (options.levels < -1)
+    throw ValueError(cat("[llsa] expected levels >= 0, or -1 for automatic, got ", options.levels));
+
+  LlsaPlan plan;
+  plan.tokens = tokens;
+  plan.block = options.block;
+  plan.levels = options.levels == -1 ? auto_levels(tokens, options.block) : options.levels;
+  plan.reweight = options.reweight;
+  plan.count = {tokens};
+  for (int l = 1; l <= plan.levels; ++l) {
+    if (plan.count.back() == 1)
+      throw ValueError(cat("[llsa] ", plan.levels, " levels do not fit ", tokens, " tokens in blocks of ",
+                           plan.block, ": at most ", l - 1),
+                       "use fewer levels, or -1 for automatic");
+    plan.count.push_back(ceil_div(plan.count.back(), plan.block));
+  }
+  if (plan.levels > 0 && plan.count[1] > std::numeric_limits<std::int32_t>::max())
+    throw ValueError(cat("[llsa] ", plan.count[1], " blocks do not fit 32-bit indices"),
+                     "use a larger block");
+
+  plan.enriched = options.enriched == -1 ? plan.levels : options.enriched;
+  if (plan.enriched < 0 || plan.enriched > plan.levels)
+    throw ValueError(
+        cat("[llsa] expected 0 to ", plan.levels, " enriched levels, or -1 for all, got ", options.enriched));
+  if (plan.levels == 0) return plan;
+
+  const auto levels = static_cast<std::size_t>(plan.levels);
+  if (options.topk.size() != 1 && options.topk.size() != levels)
+    throw ValueError(
+        cat("[llsa] expected one top-k or one for each of ", levels, " levels, got ", options.topk.size()));
+  plan.topk.resize(levels);
+  for (std::size_t l = 0; l < levels; ++l) {
+    plan.topk[l] = options.topk[options.topk.size() == 1 ? 0 : l];
+    if (plan.topk[l] < 1) throw ValueError(cat("[llsa] expected top-k >= 1, got ", plan.topk[l]));
+  }
+  plan.width.resize(levels);
+  std::int64_t candidates = plan.count[levels];
+  for (std::size_t l = levels; l-- > 0;) {
+    const std::int64_t n = std::min({static_cast<std::int64_t>(plan.topk[l]), candidates, plan.count[l + 1]});
+    plan.width[l] = static_cast<int>(n);
+    candidates = n * plan.block;
+  }
+  return plan;
+}
+
+AttentionFlops llsa_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t d) {
+  const double product = 2.0 * static_cast<double>(batch_heads) * static_cast<double>(d);
+  const double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.keys_per_query());
+  double scores = 0;
+  for (int l = 1; l <= plan.levels; ++l) {
+    const auto at = static_cast<std::size_t>(l);
+    const double n = static_cast<double>(plan.count[at]);
+    scores += n * (l == plan.levels ? n : std::min(n, static_cast<double>(plan.block) * plan.width[at]));
+  }
+  return {product * scores, 2 * product * pairs, 5 * product * pairs};
+}
+
+}  // namespace llsa::kernels
