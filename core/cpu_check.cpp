@@ -24,13 +24,14 @@ namespace {
 
 const char* compiled_cpu_features() noexcept { return LLSA_COMPILED_FOR; }
 
-const char* missing_cpu_feature() noexcept {
+const char* missing_cpu_feature([[maybe_unused]] const char* needed) noexcept {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const struct {
     const char* name;  // as in LLSA_COMPILED_FOR
     bool present;
   } features[] = {
+      {"xop", __builtin_cpu_supports("xop") != 0},  // no compiler asks for it; old AMD processors had it
       {"popcnt", __builtin_cpu_supports("popcnt") != 0},
       {"sse4_2", __builtin_cpu_supports("sse4.2") != 0},
       {"avx", __builtin_cpu_supports("avx") != 0},
@@ -51,7 +52,7 @@ const char* missing_cpu_feature() noexcept {
       {"avx512vpopcntdq", __builtin_cpu_supports("avx512vpopcntdq") != 0},
   };
   for (const auto& feature : features) {
-    if (!feature.present && has_word(LLSA_COMPILED_FOR, feature.name)) return feature.name;
+    if (!feature.present && has_word(needed, feature.name)) return feature.name;
   }
 #endif
   return nullptr;

@@ -6,8 +6,9 @@ namespace llsa {
 /// Instruction-set extensions that the library was compiled for, separated by spaces: "avx avx2 fma".
 const char* compiled_cpu_features() noexcept;
 
-/// The first of them that this processor lacks, or nullptr when it can run everything. Compiled for any
-/// processor, uses nothing of the C++ library: safe to call before anything else.
-const char* missing_cpu_feature() noexcept;
+/// The first word of `needed` that names an extension this processor lacks, as a name of static storage, or
+/// nullptr when it can run everything; words that are not known do not count. Compiled for any processor,
+/// uses nothing of the C++ library: safe to call before anything else.
+const char* missing_cpu_feature(const char* needed = compiled_cpu_features()) noexcept;
 
 }  // namespace llsa
