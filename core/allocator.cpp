@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/machine.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define LLSA_ASAN 1
@@ -59,7 +60,9 @@ SizeClass size_class(std::size_t bytes) {
 
 class CpuAllocator final : public Allocator {
  public:
-  explicit CpuAllocator(std::size_t limit) : limit_(limit) {}
+  explicit CpuAllocator(std::size_t limit)
+      : limit_(limit != 0 ? limit : available_memory()),
+        limit_kind_(limit != 0 ? "" : " (the machine's memory)") {}
   ~CpuAllocator() override { free_cached(); }
 
   Device device() const override { return {DeviceType::cpu, 0}; }
@@ -124,7 +127,7 @@ class CpuAllocator final : public Allocator {
   /// nullptr when the limit or the system refuses.
   void* allocate_new(std::size_t bytes) const {
     const std::size_t held = stats_.active + stats_.cached;
-    if (limit_ != 0 && (bytes > limit_ || held > limit_ - bytes)) return nullptr;
+    if (bytes > limit_ || held > limit_ - bytes) return nullptr;
     return std::aligned_alloc(kAlignment, bytes);
   }
 
@@ -141,13 +144,14 @@ class CpuAllocator final : public Allocator {
   }
 
   OutOfMemoryError out_of_memory(std::size_t bytes) const {
-    const std::string limit = limit_ == 0 ? "none set" : cat(limit_, " bytes");
-    return OutOfMemoryError(cat("[allocator] out of memory on cpu: asked for ", bytes, " bytes, ",
-                                stats_.active, " active, ", stats_.cached, " cached, limit ", limit),
-                            "reduce the batch or the image size, or use activation checkpointing");
+    return OutOfMemoryError(
+        cat("[allocator] out of memory on cpu: asked for ", bytes, " bytes, ", stats_.active, " active, ",
+            stats_.cached, " cached, limit ", limit_, " bytes", limit_kind_),
+        "reduce the batch or the image size, or use activation checkpointing");
   }
 
   const std::size_t limit_;
+  const char* const limit_kind_;
   mutable std::mutex mutex_;
   AllocatorStats stats_;
   std::array<FreeBlock*, kClasses> free_{};

@@ -33,7 +33,9 @@ class Allocator {
   virtual void release_cache() = 0;
 };
 
-/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes; 0 = no bound of its own.
+/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes; 0 = the memory this
+/// process may use, so that too large a request is an error here, and not the end of the process when its
+/// pages are touched.
 std::shared_ptr<Allocator> make_cpu_allocator(std::size_t limit = 0);
 
 }  // namespace llsa

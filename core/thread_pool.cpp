@@ -12,7 +12,6 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +29,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/machine.h"
 
 namespace llsa {
 namespace {
@@ -72,13 +72,6 @@ bool spin(std::chrono::microseconds time, Done&& done) {
     }
   } while (std::chrono::steady_clock::now() < end);
   return done();
-}
-
-int available_processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 int resolve_threads(int threads) {
