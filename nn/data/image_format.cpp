@@ -143,8 +143,11 @@ void check_bmp(ByteSource& source, std::int64_t max_pixels) {
   require_bytes(source, "BMP", 30);
   const std::uint64_t offset = source.le32(10);
   const bool core_header = source.le32(14) == 12;
-  const std::int64_t width = core_header ? source.le16(18) : static_cast<std::int32_t>(source.le32(18));
-  const std::int64_t height = core_header ? source.le16(20) : static_cast<std::int32_t>(source.le32(22));
+  auto sign_extended = [&](std::uint64_t at) {
+    return static_cast<std::int64_t>(static_cast<std::int32_t>(source.le32(at)));
+  };
+  const std::int64_t width = core_header ? source.le16(18) : sign_extended(18);
+  const std::int64_t height = core_header ? source.le16(20) : sign_extended(22);
   const std::uint64_t bits = core_header ? source.le16(24) : source.le16(28);
   require_pixels(source, width, std::abs(height), max_pixels);  // a negative height means rows from the top
   const std::uint64_t row = (static_cast<std::uint64_t>(width) * bits + 31) / 32 * 4;
