@@ -1,0 +1,248 @@
+// Layer norm, RMS norm, norm + modulate and gate + residual on the CPU.
+//
+// One pass over memory: a row is read, stays in the first-level cache for its two or three loops, and is
+// written. Chunks of at least 64 rows never cross a group, so that gain and offset are prepared once per
+// chunk, and their gradients are summed into one small buffer per chunk; buffers are added in chunk order.
+#include "kernels/cpu/norm.h"
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/chunks.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+/// base + source[group, :] in the accumulator's type; base alone when the source is undefined.
+template <class T, class A = accumulator_t<T>>
+std::vector<A> prepared(const Tensor& source, std::int64_t group, std::int64_t n, A base) {
+  std::vector<A> out(static_cast<std::size_t>(n), base);
+  if (source.defined()) {
+    const T* in = source.data<T>() + group * source.stride(0);
+    for (std::int64_t i = 0; i < n; ++i) out[static_cast<std::size_t>(i)] += static_cast<A>(in[i]);
+  }
+  return out;
+}
+
+/// What gain starts from: 1 where the factor is 1 + gain or there is none.
+template <class A>
+A gain_base(const Tensor& gain, bool plus_one) {
+  return plus_one || !gain.defined() ? A(1) : A(0);
+}
+
+GroupedRows grouped(const Tensor& x) { return {x.size(0), x.size(1), x.size(2)}; }
+
+/// Zeroed sums of one chunk, or null when nobody wants them.
+template <class A>
+A* chunk_sums(const Tensor& sums, std::int64_t chunk, std::int64_t n) {
+  if (!sums.defined()) return nullptr;
+  A* out = sums.data<A>() + chunk * n;
+  std::fill_n(out, n, A(0));
+  return out;
+}
+
+template <class A>
+Tensor sums_buffer(Context& ctx, bool wanted, const GroupedRows& rows) {
+  return wanted ? ctx.empty(Shape{rows.chunks, rows.width}, dtype_of<A>::value) : Tensor();
+}
+
+}  // namespace
+
+void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
+                double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  visit_floating(x.dtype(), "layer_norm", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = rows.width;
+    const A inverse_n = A(1) / static_cast<A>(n);
+    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gains = prepared<T>(gain, group, n, gain_base<A>(gain, plus_one));
+      const std::vector<A> offsets = prepared<T>(offset, group, n, A(0));
+      const A* w = gains.data();
+      const A* b = offsets.data();
+      A* means = mean.data<A>();
+      A* rstds = rstd.data<A>();
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* in = x.data<T>() + r * n;
+        T* out = y.data<T>() + r * n;
+        A sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (std::int64_t i = 0; i < n; ++i) sum += static_cast<A>(in[i]);
+        const A m = sum * inverse_n;
+        A squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (std::int64_t i = 0; i < n; ++i) {
+          const A d = static_cast<A>(in[i]) - m;
+          squares += d * d;
+        }
+        const A s = A(1) / std::sqrt(squares * inverse_n + static_cast<A>(eps));
+        means[r] = m;
+        rstds[r] = s;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          out[i] = static_cast<T>((static_cast<A>(in[i]) - m) * s * w[i] + b[i]);
+      }
+    });
+  });
+}
+
+void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain, bool plus_one,
+                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dgain,
+                         const Tensor& doffset) {
+  // With u = (x - mean) rstd and du = dy gain: dx = rstd (du - mean(du) - u mean(du u)), dgain = sum dy u,
+  // doffset = sum dy.
+  visit_floating(x.dtype(), "layer_norm_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = rows.width;
+    const A inverse_n = A(1) / static_cast<A>(n);
+    const Tensor gain_sums = sums_buffer<A>(ctx, dgain.defined(), rows);
+    const Tensor offset_sums = sums_buffer<A>(ctx, doffset.defined(), rows);
+    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gains = prepared<T>(gain, group, n, gain_base<A>(gain, plus_one));
+      const A* w = gains.data();
+      A* dw = chunk_sums<A>(gain_sums, chunk, n);
+      A* db = chunk_sums<A>(offset_sums, chunk, n);
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* g = dy.data<T>() + r * n;
+        const T* in = x.data<T>() + r * n;
+        T* out = dx.data<T>() + r * n;
+        const A m = mean.data<A>()[r];
+        const A s = rstd.data<A>()[r];
+        A sum = 0;
+        A dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+        for (std::int64_t i = 0; i < n; ++i) {
+          const A du = static_cast<A>(g[i]) * w[i];
+          sum += du;
+          dot += du * (static_cast<A>(in[i]) - m);
+        }
+        // dx = s (du - sum/n) - (x - m) s^3 dot/n
+        const A a = s * sum * inverse_n;
+        const A b = s * s * s * dot * inverse_n;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          out[i] = static_cast<T>(s * (static_cast<A>(g[i]) * w[i]) - a - (static_cast<A>(in[i]) - m) * b);
+        if (dw != nullptr) {
+#pragma omp simd
+          for (std::int64_t i = 0; i < n; ++i)
+            dw[i] += static_cast<A>(g[i]) * ((static_cast<A>(in[i]) - m) * s);
+        }
+        if (db != nullptr) {
+#pragma omp simd
+          for (std::int64_t i = 0; i < n; ++i) db[i] += static_cast<A>(g[i]);
+        }
+      }
+    });
+    if (dgain.defined()) rows.sum_partials(ctx, gain_sums.data<A>(), n, dgain.data<T>());
+    if (doffset.defined()) rows.sum_partials(ctx, offset_sums.data<A>(), n, doffset.data<T>());
+  });
+}
+
+void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
+              const Tensor& rstd) {
+  visit_floating(x.dtype(), "rms_norm", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = rows.width;
+    const A inverse_n = A(1) / static_cast<A>(n);
+    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> weights = prepared<T>(weight, group, n, gain_base<A>(weight, false));
+      const A* w = weights.data();
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* in = x.data<T>() + r * n;
+        T* out = y.data<T>() + r * n;
+        A squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (std::int64_t i = 0; i < n; ++i) squares += static_cast<A>(in[i]) * static_cast<A>(in[i]);
+        const A s = A(1) / std::sqrt(squares * inverse_n + static_cast<A>(eps));
+        rstd.data<A>()[r] = s;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(static_cast<A>(in[i]) * s * w[i]);
+      }
+    });
+  });
+}
+
+void rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                       const Tensor& rstd, const Tensor& dx, const Tensor& dw) {
+  // With u = x rstd and du = dy weight: dx = rstd (du - u mean(du u)), dw = sum dy u.
+  visit_floating(x.dtype(), "rms_norm_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = rows.width;
+    const Tensor sums = sums_buffer<A>(ctx, dw.defined(), rows);
+    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> weights = prepared<T>(weight, group, n, gain_base<A>(weight, false));
+      const A* w = weights.data();
+      A* dweight = chunk_sums<A>(sums, chunk, n);
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* g = dy.data<T>() + r * n;
+        const T* in = x.data<T>() + r * n;
+        T* out = dx.data<T>() + r * n;
+        const A s = rstd.data<A>()[r];
+        A dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (std::int64_t i = 0; i < n; ++i) dot += static_cast<A>(g[i]) * w[i] * static_cast<A>(in[i]);
+        const A b = s * s * s * dot / static_cast<A>(n);
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          out[i] = static_cast<T>(s * (static_cast<A>(g[i]) * w[i]) - static_cast<A>(in[i]) * b);
+        if (dweight != nullptr) {
+#pragma omp simd
+          for (std::int64_t i = 0; i < n; ++i)
+            dweight[i] += static_cast<A>(g[i]) * (static_cast<A>(in[i]) * s);
+        }
+      }
+    });
+    if (dw.defined()) rows.sum_partials(ctx, sums.data<A>(), n, dw.data<T>());
+  });
+}
+
+void gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z) {
+  visit_floating(x.dtype(), "gate_residual", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = rows.width;
+    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
+      const A* w = gates.data();
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* a = x.data<T>() + r * n;
+        const T* b = y.data<T>() + r * n;
+        T* out = z.data<T>() + r * n;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          out[i] = static_cast<T>(static_cast<A>(a[i]) + w[i] * static_cast<A>(b[i]));
+      }
+    });
+  });
+}
+
+void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate,
+                            const Tensor& dy, const Tensor& dgate) {
+  visit_floating(y.dtype(), "gate_residual_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(y);
+    const std::int64_t n = rows.width;
+    const Tensor sums = sums_buffer<A>(ctx, true, rows);
+    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
+      const A* w = gates.data();
+      A* dw = chunk_sums<A>(sums, chunk, n);
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* g = dz.data<T>() + r * n;
+        const T* in = y.data<T>() + r * n;
+        T* out = dy.data<T>() + r * n;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) {
+          dw[i] += static_cast<A>(g[i]) * static_cast<A>(in[i]);
+          out[i] = static_cast<T>(static_cast<A>(g[i]) * w[i]);
+        }
+      }
+    });
+    rows.sum_partials(ctx, sums.data<A>(), n, dgate.data<T>());
+  });
+}
+
+}  // namespace llsa::kernels::cpu

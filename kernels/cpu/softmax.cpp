@@ -1,0 +1,123 @@
+// Softmax and log-sum-exp on the CPU: a row is read once from memory, then stays in cache for its two or
+// three passes.
+#include "kernels/cpu/softmax.h"
+
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/cpu/chunks.h"
+#include "kernels/cpu/vec_math.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+/// Largest element that is not NaN; -infinity when there is none.
+template <class T, class A = accumulator_t<T>>
+A row_max(const T* x, std::int64_t n) {
+  A m = -std::numeric_limits<A>::infinity();
+#pragma omp simd reduction(max : m)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const A value = x[i];
+    m = value > m ? value : m;
+  }
+  return m;
+}
+
+template <class T, class A = accumulator_t<T>>
+void softmax_row(const T* x, T* y, A* e, std::int64_t n) {
+  const A m = row_max(x, n);
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) {
+    e[i] = exp_flush(static_cast<A>(x[i]) - m);
+    sum += e[i];
+  }
+  const A scale = A(1) / sum;
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(e[i] * scale);
+}
+
+template <class T, class A = accumulator_t<T>>
+A log_sum_exp_row(const T* x, std::int64_t n) {
+  const A m = row_max(x, n);
+  const A reference = std::abs(m) < std::numeric_limits<A>::infinity() ? m : A(0);
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += exp(static_cast<A>(x[i]) - reference);
+  return reference + std::log(sum);
+}
+
+std::int64_t row_count(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
+
+}  // namespace
+
+void softmax(Context& ctx, const Tensor& x, const Tensor& y) {
+  visit_floating(x.dtype(), "softmax", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const std::int64_t n = x.size(-1);
+    run_rows(ctx, row_count(x), n, [&](std::int64_t begin, std::int64_t end) {
+      const T* in = x.data<T>();
+      T* out = y.data<T>();
+      if constexpr (std::is_same_v<T, A>) {
+        for (std::int64_t r = begin; r < end; ++r) softmax_row(in + r * n, out + r * n, out + r * n, n);
+      } else {
+        std::vector<A> e(static_cast<std::size_t>(n));
+        for (std::int64_t r = begin; r < end; ++r) softmax_row(in + r * n, out + r * n, e.data(), n);
+      }
+    });
+  });
+}
+
+void softmax_backward(Context& ctx, const Tensor& dy, const Tensor& y, const Tensor& dx) {
+  visit_floating(y.dtype(), "softmax_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const std::int64_t n = y.size(-1);
+    run_rows(ctx, row_count(y), n, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* g = dy.data<T>() + r * n;
+        const T* p = y.data<T>() + r * n;
+        T* out = dx.data<T>() + r * n;
+        A dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (std::int64_t i = 0; i < n; ++i) dot += static_cast<A>(g[i]) * static_cast<A>(p[i]);
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          out[i] = static_cast<T>(static_cast<A>(p[i]) * (static_cast<A>(g[i]) - dot));
+      }
+    });
+  });
+}
+
+void log_sum_exp(Context& ctx, const Tensor& x, const Tensor& l) {
+  visit_floating(x.dtype(), "log_sum_exp", [&]<class T>() {
+    const std::int64_t n = x.size(-1);
+    run_rows(ctx, l.numel(), n, [&](std::int64_t begin, std::int64_t end) {
+      const T* in = x.data<T>();
+      T* out = l.data<T>();
+      for (std::int64_t r = begin; r < end; ++r) out[r] = static_cast<T>(log_sum_exp_row(in + r * n, n));
+    });
+  });
+}
+
+void log_sum_exp_backward(Context& ctx, const Tensor& dl, const Tensor& x, const Tensor& l,
+                          const Tensor& dx) {
+  visit_floating(x.dtype(), "log_sum_exp_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const std::int64_t n = x.size(-1);
+    run_rows(ctx, row_count(x), n, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T* in = x.data<T>() + r * n;
+        T* out = dx.data<T>() + r * n;
+        const A g = dl.data<T>()[r];
+        // A stored bf16 value of l is too coarse to subtract; a row of -infinity only has no gradient.
+        const A saved = std::is_same_v<T, A> ? static_cast<A>(l.data<T>()[r]) : log_sum_exp_row(in, n);
+        const A shift = saved == -std::numeric_limits<A>::infinity() ? A(0) : saved;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(g * exp(static_cast<A>(in[i]) - shift));
+      }
+    });
+  });
+}
+
+}  // namespace llsa::kernels::cpu
