@@ -14,8 +14,16 @@
 #include "diffusion_table.h"
 #include "elementwise_table.h"
 #include "llsa_table.h"
+#include "index_table.h"
+#include "loss_table.h"
 #include "matmul_table.h"
+#include "norm_table.h"
+#include "optim_table.h"
+#include "pool_table.h"
+#include "random_table.h"
 #include "reduce_table.h"
+#include "rope_table.h"
+#include "softmax_table.h"
 
 namespace llsa::kernels {
 
@@ -28,6 +36,14 @@ struct Backend {
   MatmulBackend matmul;
   ConvBackend conv;
   DiffusionBackend diffusion;
+  SoftmaxBackend softmax;
+  NormBackend norm;
+  RopeBackend rope;
+  IndexBackend index;
+  PoolBackend pool;
+  LossBackend loss;
+  RandomBackend random;
+  OptimBackend optim;
 };
 
 /// The table for the context's device.

@@ -7,46 +7,10 @@
 #include <vector>
 
 #include "kernels/cpu/chunks.h"
-#include "kernels/cpu/vec_math.h"
+#include "kernels/cpu/softmax_row.h"
 
 namespace llsa::kernels::cpu {
 namespace {
-
-/// Largest element that is not NaN; -infinity when there is none.
-template <class T, class A = accumulator_t<T>>
-A row_max(const T* x, std::int64_t n) {
-  A m = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : m)
-  for (std::int64_t i = 0; i < n; ++i) {
-    const A value = x[i];
-    m = value > m ? value : m;
-  }
-  return m;
-}
-
-template <class T, class A = accumulator_t<T>>
-void softmax_row(const T* x, T* y, A* e, std::int64_t n) {
-  const A m = row_max(x, n);
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) {
-    e[i] = exp_flush(static_cast<A>(x[i]) - m);
-    sum += e[i];
-  }
-  const A scale = A(1) / sum;
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(e[i] * scale);
-}
-
-template <class T, class A = accumulator_t<T>>
-A log_sum_exp_row(const T* x, std::int64_t n) {
-  const A m = row_max(x, n);
-  const A reference = std::abs(m) < std::numeric_limits<A>::infinity() ? m : A(0);
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) sum += exp(static_cast<A>(x[i]) - reference);
-  return reference + std::log(sum);
-}
 
 std::int64_t row_count(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
