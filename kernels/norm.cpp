@@ -1,8 +1,8 @@
 // Norms and their fusions: checks and allocation.
 #include "kernels/norm.h"
 
+#include "kernels/arguments.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

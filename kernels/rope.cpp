@@ -1,8 +1,8 @@
 // RoPE and the fused head split: checks and allocation.
 #include "kernels/rope.h"
 
+#include "kernels/arguments.h"
 #include "kernels/backend.h"
-#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {
