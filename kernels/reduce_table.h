@@ -8,7 +8,7 @@ namespace llsa::kernels {
 enum class ReduceOp : std::uint8_t { sum, mean, max };
 
 struct ReduceBackend {
-  /// y, contiguous, has x's rank with extent 1 on the reduced axes; x has any strides. A sum over nothing is
+  /// y has x's rank with extent 1 on the reduced axes; both contiguous. A sum over nothing is
   /// 0; max never sees an empty axis.
   void (*reduce)(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y);
 };

@@ -1,0 +1,82 @@
+#include "kernels/copy.h"
+
+#include <cstring>
+
+#include "kernels/backend.h"
+#include "kernels/check.h"
+
+namespace llsa::kernels {
+
+Tensor contiguous(Context& ctx, const Tensor& x) { return x.is_contiguous() ? x : clone(ctx, x); }
+
+Tensor clone(Context& ctx, const Tensor& x) {
+  check_device(ctx, "clone", {&x});
+  Tensor out = ctx.empty_like(x);
+  backend(ctx).copy.copy(ctx, x, out);
+  return out;
+}
+
+void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
+  check_device(ctx, "copy", {&src, &dst});
+  backend(ctx).copy.copy(ctx, src.shape() == dst.shape() ? src : src.expand(dst.shape()), dst);
+}
+
+Tensor cast(Context& ctx, const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  check_device(ctx, "cast", {&x});
+  Tensor out = ctx.empty(x.shape(), dtype);
+  backend(ctx).copy.copy(ctx, x, out);
+  return out;
+}
+
+void fill(Context& ctx, const Tensor& x, double value) {
+  check_device(ctx, "fill", {&x});
+  backend(ctx).copy.fill(ctx, x, value);
+}
+
+Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis) {
+  if (parts.empty()) throw ValueError("[concat] expected at least one tensor, got none");
+  const Tensor& head = parts.front();
+  const int at = head.shape().normalize_axis(axis);
+  std::vector<std::int64_t> extents = head.shape().extents();
+  std::int64_t& joined = extents[static_cast<std::size_t>(at)];
+  joined = 0;
+  for (const Tensor& part : parts) {
+    check_device(ctx, "concat", {&part});
+    check_same_dtype("concat", head, part);
+    bool fits = part.rank() == head.rank();
+    for (int i = 0; fits && i < head.rank(); ++i) fits = i == at || part.size(i) == head.size(i);
+    if (!fits) {
+      throw ShapeError(cat("[concat] expected ", head.shape(), " but for axis ", at, ", got ", part.shape()));
+    }
+    joined += part.size(at);
+  }
+  Tensor out = ctx.empty(Shape(extents), head.dtype());
+  std::int64_t begin = 0;
+  for (const Tensor& part : parts) {
+    const std::int64_t end = begin + part.size(at);
+    if (part.numel() != 0) backend(ctx).copy.copy(ctx, part, out.slice(at, begin, end));
+    begin = end;
+  }
+  return out;
+}
+
+namespace {
+
+/// A tensor over foreign memory, for the length of one copy.
+Tensor host_view(void* host, const Tensor& like) {
+  auto storage = std::make_shared<Storage>(host, like.nbytes(), Device{}, [] {});
+  return Tensor::over(std::move(storage), like.shape(), like.dtype());
+}
+
+}  // namespace
+
+void copy_from_host(Context& ctx, const void* host, const Tensor& dst) {
+  if (dst.numel() != 0) backend(ctx).copy.copy(ctx, host_view(const_cast<void*>(host), dst), dst);
+}
+
+void copy_to_host(Context& ctx, const Tensor& src, void* host) {
+  if (src.numel() != 0) backend(ctx).copy.copy(ctx, src, host_view(host, src));
+}
+
+}  // namespace llsa::kernels

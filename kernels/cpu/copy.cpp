@@ -1,0 +1,124 @@
+// Copies between any strides and dtypes.
+//
+// Between equal dtypes, three shapes of block matter and are fast: unit stride on both sides (memcpy per
+// row), a value repeated (stride 0), and a transpose (unit stride in the rows of the source), which is moved
+// in 8 x 8 tiles so that every cache line touched is used whole.
+#include "kernels/cpu/copy.h"
+
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cpu/strided.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+/// The value as a D: rounded to nearest between floating types, truncated towards zero into integers, limited
+/// to the range of D; NaN gives 0 in integers.
+template <class D, class S>
+D convert(S value) {
+  if constexpr (std::is_same_v<D, S>) {
+    return value;
+  } else if constexpr (std::is_same_v<S, bf16>) {
+    return convert<D>(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<D, bf16>) {
+    return bf16(static_cast<float>(value));
+  } else if constexpr (std::is_floating_point_v<D>) {
+    return static_cast<D>(value);
+  } else if constexpr (std::is_floating_point_v<S>) {
+    // 2^digits is the first value above the range and is exact in S.
+    constexpr S kEnd = static_cast<S>(std::uint64_t{1} << (std::numeric_limits<D>::digits - 1)) * S{2};
+    if (value != value) return 0;
+    if (value >= kEnd) return std::numeric_limits<D>::max();
+    if (value <= static_cast<S>(std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
+    return static_cast<D>(value);
+  } else {
+    if (std::cmp_greater(value, std::numeric_limits<D>::max())) return std::numeric_limits<D>::max();
+    if (std::cmp_less(value, std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
+    return static_cast<D>(value);
+  }
+}
+
+template <class D, class S>
+void copy_tile(const S* src, std::int64_t src_row, std::int64_t src_col, D* dst, std::int64_t dst_row,
+               std::int64_t dst_col, std::int64_t rows, std::int64_t cols) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < cols; ++c)
+      dst[r * dst_row + c * dst_col] = convert<D>(src[r * src_row + c * src_col]);
+}
+
+template <class D>
+void copy_transposed(const D* src, std::int64_t src_col, D* dst, std::int64_t dst_row, std::int64_t rows,
+                     std::int64_t cols) {
+  constexpr std::int64_t kTile = 8;
+  for (std::int64_t c = 0; c < cols; c += kTile) {
+    for (std::int64_t r = 0; r < rows; r += kTile) {
+      if (rows - r >= kTile && cols - c >= kTile)
+        copy_tile(src + r + c * src_col, 1, src_col, dst + r * dst_row + c, dst_row, 1, kTile, kTile);
+      else
+        copy_tile(src + r + c * src_col, 1, src_col, dst + r * dst_row + c, dst_row, 1,
+                  std::min(kTile, rows - r), std::min(kTile, cols - c));
+    }
+  }
+}
+
+template <class D, class S>
+void copy_elements(Context& ctx, const Tensor& src, const Tensor& dst) {
+  const StridedLoop<2> loop(dst.shape(), {&dst, &src});
+  D* const to = reinterpret_cast<D*>(dst.raw());
+  const S* const from = reinterpret_cast<const S*>(src.raw());
+  const std::int64_t dst_row = loop.row_stride[0], src_row = loop.row_stride[1];
+  const std::int64_t dst_col = loop.col_stride[0], src_col = loop.col_stride[1];
+  loop.run(ctx, [&](const StridedLoop<2>::Block& block) {
+    D* const d = to + block.offset[0];
+    const S* const s = from + block.offset[1];
+    if constexpr (std::is_same_v<D, S>) {
+      if (dst_col == 1 && src_col == 1) {
+        for (std::int64_t r = 0; r < block.rows; ++r)
+          std::memcpy(d + r * dst_row, s + r * src_row, static_cast<std::size_t>(block.cols) * sizeof(D));
+        return;
+      }
+      if (dst_col == 1 && src_col == 0) {
+        for (std::int64_t r = 0; r < block.rows; ++r)
+          std::fill_n(d + r * dst_row, block.cols, s[r * src_row]);
+        return;
+      }
+      if (dst_col == 1 && src_row == 1)
+        return copy_transposed(s, src_col, d, dst_row, block.rows, block.cols);
+    } else if (dst_col == 1 && src_col == 1) {
+      for (std::int64_t r = 0; r < block.rows; ++r)
+        copy_tile(s + r * src_row, 0, 1, d + r * dst_row, 0, 1, 1, block.cols);
+      return;
+    }
+    copy_tile(s, src_row, src_col, d, dst_row, dst_col, block.rows, block.cols);
+  });
+}
+
+}  // namespace
+
+void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
+  visit_any(dst.dtype(), [&]<class D>() {
+    visit_any(src.dtype(), [&]<class S>() { copy_elements<D, S>(ctx, src, dst); });
+  });
+}
+
+void fill(Context& ctx, const Tensor& dst, double value) {
+  visit_any(dst.dtype(), [&]<class D>() {
+    const StridedLoop<1> loop(dst.shape(), {&dst});
+    const D element = convert<D>(value);
+    D* const to = dst.data<D>();
+    loop.run(ctx, [&](const StridedLoop<1>::Block& block) {
+      for (std::int64_t r = 0; r < block.rows; ++r) {
+        D* const row = to + block.offset[0] + r * loop.row_stride[0];
+        if (loop.col_stride[0] == 1)
+          std::fill_n(row, block.cols, element);
+        else
+          for (std::int64_t c = 0; c < block.cols; ++c) row[c * loop.col_stride[0]] = element;
+      }
+    });
+  });
+}
+
+}  // namespace llsa::kernels::cpu

@@ -1,0 +1,163 @@
+// Elementwise loops. Every operation is a small functor over the accumulator type (float for f32 and bf16,
+// double for f64); the loops around them are vectorised by the compiler.
+#include "kernels/cpu/elementwise.h"
+
+#include <atomic>
+#include <cmath>
+
+#include "kernels/cpu/activation.h"
+#include "kernels/cpu/strided.h"
+
+namespace llsa::kernels::cpu {
+namespace {
+
+template <class T>
+using Acc = accumulator_t<T>;
+
+/// out[i] = f(in...[i]) over contiguous memory.
+template <class T, class F, class... In>
+void map(Context& ctx, std::int64_t n, T* out, F f, const In*... in) {
+  ctx.pool().parallel_ranges(n, kElementGrain, [=](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) out[i] = T(f(static_cast<Acc<T>>(in[i])...));
+  });
+}
+
+template <class T, class F>
+void unary_map(Context& ctx, const Tensor& x, const Tensor& y, F f) {
+  map(ctx, x.numel(), y.data<T>(), f, x.data<T>());
+}
+
+template <class T, class F>
+void backward_map(Context& ctx, const Tensor& dy, const Tensor& saved, const Tensor& dx, F f) {
+  map(ctx, dy.numel(), dx.data<T>(), f, dy.data<T>(), saved.data<T>());
+}
+
+/// out = f(a, b) on strided operands; the column strides that occur in practice get loops of their own.
+template <class T, class F>
+void binary_map(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out, F f) {
+  const StridedLoop<3> loop(out.shape(), {&out, &a, &b});
+  T* const po = out.data<T>();
+  const T* const pa = a.data<T>();
+  const T* const pb = b.data<T>();
+  const std::int64_t so = loop.col_stride[0], sa = loop.col_stride[1], sb = loop.col_stride[2];
+  loop.run(ctx, [&](const StridedLoop<3>::Block& block) {
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      T* const o = po + block.offset[0] + r * loop.row_stride[0];
+      const T* const x = pa + block.offset[1] + r * loop.row_stride[1];
+      const T* const y = pb + block.offset[2] + r * loop.row_stride[2];
+      const std::int64_t n = block.cols;
+      if (so == 1 && sa == 1 && sb == 1) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(Acc<T>(x[i]), Acc<T>(y[i])));
+      } else if (so == 1 && sa == 1 && sb == 0) {
+        const Acc<T> value(*y);
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(Acc<T>(x[i]), value));
+      } else if (so == 1 && sa == 0 && sb == 1) {
+        const Acc<T> value(*x);
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(value, Acc<T>(y[i])));
+      } else {
+        for (std::int64_t i = 0; i < n; ++i) o[i * so] = T(f(Acc<T>(x[i * sa]), Acc<T>(y[i * sb])));
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_floating(out.dtype(), "binary", [&]<class T>() {
+    switch (op) {
+      case BinaryOp::add:
+        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x + y; });
+      case BinaryOp::sub:
+        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x - y; });
+      case BinaryOp::mul:
+        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x * y; });
+      case BinaryOp::div:
+        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x / y; });
+    }
+  });
+}
+
+void affine(Context& ctx, const Tensor& x, double scale, double shift, const Tensor& y) {
+  visit_floating(x.dtype(), "affine", [&]<class T>() {
+    const Acc<T> a(scale), b(shift);
+    unary_map<T>(ctx, x, y, [a, b](auto v) { return a * v + b; });
+  });
+}
+
+void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
+  visit_floating(x.dtype(), "unary", [&]<class T>() {
+    switch (op) {
+      case UnaryOp::exp:
+        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::exp(v); });
+      case UnaryOp::log:
+        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::log(v); });
+      case UnaryOp::sqrt:
+        return unary_map<T>(ctx, x, y, [](auto v) { return std::sqrt(v); });
+      case UnaryOp::neg:
+        return unary_map<T>(ctx, x, y, [](auto v) { return -v; });
+      case UnaryOp::tanh:
+        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::tanh(v); });
+      case UnaryOp::sigmoid:
+        return unary_map<T>(ctx, x, y, [](auto v) { return sigmoid(v); });
+      case UnaryOp::relu:
+        return unary_map<T>(ctx, x, y, [](auto v) { return v < 0 ? decltype(v)(0) : v; });
+      case UnaryOp::square:
+        return unary_map<T>(ctx, x, y, [](auto v) { return v * v; });
+      case UnaryOp::silu:
+        return unary_map<T>(ctx, x, y, [](auto v) { return silu(v); });
+      case UnaryOp::gelu_tanh:
+        return unary_map<T>(ctx, x, y, [](auto v) { return gelu_tanh(v); });
+      case UnaryOp::gelu_erf:
+        return unary_map<T>(ctx, x, y, [](auto v) { return gelu_erf(v); });
+    }
+  });
+}
+
+void unary_backward(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
+                    const Tensor& dx) {
+  visit_floating(dy.dtype(), "unary_backward", [&]<class T>() {
+    switch (op) {
+      case UnaryBackwardOp::tanh:
+        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto y) { return d * (1 - y * y); });
+      case UnaryBackwardOp::sigmoid:
+        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto y) { return d * (y * (1 - y)); });
+      case UnaryBackwardOp::relu:  // NaN in x gives NaN
+        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) {
+          return x > 0 ? d : x <= 0 ? decltype(x)(0) : x;
+        });
+      case UnaryBackwardOp::silu:
+        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) { return d * silu_derivative(x); });
+      case UnaryBackwardOp::gelu_tanh:
+        return backward_map<T>(ctx, dy, saved, dx,
+                               [](auto d, auto x) { return d * gelu_tanh_derivative(x); });
+      case UnaryBackwardOp::gelu_erf:
+        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) { return d * gelu_erf_derivative(x); });
+    }
+  });
+}
+
+void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
+  visit_floating(x.dtype(), "accumulate",
+                 [&]<class T>() { binary_map<T>(ctx, into, x, into, [](auto a, auto b) { return a + b; }); });
+}
+
+void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
+  visit_floating(x.dtype(), "all_finite", [&]<class T>() {
+    const T* const values = x.data<T>();
+    std::atomic<std::int32_t> finite = 1;
+    ctx.pool().parallel_ranges(x.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
+      Acc<T> sum = 0;  // v * 0 is 0 for finite v, else NaN
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t i = begin; i < end; ++i) sum += Acc<T>(values[i]) * 0;
+      if (!(sum == 0)) finite.store(0, std::memory_order_relaxed);
+    });
+    *flag.data<std::int32_t>() = finite.load();
+  });
+}
+
+}  // namespace llsa::kernels::cpu

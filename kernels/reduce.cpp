@@ -1,0 +1,64 @@
+#include "kernels/reduce.h"
+
+#include "kernels/backend.h"
+#include "kernels/check.h"
+#include "kernels/copy.h"
+
+namespace llsa::kernels {
+namespace {
+
+Tensor reduce(Context& ctx, ReduceOp op, const char* where, const Tensor& x, const std::vector<int>& axes,
+              bool keepdim) {
+  check_device(ctx, where, {&x});
+  check_floating(where, x);
+  std::vector<bool> reduced(static_cast<std::size_t>(x.rank()), axes.empty());
+  for (const int axis : axes) {
+    const auto at = static_cast<std::size_t>(x.shape().normalize_axis(axis));
+    if (reduced[at]) throw ShapeError(cat("[", where, "] axis ", axis, " of ", x.shape(), " is named twice"));
+    reduced[at] = true;
+  }
+  std::vector<std::int64_t> kept, ones = x.shape().extents();
+  for (std::size_t i = 0; i < reduced.size(); ++i) {
+    if (reduced[i])
+      ones[i] = 1;
+    else
+      kept.push_back(ones[i]);
+  }
+  Tensor y = ctx.empty(Shape(ones), x.dtype());
+  if (op == ReduceOp::max && x.numel() == 0 && y.numel() != 0)
+    throw ShapeError(cat("[", where, "] has no elements to choose from in ", x.shape()));
+  backend(ctx).reduce.reduce(ctx, op, contiguous(ctx, x), y);
+  return keepdim ? y : y.reshape(kept);
+}
+
+}  // namespace
+
+Tensor sum(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  return reduce(ctx, ReduceOp::sum, "sum", x, axes, keepdim);
+}
+
+Tensor mean(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  return reduce(ctx, ReduceOp::mean, "mean", x, axes, keepdim);
+}
+
+Tensor max(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  return reduce(ctx, ReduceOp::max, "max", x, axes, keepdim);
+}
+
+Tensor sum_to(Context& ctx, const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  const int added = x.rank() - shape.rank();
+  bool fits = added >= 0;
+  std::vector<int> axes;
+  for (int i = 0; fits && i < x.rank(); ++i) {
+    const std::int64_t wanted = i < added ? 1 : shape[i - added];
+    if (i < added || (wanted == 1 && x.size(i) != 1))
+      axes.push_back(i);
+    else
+      fits = wanted == x.size(i);
+  }
+  if (!fits) throw ShapeError(cat("[sum_to] ", shape, " does not broadcast to ", x.shape()));
+  return axes.empty() ? x.reshape(shape) : sum(ctx, x, axes, true).reshape(shape);
+}
+
+}  // namespace llsa::kernels
