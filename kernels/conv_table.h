@@ -22,7 +22,7 @@ struct ConvBackend {
   /// padding. x and cols contiguous.
   void (*im2col)(Context& ctx, const ConvGeometry& geometry, const Tensor& x, std::int64_t first,
                  const Tensor& cols);
-  /// The adjoint: adds cols into dx. Both contiguous.
+  /// The adjoint: adds cols into dx, whose dtype is that of sums (f32 for bf16). Both contiguous.
   void (*col2im)(Context& ctx, const ConvGeometry& geometry, const Tensor& cols, std::int64_t first,
                  const Tensor& dx);
 };

@@ -9,8 +9,8 @@
 
 namespace llsa::kernels::cpu {
 
-template <class T>
-inline T limit(T x, T low, T high) {
+inline float limit(float x, float low, float high) { return vec::clamp(x, low, high); }
+inline double limit(double x, double low, double high) {
   x = x < low ? low : x;
   return x > high ? high : x;
 }

@@ -1,0 +1,149 @@
+// Checks, broadcasting of leading axes, and copies of operands that no library takes as they are.
+#include "kernels/matmul.h"
+
+#include <algorithm>
+
+#include "kernels/backend.h"
+#include "kernels/check.h"
+#include "kernels/copy.h"
+
+namespace llsa::kernels {
+namespace {
+
+/// x, or a contiguous copy unless one of its two last axes has unit stride and the other steps over it
+/// without overlap.
+Tensor with_unit_stride(Context& ctx, const Tensor& x) {
+  const std::int64_t rows = x.size(-2), cols = x.size(-1), row = x.stride(-2), col = x.stride(-1);
+  const bool by_rows = (col == 1 || cols == 1) && (row >= cols || rows == 1);
+  const bool by_cols = (row == 1 || rows == 1) && (col >= rows || cols == 1);
+  return by_rows || by_cols ? x : clone(ctx, x);
+}
+
+/// x[B...,r,c] as [B,r,c], where B... are the leading axes of the result.
+Tensor as_batch(Context& ctx, const Tensor& x, const std::vector<std::int64_t>& leading, std::int64_t count) {
+  const std::int64_t rows = x.size(-2), cols = x.size(-1);
+  if (x.numel() == rows * cols) return x.reshape({1, rows, cols}).expand(Shape{count, rows, cols});
+  std::vector<std::int64_t> full = leading;
+  full.insert(full.end(), {rows, cols});
+  const Tensor expanded = x.expand(Shape(full));
+  try {
+    return expanded.reshape({count, rows, cols});
+  } catch (const ShapeError&) {  // the leading axes do not lie in memory like one
+    return clone(ctx, expanded).reshape({count, rows, cols});
+  }
+}
+
+struct LinearSizes {
+  std::int64_t m, n, k;
+};
+
+LinearSizes check_linear(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
+                         const Tensor& bias) {
+  check_device(ctx, where, {&x, &w, &bias});
+  check_floating(where, x);
+  check_same_dtype(where, x, w);
+  if (x.rank() < 1 || w.rank() != 2 || x.size(-1) != w.size(1)) {
+    throw ShapeError(
+        cat("[", where, "] expected x[...,in] and w[out,in], got x ", x.shape(), " and w ", w.shape()));
+  }
+  if (bias.defined()) {
+    check_same_dtype(where, x, bias);
+    check_shape(where, "bias", bias, Shape{w.size(0)});
+  }
+  std::int64_t m = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) m *= x.size(i);
+  return {m, w.size(0), w.size(1)};
+}
+
+Shape with_last(const Shape& shape, std::int64_t last) {
+  std::vector<std::int64_t> extents = shape.extents();
+  extents.back() = last;
+  return Shape(extents);
+}
+
+LinearGrads backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x, const Tensor& w,
+                     const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
+  const auto [m, n, k] = check_linear(ctx, where, x, w, {});
+  check_device(ctx, where, {&dy, &pre});
+  check_same_dtype(where, x, dy);
+  check_shape(where, "dy", dy, with_last(x.shape(), n));
+  LinearBackwardArgs args;
+  if (pre.defined()) {
+    check_same_dtype(where, x, pre);
+    check_shape(where, "pre", pre, dy.shape());
+    args.pre = contiguous(ctx, pre).reshape({m, n});
+  }
+  args.dy = contiguous(ctx, dy).reshape({m, n});
+  args.x = contiguous(ctx, x).reshape({m, k});
+  args.w = with_unit_stride(ctx, w);
+  if (need_dx) args.dx = ctx.empty(Shape{m, k}, x.dtype());
+  if (need_dw) args.dw = ctx.empty(Shape{n, k}, x.dtype());
+  if (need_db) args.db = ctx.empty(Shape{n}, x.dtype());
+  backend(ctx).matmul.linear_backward(ctx, args);
+  return {need_dx ? args.dx.reshape(x.shape()) : Tensor(), args.dw, args.db};
+}
+
+}  // namespace
+
+Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
+  check_device(ctx, "matmul", {&a, &b});
+  check_floating("matmul", a);
+  check_same_dtype("matmul", a, b);
+  if (a.rank() < 2 || b.rank() < 2)
+    throw ShapeError(cat("[matmul] expected at least two axes, got ", a.shape(), " and ", b.shape()));
+  const Tensor left = trans_a ? a.transpose(-2, -1) : a;
+  const Tensor right = trans_b ? b.transpose(-2, -1) : b;
+  if (left.size(-1) != right.size(-2)) {
+    throw ShapeError(cat("[matmul] inner extents differ: ", a.shape(), trans_a ? " transposed" : "",
+                         " times ", b.shape(), trans_b ? " transposed" : ""));
+  }
+  const auto leading_of = [](const Tensor& x) {
+    return Shape(std::vector<std::int64_t>(x.shape().begin(), x.shape().end() - 2));
+  };
+  const Shape leading = broadcast_shapes(leading_of(left), leading_of(right));
+  const std::int64_t m = left.size(-2), n = right.size(-1);
+  std::vector<std::int64_t> extents = leading.extents();
+  extents.insert(extents.end(), {m, n});
+  Tensor out = ctx.empty(Shape(extents), a.dtype());
+  if (out.numel() == 0) return out;
+  const std::int64_t count = leading.numel();
+  backend(ctx).matmul.matmul(ctx, as_batch(ctx, with_unit_stride(ctx, left), leading.extents(), count),
+                             as_batch(ctx, with_unit_stride(ctx, right), leading.extents(), count),
+                             out.reshape({count, m, n}));
+  return out;
+}
+
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias) {
+  const auto [m, n, k] = check_linear(ctx, "linear", x, w, bias);
+  Tensor y = ctx.empty(with_last(x.shape(), n), x.dtype());
+  if (y.numel() != 0) {
+    backend(ctx).matmul.linear(ctx, contiguous(ctx, x).reshape({m, k}), with_unit_stride(ctx, w), bias,
+                               y.reshape({m, n}), {});
+  }
+  return y;
+}
+
+LinearGelu linear_gelu(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias) {
+  const auto [m, n, k] = check_linear(ctx, "linear_gelu", x, w, bias);
+  const Shape shape = with_last(x.shape(), n);
+  LinearGelu result{ctx.empty(shape, x.dtype()), ctx.empty(shape, x.dtype())};
+  if (result.y.numel() != 0) {
+    backend(ctx).matmul.linear(ctx, contiguous(ctx, x).reshape({m, k}), with_unit_stride(ctx, w), bias,
+                               result.y.reshape({m, n}), result.pre.reshape({m, n}));
+  }
+  return result;
+}
+
+LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
+                            bool need_dw, bool need_db) {
+  return backward(ctx, "linear_backward", dy, x, w, {}, need_dx, need_dw, need_db);
+}
+
+LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
+                                 const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
+  if (!pre.defined())
+    throw ValueError("[linear_gelu_backward] expected pre as linear_gelu returned it, got nothing");
+  return backward(ctx, "linear_gelu_backward", dy, x, w, pre, need_dx, need_dw, need_db);
+}
+
+}  // namespace llsa::kernels
