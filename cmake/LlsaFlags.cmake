@@ -27,6 +27,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   list(APPEND LLSA_WARNINGS -Wno-restrict)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  list(APPEND LLSA_WARNINGS -Wno-pass-failed)  # `omp simd` over calls of libm (f64) stays scalar, as intended
+endif()
+
 # ---- processor -------------------------------------------------------------------------------------------------------
 
 set(LLSA_ARCH_FLAGS)
