@@ -1,0 +1,95 @@
+// Everything a training run is told, in one struct and one table.
+//
+// The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume may change it. The
+// JSON reader and writer, the command line, the list of differences on resume and the configuration reference all walk it.
+// The model's own keys (dit_config.h) stand in the same JSON object.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dit_config.h"
+
+namespace llsa::nn {
+
+struct TrainOptions {
+  DitConfig model;  ///< model.classes: from the image folder unless the configuration names it (see model_classes)
+  std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
+
+  // data
+  std::string data;                   ///< folder of images
+  std::string crop = "centre";        ///< "centre" | "random"
+  bool flip = false;                  ///< mirror half of the samples
+  std::string background = "000000";  ///< RRGGBB under transparent pixels
+  std::int64_t max_pixels = 64'000'000;
+  std::int64_t workers = 1;
+  std::int64_t cache_mb = 512;  ///< decoded images kept in memory
+
+  // optimisation
+  std::int64_t steps = 10'000;
+  std::int64_t batch = 8;       ///< images per micro-batch
+  std::int64_t accumulate = 1;  ///< micro-batches per step
+  double lr = 1e-4;
+  std::string schedule = "constant";  ///< "constant" | "cosine"
+  std::int64_t warmup = 0;            ///< steps
+  double lr_final = 0.05;             ///< end of the cosine, as a share of lr
+  double weight_decay = 0.01;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double clip = 1.0;  ///< largest gradient norm; 0 = no clipping
+  double ema_power = 0.75;
+  double ema_max = 0.9999;
+  double class_drop = 0.1;
+  std::string noise_level = "uniform";  ///< "uniform" | "logit_normal"
+  double noise_scale = 0.0;             ///< s; 0 = max(1, sqrt(height width) / 64)
+  std::int64_t seed = 0;
+  std::string dtype = "f32";
+  bool recompute = false;  ///< activation checkpointing: recompute each block in backward
+  std::string init_from;   ///< checkpoint to take the first weights from
+
+  // machine
+  std::string device = "auto";  ///< "auto" | "cpu" | "cuda"
+  std::int64_t threads = 0;
+
+  // output
+  std::int64_t log_every = 20;     ///< steps between log entries
+  std::int64_t sample_every = 500; ///< steps between sample grids; 0 = none
+  std::int64_t sample_count = 16;
+  std::int64_t sample_steps = 20;
+  double guidance = 1.5;
+  std::int64_t save_every = 500;  ///< steps between checkpoints; 0 = only at the end
+  std::int64_t keep = 2;          ///< checkpoints kept
+
+  /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError that names the
+  /// key for an unknown, duplicate, wrongly typed or out-of-range one.
+  static TrainOptions parse(const std::string& text, const std::string& where);
+  /// The whole configuration, defaults included; parse(json()) gives the same options.
+  std::string json() const;
+  /// Throws ValueError for settings that do not fit each other.
+  void validate() const;
+};
+
+/// One row of the table.
+struct Setting {
+  const char* key;   ///< JSON key
+  const char* flag;  ///< command-line flag without dashes
+  const char* help;
+  std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*, std::string TrainOptions::*> member;
+  double least = 0, most = 0;         ///< range of numbers
+  std::vector<std::string> choices;   ///< words allowed; empty = any text
+  bool resumable = false;             ///< --resume may change it
+};
+
+/// All settings but the model's.
+const std::vector<Setting>& train_settings();
+
+/// Sets one setting from the text of a flag. Throws ValueError naming the flag, what is expected and what came.
+void set_from_text(TrainOptions& options, const Setting& setting, const std::string& text);
+
+/// "key: stored 1, now 2" for every setting or model key in which two runs differ and which --resume may not change.
+std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now);
+
+}  // namespace llsa::nn
