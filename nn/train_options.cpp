@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "nn/data/image_io.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -54,7 +55,7 @@ const std::vector<Setting>& train_settings() {
       {"data", "data", "folder of images; its sub-folders are classes", &O::data, 0, 0, {}, false},
       {"crop", "crop", "which part of an image that is not of the wanted shape", &O::crop, 0, 0, {"centre", "random"}, false},
       {"flip", "flip", "mirror half of the samples", &O::flip, 0, 0, {}, false},
-      {"background", "background", "RRGGBB under transparent pixels", &O::background, 0, 0, {}, false},
+      {"background", "background", "colour under transparent pixels: black, white, grey, #rrggbb", &O::background, 0, 0, {}, false},
       {"max_pixels", "max-pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10, {}, false},
       {"workers", "workers", "threads that decode images", &O::workers, 1, 256, {}, true},
       {"cache_mb", "cache-mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6, {}, true},
@@ -150,10 +151,7 @@ std::string TrainOptions::json() const {
 
 void TrainOptions::validate() const {
   model.validate();
-  const bool hex = background.size() == 6 && background.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
-  if (!hex) {
-    throw ValueError(cat("background takes six hexadecimal digits RRGGBB, got '", background, "'"), "for white: ffffff");
-  }
+  parse_colour(background);
   if (beta1 >= 1 || beta2 >= 1) throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));
   if (eps <= 0) throw ValueError("eps has to be above 0");
 }

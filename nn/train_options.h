@@ -22,7 +22,7 @@ struct TrainOptions {
   std::string data;                   ///< folder of images
   std::string crop = "centre";        ///< "centre" | "random"
   bool flip = false;                  ///< mirror half of the samples
-  std::string background = "000000";  ///< RRGGBB under transparent pixels
+  std::string background = "black";  ///< under transparent pixels: a form that parse_colour takes
   std::int64_t max_pixels = 64'000'000;
   std::int64_t workers = 1;
   std::int64_t cache_mb = 512;  ///< decoded images kept in memory

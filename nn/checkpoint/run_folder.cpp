@@ -1,0 +1,98 @@
+#include "nn/checkpoint/run_folder.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+#include "nn/checkpoint/published.h"
+
+namespace llsa::nn {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kStepPrefix = "step_";
+
+std::string step_name(std::int64_t step) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%s%09lld", kStepPrefix, static_cast<long long>(step));
+  return digits;
+}
+
+// The step in "step_000000500", or -1.
+std::int64_t parse_step(const std::string& name) {
+  const std::string prefix = kStepPrefix;
+  if (name.size() < prefix.size() + 9 || name.size() > prefix.size() + 18 || name.rfind(prefix, 0) != 0) return -1;
+  const std::string digits = name.substr(prefix.size());
+  if (digits.find_first_not_of("0123456789") != std::string::npos) return -1;
+  return std::stoll(digits);
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw IoError(cat("cannot create the folder ", path.string(), ": ", error.message()));
+}
+
+}  // namespace
+
+std::string RunFolder::sample_path(std::int64_t step) const { return root_ + "/samples/" + step_name(step) + ".png"; }
+
+void RunFolder::prepare() const {
+  make_folder(fs::path(root_) / "checkpoints");
+  make_folder(fs::path(root_) / "samples");
+  remove_stale_temporaries(root_);
+  remove_stale_temporaries(root_ + "/checkpoints");
+  remove_stale_temporaries(root_ + "/samples");
+  const std::string probe = root_ + "/.writable";
+  write_file_atomically(probe, "");
+  std::error_code ignored;
+  fs::remove(probe, ignored);
+}
+
+std::vector<CheckpointPath> RunFolder::checkpoints() const {
+  std::vector<CheckpointPath> found;
+  std::error_code error;
+  for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end; it.increment(error)) {
+    const std::int64_t step = parse_step(it->path().filename().string());
+    if (step >= 0 && is_published_model(it->path().string())) found.push_back({step, it->path().string()});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  return found;
+}
+
+std::optional<CheckpointPath> RunFolder::latest() const {
+  const auto found = checkpoints();
+  return found.empty() ? std::nullopt : std::optional(found.back());
+}
+
+std::string RunFolder::save(std::int64_t step, const std::function<void(const std::string&)>& fill) const {
+  const std::string target = root_ + "/checkpoints/" + step_name(step);
+  write_directory_atomically(target, fill);
+  return target;
+}
+
+void RunFolder::prune(std::int64_t keep) const {
+  const auto found = checkpoints();
+  for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
+    // Out of sight first: a half-deleted folder must not look like a checkpoint.
+    const fs::path path = found[i].path;
+    const fs::path doomed = temporary_path(path.string());
+    std::error_code error;
+    fs::rename(path, doomed, error);
+    if (!error) fs::remove_all(doomed, error);
+    if (error) throw IoError(cat("cannot remove the old checkpoint ", path.string(), ": ", error.message()));
+  }
+}
+
+std::string resolve_checkpoint(const std::string& path) {
+  if (is_published_model(path)) return path;
+  if (const auto latest = RunFolder(path).latest()) return latest->path;
+  if (!fs::exists(path)) throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
+  throw IoError(cat(path, " is neither a checkpoint (no denoiser/config.json) nor a run with one (no checkpoints/step_*)"),
+                "a run has its first checkpoint after --save-every steps");
+}
+
+}  // namespace llsa::nn
