@@ -8,6 +8,7 @@
 
 #include "autograd/var.h"
 #include "core/atomic_file.h"
+#include "core/text_file.h"
 #include "core/safetensors.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"

@@ -1,5 +1,7 @@
 #include "nn/checkpoint/run_folder.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -70,16 +72,18 @@ std::optional<CheckpointPath> RunFolder::latest() const {
 
 std::string RunFolder::save(std::int64_t step, const std::function<void(const std::string&)>& fill) const {
   const std::string target = root_ + "/checkpoints/" + step_name(step);
-  write_directory_atomically(target, fill);
+  AtomicDirectory directory(target);
+  fill(directory.temporary());
+  directory.commit();
   return target;
 }
 
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
-    // Out of sight first: a half-deleted folder must not look like a checkpoint.
+    // Out of sight first, under a name that counts as temporary: a half-deleted folder must not look like a checkpoint.
     const fs::path path = found[i].path;
-    const fs::path doomed = temporary_path(path.string());
+    const fs::path doomed = path.parent_path() / cat(".", path.filename().string(), ".tmp-", getpid(), "-0");
     std::error_code error;
     fs::rename(path, doomed, error);
     if (!error) fs::remove_all(doomed, error);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/atomic_file.h"
+#include "core/text_file.h"
 #include "core/safetensors.h"
 #include "nn/checkpoint/published.h"
 #include "nn/json.h"

@@ -1,0 +1,46 @@
+// Training: a folder of images in, a run folder with log, sample grids and checkpoints out.
+//
+// The library does not print: progress, messages and the wish to stop go through callbacks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "../core/context.h"
+#include "train_options.h"
+
+namespace llsa::nn {
+
+/// One logged step. Means are over the steps since the last report.
+struct StepReport {
+  std::int64_t step = 0;   ///< steps done
+  std::int64_t steps = 0;  ///< of the whole run
+  double loss = 0;         ///< mean
+  double gradient_norm = 0;  ///< of the last step, before clipping
+  double learning_rate = 0;
+  double tokens_per_second = 0;  ///< training alone: sampling and saving are not counted
+  double data_wait = 0;          ///< share of the time spent waiting for images
+  double remaining_seconds = 0;
+  AllocatorStats memory;
+};
+
+struct TrainCallbacks {
+  std::function<void(const StepReport&)> on_report;
+  std::function<void(const std::string&)> on_message;  ///< a sentence for the user: warnings, files written
+  std::function<bool()> should_stop;                   ///< asked after every step; true = save and return
+};
+
+struct TrainResult {
+  std::int64_t step = 0;
+  bool stopped = false;  ///< by should_stop, before the last step
+  double loss = 0;       ///< mean of the last report
+  std::string checkpoint;
+};
+
+/// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in `out`, bit for bit as if it had
+/// not been interrupted. Throws ValueError for a configuration that does not fit the data or the stored one, IoError for files, and
+/// NonFiniteError, naming step, op and last good checkpoint, when loss or gradient stop being finite.
+TrainResult train(const TrainOptions& options, const std::string& out, bool resume, const TrainCallbacks& callbacks);
+
+}  // namespace llsa::nn

@@ -1,0 +1,32 @@
+// log.jsonl: one JSON object per logged step, so that a run can be plotted, resumed and compared.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "checkpoint/run_folder.h"
+#include "train.h"
+
+namespace llsa::nn {
+
+class TrainLog {
+ public:
+  /// Opens the log for the steps after `step`: lines of later steps, which a resumed run will write again, and a half-written last line
+  /// are dropped. Throws IoError.
+  TrainLog(const std::string& path, std::int64_t step);
+  ~TrainLog();
+  TrainLog(const TrainLog&) = delete;
+  TrainLog& operator=(const TrainLog&) = delete;
+
+  /// Appends one line and hands it to the system. Numbers that are not finite stand as strings. Throws IoError.
+  void write(const StepReport& report);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+/// Writes config.json of a run.
+void write_run_config(const RunFolder& files, const TrainOptions& options);
+
+}  // namespace llsa::nn
