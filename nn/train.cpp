@@ -189,7 +189,7 @@ class Run {
     }
     files_.prepare();
     const TrainingCounters counters = restore_training_state(latest->path, model_.parameters(), optimizer_, ema_);
-    step_ = counters.step;
+    step_ = last_report_ = counters.step;
     loader_.restore(counters.loader);
     checkpoint_ = latest->path;
     say(cat("resumed at step ", step_, " from ", latest->path));

@@ -39,6 +39,20 @@ std::uint64_t parse_word(JsonObject& json, const std::string& key, const std::st
   return word;
 }
 
+TrainingCounters read_counters(const std::string& directory) {
+  const std::string path = (state_folder(directory) / "state.json").string();
+  JsonObject json(read_text_file(path), path);
+  TrainingCounters counters;
+  counters.step = json.integer("step", -1, 0, kMost);
+  counters.loader.epoch = json.integer("loader_epoch", 0, 0, kMost);
+  counters.loader.cursor = json.integer("loader_cursor", 0, 0, kMost);
+  counters.loader.seed = parse_word(json, "loader_seed", path);
+  counters.loader.fingerprint = parse_word(json, "loader_fingerprint", path);
+  json.finish();
+  if (counters.step < 0) throw ValueError(cat(path, " has no step"));
+  return counters;
+}
+
 }  // namespace
 
 void write_training_state(const std::string& directory, const TrainOptions& options, const ParameterStore& store,
@@ -77,18 +91,12 @@ TrainOptions read_training_options(const std::string& directory) {
   return TrainOptions::parse(read_text_file(path.string()), path.string());
 }
 
-TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer, Ema& ema) {
-  const std::string path = (state_folder(directory) / "state.json").string();
-  JsonObject json(read_text_file(path), path);
-  TrainingCounters counters;
-  counters.step = json.integer("step", -1, 0, kMost);
-  counters.loader.epoch = json.integer("loader_epoch", 0, 0, kMost);
-  counters.loader.cursor = json.integer("loader_cursor", 0, 0, kMost);
-  counters.loader.seed = parse_word(json, "loader_seed", path);
-  counters.loader.fingerprint = parse_word(json, "loader_fingerprint", path);
-  json.finish();
-  if (counters.step < 0) throw ValueError(cat(path, " has no step"));
+bool has_training_state(const std::string& directory) { return fs::exists(state_folder(directory) / "state.json"); }
 
+std::int64_t read_training_step(const std::string& directory) { return read_counters(directory).step; }
+
+TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer, Ema& ema) {
+  const TrainingCounters counters = read_counters(directory);
   const std::string weights_path = published_weights_path(directory);
   const Tensor average = read_weights(store, SafetensorsFile(weights_path).tensors(), weights_path);
   const std::string state_path = (state_folder(directory) / "state.safetensors").string();

@@ -21,6 +21,12 @@ struct TrainingCounters {
 void write_training_state(const std::string& directory, const TrainOptions& options, const ParameterStore& store,
                           const AdamW& optimizer, const TrainingCounters& counters);
 
+/// True when a checkpoint can be resumed from.
+bool has_training_state(const std::string& directory);
+
+/// Steps done at a checkpoint. Throws as restore_training_state.
+std::int64_t read_training_step(const std::string& directory);
+
 /// The configuration stored with a checkpoint. Throws IoError when the directory has no training state.
 TrainOptions read_training_options(const std::string& directory);
 

@@ -1,0 +1,86 @@
+// The sub-commands of `llsa`: what the command line gives each of them, and the function that runs it.
+//
+// cli.cpp fills these structs; nothing else knows the command-line library. Commands print to standard output, throw on failure and return the
+// exit code.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace llsa::apps {
+
+/// The command line itself is wrong: exit code 2.
+class UsageError : public Error {
+  using Error::Error;
+};
+
+/// Texts of flags as given, in order: {"lr", "1e-3"}.
+using FlagTexts = std::vector<std::pair<std::string, std::string>>;
+
+struct DataShapesArgs {
+  std::string out;
+  std::int64_t count = 8000;
+  int size = 16;
+  std::uint64_t seed = 1;
+  bool replace = false;
+};
+int run_data_shapes(const DataShapesArgs& args);
+
+struct TrainArgs {
+  std::string out;
+  std::string config;   ///< JSON file; flags override it
+  FlagTexts settings;   ///< of nn::train_settings()
+  FlagTexts model;      ///< of model_flags()
+  bool resume = false;
+};
+int run_train(const TrainArgs& args);
+
+struct SampleArgs {
+  std::string model;  ///< run or checkpoint
+  std::string out;    ///< grid; may be empty when `each` is given
+  std::string each;   ///< folder for single images
+  std::int64_t count = 64;
+  std::string class_name;  ///< name or number; empty = all in turn
+  double guidance = 1.5;
+  int steps = 20;
+  std::uint64_t seed = 0;
+  std::string size;  ///< "HxW" or "N"; empty = the model's own
+  std::int64_t batch = 64;
+  int threads = 0;
+};
+int run_sample(const SampleArgs& args);
+
+struct EvalArgs {
+  std::string model;
+  std::string data;
+  std::int64_t count = 256;
+  std::int64_t reference = 1024;
+  double guidance = 1.5;
+  int steps = 20;
+  std::uint64_t seed = 0;
+  int threads = 0;
+  bool json = false;
+};
+int run_eval(const EvalArgs& args);
+
+struct InfoArgs {
+  std::string model;
+};
+int run_info(const InfoArgs& args);
+
+struct BenchArgs {
+  std::string what;  ///< "attention", "step", "ops"
+  std::string json;  ///< file for the figures
+  int threads = 0;
+  std::int64_t max_tokens = 65536;  ///< attention: longest sequence
+};
+int run_bench(const BenchArgs& args);
+
+/// Parses the command line and runs what it asks for. Throws UsageError and whatever the command throws.
+int run_command_line(int argc, const char* const* argv);
+
+}  // namespace llsa::apps

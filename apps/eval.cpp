@@ -1,0 +1,57 @@
+#include <cstdio>
+
+#include "apps/commands.h"
+#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/data/image_folder.h"
+#include "nn/diffusion/sampler.h"
+#include "nn/eval/frechet.h"
+#include "nn/json.h"
+
+namespace llsa::apps {
+
+int run_eval(const EvalArgs& args) {
+  const std::string checkpoint = nn::resolve_checkpoint(args.model);
+  const nn::PublishedModel published = nn::read_published_model(checkpoint);
+  const nn::ImageFolder held_out(args.data);
+  for (const std::string& warning : held_out.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+
+  Context ctx(args.threads);
+  const nn::FrechetReference reference(ctx, held_out, published.config.height, published.config.width, args.count, args.reference);
+  nn::SampleOptions sampling;
+  sampling.count = args.count;
+  sampling.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  sampling.steps = args.steps;
+  sampling.seed = args.seed;
+  sampling.noise_scale = published.noise_scale;
+
+  const auto trained = nn::load_published_model(ctx, checkpoint);
+  const double score = reference.score(ctx, nn::sample(ctx, *trained, sampling));
+  nn::Dit fresh(ctx, published.config, args.seed);
+  const double untrained = reference.score(ctx, nn::sample(ctx, fresh, sampling));
+  const double real = reference.real_score();
+
+  if (args.json) {
+    const std::string line = nn::JsonWriter()
+                                 .add("checkpoint", checkpoint)
+                                 .add("count", args.count)
+                                 .add("reference", reference.reference_count())
+                                 .add("score", score)
+                                 .add("real", real)
+                                 .add("untrained", untrained)
+                                 .add("score_over_real", score / real)
+                                 .add("score_over_untrained", score / untrained)
+                                 .line();
+    std::printf("%s\n", line.c_str());
+    return 0;
+  }
+  std::printf("random-feature Frechet distance to %lld held-out images (smaller is better)\n",
+              static_cast<long long>(reference.reference_count()));
+  std::printf("  %lld images of this model        %10.5f\n", static_cast<long long>(args.count), score);
+  std::printf("  %lld other real images           %10.5f   (model / real %.2f)\n", static_cast<long long>(args.count), real, score / real);
+  std::printf("  %lld images of an untrained model %9.5f   (model / untrained %.3f)\n", static_cast<long long>(args.count), untrained,
+              score / untrained);
+  return 0;
+}
+
+}  // namespace llsa::apps

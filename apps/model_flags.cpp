@@ -1,0 +1,113 @@
+#include "apps/model_flags.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <map>
+
+namespace llsa::apps {
+namespace {
+
+constexpr long kMostSize = 1 << 20;  // of any extent on the command line; the products are checked where tensors are made
+
+int parse_int(const std::string& flag, const std::string& text, long least, long most) {
+  char* end = nullptr;
+  errno = 0;
+  const long value = std::strtol(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || errno != 0 || value < least || value > most) {
+    throw UsageError(cat("--", flag, " takes an integer from ", least, " to ", most, ", got '", text, "'"));
+  }
+  return static_cast<int>(value);
+}
+
+bool parse_bool(const std::string& flag, const std::string& text) {
+  if (text.empty() || text == "true" || text == "on" || text == "1") return true;
+  if (text == "false" || text == "off" || text == "0") return false;
+  throw UsageError(cat("--", flag, " takes true or false, got '", text, "'"));
+}
+
+template <class Kind>
+Kind parse_kind(const std::string& flag, const std::string& text, std::initializer_list<Kind> kinds) {
+  std::string known;
+  for (const Kind kind : kinds) {
+    if (nn::name_of(kind) == text) return kind;
+    known += (known.empty() ? "" : ", ") + nn::name_of(kind);
+  }
+  throw UsageError(cat("--", flag, " takes one of ", known, ", got '", text, "'"));
+}
+
+std::vector<int> parse_list(const std::string& flag, const std::string& text) {
+  std::vector<int> values;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    values.push_back(parse_int(flag, text.substr(begin, comma - begin), 1, kMostSize));
+    begin = comma + 1;
+  }
+  return values;
+}
+
+}  // namespace
+
+const std::vector<ModelFlag>& model_flags() {
+  static const std::vector<ModelFlag> flags = {
+      {"size", "image size in pixels: HxW, or N for both sides"},
+      {"dim", "width of the model (heads x head dimension)"},
+      {"depth", "number of blocks"},
+      {"heads", "attention heads"},
+      {"patch", "pixels per side of a token"},
+      {"attention", "full, llsa or auto"},
+      {"block", "LLSA: tokens per block (B)"},
+      {"topk", "LLSA: blocks selected per query (K), or K_1,K_2,.. from the finest level"},
+      {"levels", "LLSA: coarse levels (L), or auto"},
+      {"enrich", "LLSA: levels whose coarse tokens are attended (L_e), or all"},
+      {"reweight", "LLSA: weigh coarse tokens by what they cover (true, false)"},
+      {"qk-norm", "RMSNorm of queries and keys (true, false)"},
+      {"reorder", "Morton order of the tokens (true, false)"},
+      {"pos-embed", "learned position embedding (true, false)"},
+      {"init", "adaln_zero or published"},
+  };
+  return flags;
+}
+
+std::pair<int, int> parse_size(const std::string& text) {
+  const std::size_t x = text.find('x');
+  const int height = parse_int("size", text.substr(0, x), 1, kMostSize);
+  return {height, x == std::string::npos ? height : parse_int("size", text.substr(x + 1), 1, kMostSize)};
+}
+
+void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
+  const std::map<std::string, std::string> texts(flags.begin(), flags.end());
+  const auto given = [&](const char* flag) { return texts.count(flag) != 0; };
+  const auto text = [&](const char* flag) { return texts.at(flag); };
+
+  if (given("size")) {
+    std::tie(config.height, config.width) = parse_size(text("size"));
+    config.rope_size.reset();
+  }
+  if (given("dim") || given("heads")) {
+    const int dim = given("dim") ? parse_int("dim", text("dim"), 1, kMostSize) : config.channels();
+    const int heads = given("heads") ? parse_int("heads", text("heads"), 1, kMostSize) : config.heads;
+    if (dim % heads != 0) throw UsageError(cat("--dim ", dim, " is not divisible by ", heads, " heads"));
+    config.heads = heads;
+    config.head_dim = dim / heads;
+  }
+  if (given("depth")) config.layers = parse_int("depth", text("depth"), 1, kMostSize);
+  if (given("patch")) config.patch = parse_int("patch", text("patch"), 1, kMostSize);
+  if (given("attention")) {
+    using Kind = nn::AttentionKind;
+    config.attention = parse_kind("attention", text("attention"), {Kind::full, Kind::llsa, Kind::automatic});
+  }
+  if (given("block")) config.llsa.block = parse_int("block", text("block"), 2, kMostSize);
+  if (given("topk")) config.llsa.topk = parse_list("topk", text("topk"));
+  if (given("levels")) config.llsa.levels = text("levels") == "auto" ? -1 : parse_int("levels", text("levels"), 0, 62);
+  if (given("enrich")) config.llsa.enriched = text("enrich") == "all" ? -1 : parse_int("enrich", text("enrich"), 0, 62);
+  if (given("reweight")) config.llsa.reweight = parse_bool("reweight", text("reweight"));
+  if (given("qk-norm")) config.qk_norm = parse_bool("qk-norm", text("qk-norm"));
+  if (given("reorder")) config.reorder = parse_bool("reorder", text("reorder"));
+  if (given("pos-embed")) config.pos_embed = parse_bool("pos-embed", text("pos-embed"));
+  if (given("init")) {
+    using Kind = nn::InitKind;
+    config.init = parse_kind("init", text("init"), {Kind::adaln_zero, Kind::published});
+  }
+}
+
+}  // namespace llsa::apps

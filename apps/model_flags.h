@@ -1,0 +1,25 @@
+// Flags of `llsa train` that shape the model.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/commands.h"
+#include "nn/dit_config.h"
+
+namespace llsa::apps {
+
+struct ModelFlag {
+  const char* flag;
+  const char* help;
+};
+const std::vector<ModelFlag>& model_flags();
+
+/// Applies the flags to a configuration. Throws UsageError naming the flag, what it takes and what came.
+void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags);
+
+/// "HxW" or "N" (both sides) to {height, width}. Throws UsageError.
+std::pair<int, int> parse_size(const std::string& text);
+
+}  // namespace llsa::apps

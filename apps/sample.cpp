@@ -1,0 +1,82 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/commands.h"
+#include "apps/model_flags.h"
+#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/data/grid.h"
+#include "nn/diffusion/sampler.h"
+
+namespace llsa::apps {
+namespace {
+
+// A class by its name or its number. Throws UsageError listing what there is.
+std::int32_t find_class(const nn::PublishedModel& model, const std::string& wanted) {
+  const int classes = model.config.classes;
+  if (classes == 0) throw UsageError("--class: this model was trained without classes");
+  for (int c = 0; c < classes; ++c) {
+    const bool named = static_cast<std::size_t>(c) < model.class_names.size() && model.class_names[static_cast<std::size_t>(c)] == wanted;
+    if (named || cat(c) == wanted) return c;
+  }
+  std::string known;
+  for (const std::string& name : model.class_names) known += (known.empty() ? "" : ", ") + name;
+  throw UsageError(cat("--class takes ", known.empty() ? "" : "one of " + known + ", or ", "a number from 0 to ", classes - 1, ", got '",
+                       wanted, "'"));
+}
+
+void write_each(const std::string& folder, const Tensor& images) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
+  for (std::int64_t i = 0; i < images.size(0); ++i) {
+    char name[32];
+    std::snprintf(name, sizeof name, "/%06lld.png", static_cast<long long>(i));
+    nn::write_png(folder + name, nn::to_image(images.select(0, i)));
+  }
+}
+
+}  // namespace
+
+int run_sample(const SampleArgs& args) {
+  if (args.out.empty() && args.each.empty()) {
+    throw UsageError("llsa sample needs somewhere to write to", "--out GRID.png, --each FOLDER, or both");
+  }
+  const std::string checkpoint = nn::resolve_checkpoint(args.model);
+  const nn::PublishedModel published = nn::read_published_model(checkpoint);
+  for (const std::string& note : published.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+
+  nn::SampleOptions options;
+  options.count = args.count;
+  options.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  options.steps = args.steps;
+  options.seed = args.seed;
+  options.batch = args.batch;
+  if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
+  const bool native_size = args.size.empty();
+  if (native_size) options.noise_scale = published.noise_scale;
+  if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
+
+  Context ctx(args.threads);
+  const auto model = nn::load_published_model(ctx, checkpoint);
+  const bool live = isatty(STDERR_FILENO) != 0;
+  const Tensor images = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
+    if (live) std::fprintf(stderr, "\r%lld / %lld images\033[K", static_cast<long long>(done), static_cast<long long>(count));
+    return true;
+  });
+  if (live) std::fprintf(stderr, "\r\033[K");
+
+  std::vector<std::int32_t> classes;
+  if (published.config.classes > 0 && args.class_name.empty()) {
+    for (std::int64_t i = 0; i < args.count; ++i) classes.push_back(static_cast<std::int32_t>(i % published.config.classes));
+  }
+  if (!args.out.empty()) nn::write_png(args.out, nn::make_grid(images, classes));
+  if (!args.each.empty()) write_each(args.each, images);
+  std::printf("%lld images from %s: %s\n", static_cast<long long>(args.count), checkpoint.c_str(),
+              (args.out.empty() ? args.each : args.out).c_str());
+  return 0;
+}
+
+}  // namespace llsa::apps
