@@ -17,7 +17,8 @@ namespace {
 void add_data(CLI::App& app, DataShapesArgs& args) {
   CLI::App* data = app.add_subcommand("data", "Make image data");
   data->require_subcommand(1);
-  CLI::App* shapes = data->add_subcommand("shapes", "Coloured circles, rings, squares and triangles: a small set to learn from");
+  CLI::App* shapes = data->add_subcommand(
+      "shapes", "Coloured circles, rings, squares and triangles: a small set to learn from");
   shapes->add_option("--out", args.out, "folder to make, one sub-folder per class")->required();
   shapes->add_option("--count", args.count, "number of images")->capture_default_str();
   shapes->add_option("--size", args.size, "side in pixels")->capture_default_str();
@@ -28,7 +29,8 @@ void add_data(CLI::App& app, DataShapesArgs& args) {
 // Flags whose texts are collected: which key or field they belong to is the tables' business.
 using Texts = std::map<std::string, std::string>;
 
-CLI::Option* add_text(CLI::App* command, Texts& texts, const std::string& flag, const std::string& help, const std::string& group) {
+CLI::Option* add_text(CLI::App* command, Texts& texts, const std::string& flag, const std::string& help,
+                      const std::string& group) {
   return command->add_option("--" + flag, texts[flag], help)->group(group);
 }
 
@@ -50,9 +52,12 @@ std::string help_of(const nn::Setting& setting) {
 CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& model) {
   CLI::App* train = app.add_subcommand("train", "Train a DiT on a folder of images");
   train->footer(
-      "Flags override the file given by --config. What a run was started with is kept in RUN/config.json, which is itself such a "
-      "file.\nCtrl-C saves a checkpoint and ends; --resume goes on from the last one as if nothing had happened.");
-  train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints")->required();
+      "Flags override the file given by --config. What a run was started with is kept in RUN/config.json, "
+      "which is itself such a "
+      "file.\nCtrl-C saves a checkpoint and ends; --resume goes on from the last one as if nothing had "
+      "happened.");
+  train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints")
+      ->required();
   train->add_option("--config", args.config, "JSON file with settings and model");
   train->add_flag("--resume", args.resume, "go on with the run in --out");
   for (const ModelFlag& flag : model_flags()) add_text(train, model, flag.flag, flag.help, "Model");
@@ -65,49 +70,74 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
 
 CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   CLI::App* sample = app.add_subcommand("sample", "Draw images from a trained model");
-  sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the published layout")->required();
+  sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the published layout")
+      ->required();
   sample->add_option("--out", args.out, "PNG file for a grid of all images");
   sample->add_option("--each", args.each, "folder for one PNG per image");
-  sample->add_option("--count", args.count, "number of images")->capture_default_str()->check(CLI::Range(1, 1000000));
+  sample->add_option("--count", args.count, "number of images")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
   sample->add_option("--class", args.class_name, "name or number of a class; default: all in turn");
-  sample->add_option("--guidance", args.guidance, "1 = none")->capture_default_str()->check(CLI::Range(0.0, 1000.0));
-  sample->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
+  sample->add_option("--guidance", args.guidance, "1 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
+  sample->add_option("--steps", args.steps, "Euler steps")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
   sample->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   sample->add_option("--size", args.size, "HxW or N; default: the model's own");
-  sample->add_option("--batch", args.batch, "images at a time")->capture_default_str()->check(CLI::Range(1, 1000000));
-  sample->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")->check(CLI::Range(0, 4096));
+  sample->add_option("--batch", args.batch, "images at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  sample->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
   return sample;
 }
 
 CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
-  CLI::App* eval = app.add_subcommand("eval", "Score a model against held-out images (random-feature Frechet distance)");
+  CLI::App* eval =
+      app.add_subcommand("eval", "Score a model against held-out images (random-feature Frechet distance)");
   eval->add_option("model", args.model, "folder of a run, or of a checkpoint")->required();
   eval->add_option("--data", args.data, "folder of held-out images")->required();
-  eval->add_option("--count", args.count, "images to generate")->capture_default_str()->check(CLI::Range(2, 1000000));
-  eval->add_option("--reference", args.reference, "real images to score against")->capture_default_str()->check(CLI::Range(2, 1000000));
-  eval->add_option("--guidance", args.guidance, "1 = none")->capture_default_str()->check(CLI::Range(0.0, 1000.0));
+  eval->add_option("--count", args.count, "images to generate")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1000000));
+  eval->add_option("--reference", args.reference, "real images to score against")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1000000));
+  eval->add_option("--guidance", args.guidance, "1 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
   eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
-  eval->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")->check(CLI::Range(0, 4096));
+  eval->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
   eval->add_flag("--json", args.json, "print one JSON object");
   return eval;
 }
 
 CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
-  bench->add_option("what", args.what, "attention: LLSA beside full attention; step: the demo's training step; ops: every op")
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
+  bench
+      ->add_option("what", args.what,
+                   "attention: LLSA beside full attention; step: the demo's training step; ops: every op")
       ->required()
       ->check(CLI::IsMember({"attention", "step", "ops"}));
   bench->add_option("--json", args.json, "file for the figures");
-  bench->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")->check(CLI::Range(0, 4096));
-  bench->add_option("--max-tokens", args.max_tokens, "attention: longest sequence")->capture_default_str()->check(CLI::Range(256, 1 << 24));
+  bench->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+  bench->add_option("--max-tokens", args.max_tokens, "attention: longest sequence")
+      ->capture_default_str()
+      ->check(CLI::Range(256, 1 << 24));
   return bench;
 }
 
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv) {
-  CLI::App app("Trains and runs pixel-space Diffusion Transformers with log-linear sparse attention (LLSA).", "llsa");
+  CLI::App app("Trains and runs pixel-space Diffusion Transformers with log-linear sparse attention (LLSA).",
+               "llsa");
   app.set_version_flag("--version", "llsa " LLSA_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);

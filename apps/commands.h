@@ -1,7 +1,7 @@
 // The sub-commands of `llsa`: what the command line gives each of them, and the function that runs it.
 //
-// cli.cpp fills these structs; nothing else knows the command-line library. Commands print to standard output, throw on failure and return the
-// exit code.
+// cli.cpp fills these structs; nothing else knows the command-line library. Commands print to standard
+// output, throw on failure and return the exit code.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +32,9 @@ int run_data_shapes(const DataShapesArgs& args);
 
 struct TrainArgs {
   std::string out;
-  std::string config;   ///< JSON file; flags override it
-  FlagTexts settings;   ///< of nn::train_settings()
-  FlagTexts model;      ///< of model_flags()
+  std::string config;  ///< JSON file; flags override it
+  FlagTexts settings;  ///< of nn::train_settings()
+  FlagTexts model;     ///< of model_flags()
   bool resume = false;
 };
 int run_train(const TrainArgs& args);

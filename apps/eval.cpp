@@ -14,10 +14,12 @@ int run_eval(const EvalArgs& args) {
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
   const nn::ImageFolder held_out(args.data);
-  for (const std::string& warning : held_out.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  for (const std::string& warning : held_out.warnings())
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
 
   Context ctx(args.threads);
-  const nn::FrechetReference reference(ctx, held_out, published.config.height, published.config.width, args.count, args.reference);
+  const nn::FrechetReference reference(ctx, held_out, published.config.height, published.config.width,
+                                       args.count, args.reference);
   nn::SampleOptions sampling;
   sampling.count = args.count;
   sampling.guidance = published.config.classes > 0 ? args.guidance : 1.0;
@@ -48,9 +50,10 @@ int run_eval(const EvalArgs& args) {
   std::printf("random-feature Frechet distance to %lld held-out images (smaller is better)\n",
               static_cast<long long>(reference.reference_count()));
   std::printf("  %lld images of this model        %10.5f\n", static_cast<long long>(args.count), score);
-  std::printf("  %lld other real images           %10.5f   (model / real %.2f)\n", static_cast<long long>(args.count), real, score / real);
-  std::printf("  %lld images of an untrained model %9.5f   (model / untrained %.3f)\n", static_cast<long long>(args.count), untrained,
-              score / untrained);
+  std::printf("  %lld other real images           %10.5f   (model / real %.2f)\n",
+              static_cast<long long>(args.count), real, score / real);
+  std::printf("  %lld images of an untrained model %9.5f   (model / untrained %.3f)\n",
+              static_cast<long long>(args.count), untrained, score / untrained);
   return 0;
 }
 

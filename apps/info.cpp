@@ -20,26 +20,31 @@ int run_info(const InfoArgs& args) {
   const auto dit = nn::load_published_model(ctx, checkpoint);
   std::printf("checkpoint   %s\n", checkpoint.c_str());
   std::printf("model        %lld parameters: %d blocks, width %d, %d heads of %d\n",
-              static_cast<long long>(dit->parameters().parameter_count()), config.layers, config.channels(), config.heads, config.head_dim);
-  std::printf("images       %d x %d pixels, patch %d: %lld tokens%s\n", config.height, config.width, config.patch,
-              static_cast<long long>(config.tokens()), config.reorder ? " in Morton order" : "");
+              static_cast<long long>(dit->parameters().parameter_count()), config.layers, config.channels(),
+              config.heads, config.head_dim);
+  std::printf("images       %d x %d pixels, patch %d: %lld tokens%s\n", config.height, config.width,
+              config.patch, static_cast<long long>(config.tokens()),
+              config.reorder ? " in Morton order" : "");
   std::printf("attention    %s", nn::name_of(config.attention).c_str());
   if (config.attention == nn::AttentionKind::llsa) {
     const kernels::LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
-    std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels, plan.enriched,
-                static_cast<long long>(plan.keys_per_query()));
+    std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels,
+                plan.enriched, static_cast<long long>(plan.keys_per_query()));
   }
   std::printf("\nclasses      ");
   if (config.classes == 0) std::printf("none");
   for (int c = 0; c < config.classes; ++c) {
     const auto at = static_cast<std::size_t>(c);
-    std::printf("%s%s", c ? ", " : "", at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
+    std::printf("%s%s", c ? ", " : "",
+                at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
   }
   std::printf("\nnoise scale  %g\n", model.noise_scale);
   const std::string obstacle = nn::published_reader_obstacle(config);
-  std::printf("published reader   %s\n", obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
+  std::printf("published reader   %s\n",
+              obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
   if (nn::has_training_state(checkpoint)) {
-    std::printf("training     state of step %lld, can be resumed\n", static_cast<long long>(nn::read_training_step(checkpoint)));
+    std::printf("training     state of step %lld, can be resumed\n",
+                static_cast<long long>(nn::read_training_step(checkpoint)));
   } else {
     std::printf("training     no state: can be sampled from and be a start for --init-from\n");
   }

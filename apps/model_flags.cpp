@@ -7,7 +7,8 @@
 namespace llsa::apps {
 namespace {
 
-constexpr long kMostSize = 1 << 20;  // of any extent on the command line; the products are checked where tensors are made
+constexpr long kMostSize =
+    1 << 20;  // of any extent on the command line; the products are checked where tensors are made
 
 int parse_int(const std::string& flag, const std::string& text, long least, long most) {
   char* end = nullptr;
@@ -98,8 +99,10 @@ void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
   }
   if (given("block")) config.llsa.block = parse_int("block", text("block"), 2, kMostSize);
   if (given("topk")) config.llsa.topk = parse_list("topk", text("topk"));
-  if (given("levels")) config.llsa.levels = text("levels") == "auto" ? -1 : parse_int("levels", text("levels"), 0, 62);
-  if (given("enrich")) config.llsa.enriched = text("enrich") == "all" ? -1 : parse_int("enrich", text("enrich"), 0, 62);
+  if (given("levels"))
+    config.llsa.levels = text("levels") == "auto" ? -1 : parse_int("levels", text("levels"), 0, 62);
+  if (given("enrich"))
+    config.llsa.enriched = text("enrich") == "all" ? -1 : parse_int("enrich", text("enrich"), 0, 62);
   if (given("reweight")) config.llsa.reweight = parse_bool("reweight", text("reweight"));
   if (given("qk-norm")) config.qk_norm = parse_bool("qk-norm", text("qk-norm"));
   if (given("reorder")) config.reorder = parse_bool("reorder", text("reorder"));

@@ -21,7 +21,8 @@ std::string print(const char* format, Values... values) {
 std::string clock_text(double seconds) {
   if (!(seconds >= 0 && seconds < 1e9)) return "?";
   const auto s = static_cast<long long>(std::llround(seconds));
-  return s < 3600 ? print("%lld:%02lld", s / 60, s % 60) : print("%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? print("%lld:%02lld", s / 60, s % 60)
+                  : print("%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
 }
 
 std::string count_text(double value) {
@@ -37,12 +38,15 @@ std::string bytes_text(double bytes) {
 }
 
 std::string report_text(const nn::StepReport& report) {
-  return print("step %lld/%lld  loss %.4f  |grad| %.3g  lr %.2e  %s tok/s  data %.0f%%  mem %s (peak %s, cached %s)  ETA %s",
-               static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss, report.gradient_norm,
-               report.learning_rate, count_text(report.tokens_per_second).c_str(), 100 * report.data_wait,
-               bytes_text(static_cast<double>(report.memory.active)).c_str(),
-               bytes_text(static_cast<double>(report.memory.peak)).c_str(),
-               bytes_text(static_cast<double>(report.memory.cached)).c_str(), clock_text(report.remaining_seconds).c_str());
+  return print(
+      "step %lld/%lld  loss %.4f  |grad| %.3g  lr %.2e  %s tok/s  data %.0f%%  mem %s (peak %s, cached %s)  "
+      "ETA %s",
+      static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
+      report.gradient_norm, report.learning_rate, count_text(report.tokens_per_second).c_str(),
+      100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
+      bytes_text(static_cast<double>(report.memory.peak)).c_str(),
+      bytes_text(static_cast<double>(report.memory.cached)).c_str(),
+      clock_text(report.remaining_seconds).c_str());
 }
 
 Progress::Progress() : live_(isatty(STDERR_FILENO) != 0) {}

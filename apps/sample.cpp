@@ -18,13 +18,14 @@ std::int32_t find_class(const nn::PublishedModel& model, const std::string& want
   const int classes = model.config.classes;
   if (classes == 0) throw UsageError("--class: this model was trained without classes");
   for (int c = 0; c < classes; ++c) {
-    const bool named = static_cast<std::size_t>(c) < model.class_names.size() && model.class_names[static_cast<std::size_t>(c)] == wanted;
+    const bool named = static_cast<std::size_t>(c) < model.class_names.size() &&
+                       model.class_names[static_cast<std::size_t>(c)] == wanted;
     if (named || cat(c) == wanted) return c;
   }
   std::string known;
   for (const std::string& name : model.class_names) known += (known.empty() ? "" : ", ") + name;
-  throw UsageError(cat("--class takes ", known.empty() ? "" : "one of " + known + ", or ", "a number from 0 to ", classes - 1, ", got '",
-                       wanted, "'"));
+  throw UsageError(cat("--class takes ", known.empty() ? "" : "one of " + known + ", or ",
+                       "a number from 0 to ", classes - 1, ", got '", wanted, "'"));
 }
 
 void write_each(const std::string& folder, const Tensor& images) {
@@ -63,14 +64,17 @@ int run_sample(const SampleArgs& args) {
   const auto model = nn::load_published_model(ctx, checkpoint);
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor images = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
-    if (live) std::fprintf(stderr, "\r%lld / %lld images\033[K", static_cast<long long>(done), static_cast<long long>(count));
+    if (live)
+      std::fprintf(stderr, "\r%lld / %lld images\033[K", static_cast<long long>(done),
+                   static_cast<long long>(count));
     return true;
   });
   if (live) std::fprintf(stderr, "\r\033[K");
 
   std::vector<std::int32_t> classes;
   if (published.config.classes > 0 && args.class_name.empty()) {
-    for (std::int64_t i = 0; i < args.count; ++i) classes.push_back(static_cast<std::int32_t>(i % published.config.classes));
+    for (std::int64_t i = 0; i < args.count; ++i)
+      classes.push_back(static_cast<std::int32_t>(i % published.config.classes));
   }
   if (!args.out.empty()) nn::write_png(args.out, nn::make_grid(images, classes));
   if (!args.each.empty()) write_each(args.each, images);

@@ -21,7 +21,8 @@ extern "C" void on_stop_signal(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-// Where the options start from before flags are applied: the file, else what the run to be resumed was started with, else defaults.
+// Where the options start from before flags are applied: the file, else what the run to be resumed was
+// started with, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args) {
   if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
   if (args.resume) {
@@ -44,7 +45,8 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
   }
   apply_model_flags(options.model, args.model);
   options.validate();
-  if (options.data.empty()) throw UsageError("llsa train needs a folder of images", "give it with --data DIR");
+  if (options.data.empty())
+    throw UsageError("llsa train needs a folder of images", "give it with --data DIR");
   return options;
 }
 
@@ -60,8 +62,8 @@ int run_train(const TrainArgs& args) {
   std::signal(SIGINT, on_stop_signal);
   std::signal(SIGTERM, on_stop_signal);
   const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
-  progress.message(cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
-                       result.stopped ? "; go on with --resume" : ""));
+  progress.message(cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ",
+                       result.checkpoint, result.stopped ? "; go on with --resume" : ""));
   return 0;
 }
 

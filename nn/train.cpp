@@ -30,16 +30,18 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-// Losses and gradient norms of the steps since the last report stay on the device until then, so that a step does not wait for
-// them. This bounds how many there are.
+// Losses and gradient norms of the steps since the last report stay on the device until then, so that a step
+// does not wait for them. This bounds how many there are.
 constexpr std::int64_t kMostUnread = 1024;
 
 struct Unread {
-  Tensor losses;                         // f32 [kMostUnread]
-  Tensor norms;                          // f64 [kMostUnread]
-  std::vector<LoaderState> positions;    // of the loader before each of these steps
+  Tensor losses;                       // f32 [kMostUnread]
+  Tensor norms;                        // f64 [kMostUnread]
+  std::vector<LoaderState> positions;  // of the loader before each of these steps
 };
 
 DecodeOptions decode_options(const TrainOptions& options) {
@@ -51,9 +53,10 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
   const auto found = static_cast<std::int64_t>(folder.class_names().size());
   if (options.model_classes < 0) options.model_classes = found;
   if (options.model_classes != 0 && options.model_classes != found) {
-    throw ValueError(cat("the configuration has ", options.model_classes, " classes (num_embeds_ada_norm), ", folder.root(), " has ",
-                         found, " class folders"),
-                     "leave the key out to take the number from the folder, or set it to null to train without classes");
+    throw ValueError(
+        cat("the configuration has ", options.model_classes, " classes (num_embeds_ada_norm), ",
+            folder.root(), " has ", found, " class folders"),
+        "leave the key out to take the number from the folder, or set it to null to train without classes");
   }
   options.model.classes = static_cast<int>(options.model_classes);
   options.model = options.model.resolved();
@@ -69,12 +72,14 @@ class Run {
         images_(std::make_shared<const ImageFolder>(given.data, decode_options(given))),
         options_(resolve(given, *images_)),
         ctx_(static_cast<int>(options_.threads)),
-        model_(ctx_, options_.model, static_cast<std::uint64_t>(options_.seed), dtype_from_name(options_.dtype)),
+        model_(ctx_, options_.model, static_cast<std::uint64_t>(options_.seed),
+               dtype_from_name(options_.dtype)),
         optimizer_(model_.parameters(),
-                   {options_.beta1, options_.beta2, options_.eps, options_.weight_decay, options_.clip}),
-        ema_(model_.parameters(), options_.ema_power, options_.ema_max),
+                   {{options_.beta1, options_.beta2, options_.eps, options_.weight_decay}, options_.clip}),
+        ema_(model_.parameters(), {options_.ema_power, options_.ema_max}),
         loader_(ctx_, images_, loader_options()),
-        schedule_{schedule_kind(options_.schedule), options_.lr, options_.warmup, options_.steps, options_.lr_final} {
+        schedule_{schedule_kind(options_.schedule), options_.lr, options_.warmup, options_.steps,
+                  options_.lr_final} {
     schedule_.validate();
     model_.set_checkpointing(options_.recompute);
     for (const std::string& warning : images_->warnings()) say(warning);
@@ -93,24 +98,28 @@ class Run {
     const std::size_t slot = unread_.positions.size();
     unread_.positions.push_back(loader_.state());
     for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-      const Var loss = affine(flow_loss(model_, next_batch()), 1.0 / static_cast<double>(options_.accumulate), 0.0);
+      const Var loss =
+          affine(flow_loss(model_, next_batch()), 1.0 / static_cast<double>(options_.accumulate), 0.0);
       backward(loss);
       kernels::accumulate(ctx_, kernels::cast(ctx_, loss.value(), DType::f32),
                           unread_.losses.select(0, static_cast<std::int64_t>(slot)));
     }
-    optimizer_.step(schedule_.at(step_));
-    ema_.update();
+    optimizer_.step(schedule_.at(step_), &ema_);
     model_.parameters().zero_grad();
-    kernels::copy(ctx_, optimizer_.gradient_norm(), unread_.norms.slice(0, static_cast<std::int64_t>(slot), static_cast<std::int64_t>(slot) + 1));
+    kernels::copy(
+        ctx_, optimizer_.gradient_norm(),
+        unread_.norms.slice(0, static_cast<std::int64_t>(slot), static_cast<std::int64_t>(slot) + 1));
     ++step_;
   }
 
-  // What the intervals ask for after a step. Reading the losses first makes sure that nothing is saved that has diverged.
+  // What the intervals ask for after a step. Reading the losses first makes sure that nothing is saved that
+  // has diverged.
   void attend_to_intervals() {
     const bool log = due(options_.log_every) || finished();
     const bool draw = due(options_.sample_every) || (finished() && options_.sample_every > 0);
     const bool keep = due(options_.save_every);
-    if (log || draw || keep || static_cast<std::int64_t>(unread_.positions.size()) == kMostUnread) read_losses();
+    if (log || draw || keep || static_cast<std::int64_t>(unread_.positions.size()) == kMostUnread)
+      read_losses();
     if (log) report();
     const auto paused = Clock::now();
     if (draw) save_grid();
@@ -179,16 +188,20 @@ class Run {
   void continue_run() {
     const auto latest = files_.latest();
     if (!latest) {
-      throw IoError(cat(files_.root(), " has no checkpoint to resume from"), "leave out --resume to start a run there");
+      throw IoError(cat(files_.root(), " has no checkpoint to resume from"),
+                    "leave out --resume to start a run there");
     }
     const auto obstacles = resume_obstacles(read_training_options(latest->path), options_);
     if (!obstacles.empty()) {
       std::string message = cat("cannot resume ", files_.root(), " with another configuration:");
       for (const std::string& obstacle : obstacles) message += "\n  " + obstacle;
-      throw ValueError(message, "steps, intervals, device and threads may change; for anything else start a new run, with --init-from for the weights");
+      throw ValueError(message,
+                       "steps, intervals, device and threads may change; for anything else start a new run, "
+                       "with --init-from for the weights");
     }
     files_.prepare();
-    const TrainingCounters counters = restore_training_state(latest->path, model_.parameters(), optimizer_, ema_);
+    const TrainingCounters counters =
+        restore_training_state(latest->path, model_.parameters(), optimizer_, ema_);
     step_ = last_report_ = counters.step;
     loader_.restore(counters.loader);
     checkpoint_ = latest->path;
@@ -227,7 +240,8 @@ class Run {
     }
     throw NonFiniteError(cat("training diverged at step ", step, ": ", cause),
                          cat("a lower --lr or a longer --warmup may help; ",
-                             checkpoint_.empty() ? "there is no checkpoint yet" : "the last good checkpoint is " + checkpoint_));
+                             checkpoint_.empty() ? "there is no checkpoint yet"
+                                                 : "the last good checkpoint is " + checkpoint_));
   }
 
   void report() {
@@ -241,7 +255,8 @@ class Run {
     report.loss = last_loss_ = loss_sum_ / static_cast<double>(loss_count_);
     report.gradient_norm = last_norm_;
     report.learning_rate = schedule_.at(step_ - 1);
-    report.tokens_per_second = rate * static_cast<double>(options_.batch * options_.accumulate * options_.model.tokens());
+    report.tokens_per_second =
+        rate * static_cast<double>(options_.batch * options_.accumulate * options_.model.tokens());
     report.data_wait = seconds > 0 ? std::min(1.0, (wait - wait_before_) / seconds) : 0;
     report.remaining_seconds = rate > 0 ? static_cast<double>(options_.steps - step_) / rate : 0;
     report.memory = ctx_.allocator()->stats();
@@ -276,8 +291,9 @@ class Run {
 
   void save_checkpoint() {
     checkpoint_ = files_.save(step_, [&](const std::string& folder) {
-      const double scale = options_.noise_scale > 0 ? options_.noise_scale
-                                                    : noise_rescale(options_.model.height, options_.model.width);
+      const double scale = options_.noise_scale > 0
+                               ? options_.noise_scale
+                               : noise_rescale(options_.model.height, options_.model.width);
       const auto names = options_.model.classes > 0 ? images_->class_names() : std::vector<std::string>{};
       write_published_model(folder, model_, ema_.flat(), scale, names);
       write_training_state(folder, options_, model_.parameters(), optimizer_, {step_, loader_.state()});
@@ -312,7 +328,8 @@ class Run {
 
 }  // namespace
 
-TrainResult train(const TrainOptions& options, const std::string& out, bool resume, const TrainCallbacks& callbacks) {
+TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
+                  const TrainCallbacks& callbacks) {
   Run run(options, out, resume, callbacks);
   while (!run.finished() && !run.interrupted()) {
     run.advance();

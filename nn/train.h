@@ -14,9 +14,9 @@ namespace llsa::nn {
 
 /// One logged step. Means are over the steps since the last report.
 struct StepReport {
-  std::int64_t step = 0;   ///< steps done
-  std::int64_t steps = 0;  ///< of the whole run
-  double loss = 0;         ///< mean
+  std::int64_t step = 0;     ///< steps done
+  std::int64_t steps = 0;    ///< of the whole run
+  double loss = 0;           ///< mean
   double gradient_norm = 0;  ///< of the last step, before clipping
   double learning_rate = 0;
   double tokens_per_second = 0;  ///< training alone: sampling and saving are not counted
@@ -38,9 +38,11 @@ struct TrainResult {
   std::string checkpoint;
 };
 
-/// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in `out`, bit for bit as if it had
-/// not been interrupted. Throws ValueError for a configuration that does not fit the data or the stored one, IoError for files, and
-/// NonFiniteError, naming step, op and last good checkpoint, when loss or gradient stop being finite.
-TrainResult train(const TrainOptions& options, const std::string& out, bool resume, const TrainCallbacks& callbacks);
+/// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in
+/// `out`, bit for bit as if it had not been interrupted. Throws ValueError for a configuration that does not
+/// fit the data or the stored one, IoError for files, and NonFiniteError, naming step, op and last good
+/// checkpoint, when loss or gradient stop being finite.
+TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
+                  const TrainCallbacks& callbacks);
 
 }  // namespace llsa::nn

@@ -27,10 +27,11 @@ T parse_number(const Setting& setting, const std::string& text) {
   } else {
     value = std::strtod(text.c_str(), &end);
   }
-  const bool in_range = static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
+  const bool in_range =
+      static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
   if (text.empty() || *end != '\0' || errno != 0 || !in_range) {
-    throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ", setting.least, " to ",
-                         setting.most, ", got '", text, "'"));
+    throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
+                         setting.least, " to ", setting.most, ", got '", text, "'"));
   }
   return value;
 }
@@ -53,9 +54,23 @@ const std::vector<Setting>& train_settings() {
   using O = TrainOptions;
   static const std::vector<Setting> settings = {
       {"data", "data", "folder of images; its sub-folders are classes", &O::data, 0, 0, {}, false},
-      {"crop", "crop", "which part of an image that is not of the wanted shape", &O::crop, 0, 0, {"centre", "random"}, false},
+      {"crop",
+       "crop",
+       "which part of an image that is not of the wanted shape",
+       &O::crop,
+       0,
+       0,
+       {"centre", "random"},
+       false},
       {"flip", "flip", "mirror half of the samples", &O::flip, 0, 0, {}, false},
-      {"background", "background", "colour under transparent pixels: black, white, grey, #rrggbb", &O::background, 0, 0, {}, false},
+      {"background",
+       "background",
+       "colour under transparent pixels: black, white, grey, #rrggbb",
+       &O::background,
+       0,
+       0,
+       {},
+       false},
       {"max_pixels", "max-pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10, {}, false},
       {"workers", "workers", "threads that decode images", &O::workers, 1, 256, {}, true},
       {"cache_mb", "cache-mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6, {}, true},
@@ -63,7 +78,14 @@ const std::vector<Setting>& train_settings() {
       {"batch", "batch", "images per micro-batch", &O::batch, 1, 1e6, {}, false},
       {"accumulate", "accumulate", "micro-batches per step", &O::accumulate, 1, 1e6, {}, false},
       {"lr", "lr", "learning rate", &O::lr, 0, 1e3, {}, false},
-      {"schedule", "schedule", "learning rate after the warm-up", &O::schedule, 0, 0, {"constant", "cosine"}, false},
+      {"schedule",
+       "schedule",
+       "learning rate after the warm-up",
+       &O::schedule,
+       0,
+       0,
+       {"constant", "cosine"},
+       false},
       {"warmup", "warmup", "steps of linear warm-up", &O::warmup, 0, kMany, {}, false},
       {"lr_final", "lr-final", "end of the cosine, as a share of lr", &O::lr_final, 0, 1, {}, false},
       {"weight_decay", "weight-decay", "of AdamW", &O::weight_decay, 0, 1e3, {}, false},
@@ -71,23 +93,79 @@ const std::vector<Setting>& train_settings() {
       {"beta2", "beta2", "of AdamW", &O::beta2, 0, 1, {}, false},
       {"eps", "eps", "of AdamW", &O::eps, 0, 1, {}, false},
       {"clip", "clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9, {}, false},
-      {"ema_power", "ema-power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10, {}, false},
+      {"ema_power",
+       "ema-power",
+       "decay of the weight average: 1 - n^-power",
+       &O::ema_power,
+       0,
+       10,
+       {},
+       false},
       {"ema_max", "ema-max", "largest decay of the weight average", &O::ema_max, 0, 1, {}, false},
-      {"class_drop", "class-drop", "share of samples trained without their class", &O::class_drop, 0, 1, {}, false},
-      {"noise_level", "noise-level", "law of the noise level", &O::noise_level, 0, 0, {"uniform", "logit_normal"}, false},
-      {"noise_scale", "noise-scale", "deviation of the noise; 0 = by image size", &O::noise_scale, 0, 1e6, {}, false},
+      {"class_drop",
+       "class-drop",
+       "share of samples trained without their class",
+       &O::class_drop,
+       0,
+       1,
+       {},
+       false},
+      {"noise_level",
+       "noise-level",
+       "law of the noise level",
+       &O::noise_level,
+       0,
+       0,
+       {"uniform", "logit_normal"},
+       false},
+      {"noise_scale",
+       "noise-scale",
+       "deviation of the noise; 0 = by image size",
+       &O::noise_scale,
+       0,
+       1e6,
+       {},
+       false},
       {"seed", "seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0, {}, false},
       {"dtype", "dtype", "what the model computes in", &O::dtype, 0, 0, {"f32", "bf16"}, false},
-      {"recompute", "recompute", "recompute each block in backward: less memory, more time", &O::recompute, 0, 0, {}, false},
-      {"init_from", "init-from", "checkpoint whose weights this run starts from", &O::init_from, 0, 0, {}, false},
+      {"recompute",
+       "recompute",
+       "recompute each block in backward: less memory, more time",
+       &O::recompute,
+       0,
+       0,
+       {},
+       false},
+      {"init_from",
+       "init-from",
+       "checkpoint whose weights this run starts from",
+       &O::init_from,
+       0,
+       0,
+       {},
+       false},
       {"device", "device", "where to compute", &O::device, 0, 0, {"auto", "cpu", "cuda"}, true},
       {"threads", "threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096, {}, true},
       {"log_every", "log-every", "steps between entries of log.jsonl", &O::log_every, 1, kMany, {}, true},
-      {"sample_every", "sample-every", "steps between sample grids; 0 = none", &O::sample_every, 0, kMany, {}, true},
+      {"sample_every",
+       "sample-every",
+       "steps between sample grids; 0 = none",
+       &O::sample_every,
+       0,
+       kMany,
+       {},
+       true},
       {"sample_count", "sample-count", "images of such a grid", &O::sample_count, 1, 1e6, {}, true},
       {"sample_steps", "sample-steps", "Euler steps of such a grid", &O::sample_steps, 1, 1e6, {}, true},
       {"guidance", "guidance", "guidance of such a grid; 1 = none", &O::guidance, 0, 1e3, {}, true},
-      {"save_every", "save-every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany, {}, true},
+      {"save_every",
+       "save-every",
+       "steps between checkpoints; 0 = only at the end",
+       &O::save_every,
+       0,
+       kMany,
+       {},
+       true},
       {"keep", "keep", "checkpoints kept", &O::keep, 1, 1e6, {}, true},
   };
   return settings;
@@ -100,8 +178,10 @@ void set_from_text(TrainOptions& options, const Setting& setting, const std::str
         if constexpr (std::is_same_v<Value, bool>) {
           options.*member = parse_bool(setting, text);
         } else if constexpr (std::is_same_v<Value, std::string>) {
-          if (!setting.choices.empty() && std::find(setting.choices.begin(), setting.choices.end(), text) == setting.choices.end()) {
-            throw ValueError(cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"));
+          if (!setting.choices.empty() &&
+              std::find(setting.choices.begin(), setting.choices.end(), text) == setting.choices.end()) {
+            throw ValueError(
+                cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"));
           }
           options.*member = text;
         } else {
@@ -125,7 +205,8 @@ TrainOptions TrainOptions::parse(const std::string& text, const std::string& whe
           if constexpr (std::is_same_v<Value, bool>) {
             value = json.boolean(setting.key, value);
           } else if constexpr (std::is_same_v<Value, std::string>) {
-            value = setting.choices.empty() ? json.string(setting.key, value) : json.choice(setting.key, value, setting.choices);
+            value = setting.choices.empty() ? json.string(setting.key, value)
+                                            : json.choice(setting.key, value, setting.choices);
           } else if constexpr (std::is_same_v<Value, double>) {
             value = json.number(setting.key, value, setting.least, setting.most);
           } else {
@@ -152,14 +233,17 @@ std::string TrainOptions::json() const {
 void TrainOptions::validate() const {
   model.validate();
   parse_colour(background);
-  if (beta1 >= 1 || beta2 >= 1) throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));
+  if (beta1 >= 1 || beta2 >= 1)
+    throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));
   if (eps <= 0) throw ValueError("eps has to be above 0");
 }
 
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {
   std::map<std::string, bool> resumable;
   for (const Setting& setting : train_settings()) resumable[setting.key] = setting.resumable;
-  const auto entries_of = [](const TrainOptions& options) { return JsonObject(options.json(), "configuration").entries(); };
+  const auto entries_of = [](const TrainOptions& options) {
+    return JsonObject(options.json(), "configuration").entries();
+  };
   std::map<std::string, std::string> before;
   for (const auto& entry : entries_of(stored)) before.insert(entry);
 
@@ -170,7 +254,8 @@ std::vector<std::string> resume_obstacles(const TrainOptions& stored, const Trai
     if (found != before.end()) before.erase(found);
     if (old != value && !resumable[key]) differences.push_back(cat(key, ": stored ", old, ", now ", value));
   }
-  for (const auto& [key, value] : before) differences.push_back(cat(key, ": stored ", value, ", now nothing"));
+  for (const auto& [key, value] : before)
+    differences.push_back(cat(key, ": stored ", value, ", now nothing"));
   return differences;
 }
 

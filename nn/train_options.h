@@ -1,8 +1,8 @@
 // Everything a training run is told, in one struct and one table.
 //
-// The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume may change it. The
-// JSON reader and writer, the command line, the list of differences on resume and the configuration reference all walk it.
-// The model's own keys (dit_config.h) stand in the same JSON object.
+// The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume
+// may change it. The JSON reader and writer, the command line, the list of differences on resume and the
+// configuration reference all walk it. The model's own keys (dit_config.h) stand in the same JSON object.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,14 @@
 namespace llsa::nn {
 
 struct TrainOptions {
-  DitConfig model;  ///< model.classes: from the image folder unless the configuration names it (see model_classes)
+  DitConfig
+      model;  ///< model.classes: from the image folder unless the configuration names it (see model_classes)
   std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
 
   // data
-  std::string data;                   ///< folder of images
-  std::string crop = "centre";        ///< "centre" | "random"
-  bool flip = false;                  ///< mirror half of the samples
+  std::string data;                  ///< folder of images
+  std::string crop = "centre";       ///< "centre" | "random"
+  bool flip = false;                 ///< mirror half of the samples
   std::string background = "black";  ///< under transparent pixels: a form that parse_colour takes
   std::int64_t max_pixels = 64'000'000;
   std::int64_t workers = 1;
@@ -55,16 +56,16 @@ struct TrainOptions {
   std::int64_t threads = 0;
 
   // output
-  std::int64_t log_every = 20;     ///< steps between log entries
-  std::int64_t sample_every = 500; ///< steps between sample grids; 0 = none
+  std::int64_t log_every = 20;      ///< steps between log entries
+  std::int64_t sample_every = 500;  ///< steps between sample grids; 0 = none
   std::int64_t sample_count = 16;
   std::int64_t sample_steps = 20;
   double guidance = 1.5;
   std::int64_t save_every = 500;  ///< steps between checkpoints; 0 = only at the end
   std::int64_t keep = 2;          ///< checkpoints kept
 
-  /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError that names the
-  /// key for an unknown, duplicate, wrongly typed or out-of-range one.
+  /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError
+  /// that names the key for an unknown, duplicate, wrongly typed or out-of-range one.
   static TrainOptions parse(const std::string& text, const std::string& where);
   /// The whole configuration, defaults included; parse(json()) gives the same options.
   std::string json() const;
@@ -77,19 +78,23 @@ struct Setting {
   const char* key;   ///< JSON key
   const char* flag;  ///< command-line flag without dashes
   const char* help;
-  std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*, std::string TrainOptions::*> member;
-  double least = 0, most = 0;         ///< range of numbers
-  std::vector<std::string> choices;   ///< words allowed; empty = any text
-  bool resumable = false;             ///< --resume may change it
+  std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*,
+               std::string TrainOptions::*>
+      member;
+  double least = 0, most = 0;        ///< range of numbers
+  std::vector<std::string> choices;  ///< words allowed; empty = any text
+  bool resumable = false;            ///< --resume may change it
 };
 
 /// All settings but the model's.
 const std::vector<Setting>& train_settings();
 
-/// Sets one setting from the text of a flag. Throws ValueError naming the flag, what is expected and what came.
+/// Sets one setting from the text of a flag. Throws ValueError naming the flag, what is expected and what
+/// came.
 void set_from_text(TrainOptions& options, const Setting& setting, const std::string& text);
 
-/// "key: stored 1, now 2" for every setting or model key in which two runs differ and which --resume may not change.
+/// "key: stored 1, now 2" for every setting or model key in which two runs differ and which --resume may not
+/// change.
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now);
 
 }  // namespace llsa::nn

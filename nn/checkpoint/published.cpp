@@ -8,8 +8,8 @@
 
 #include "autograd/var.h"
 #include "core/atomic_file.h"
-#include "core/text_file.h"
 #include "core/safetensors.h"
+#include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "nn/json.h"
@@ -24,7 +24,9 @@ using TensorMap = std::map<std::string, Tensor>;
 
 constexpr const char* kPosEmbed = "pos_embed";
 
-fs::path config_path(const std::string& directory) { return fs::path(directory) / "denoiser" / "config.json"; }
+fs::path config_path(const std::string& directory) {
+  return fs::path(directory) / "denoiser" / "config.json";
+}
 fs::path scheduler_path(const std::string& directory) {
   return fs::path(directory) / "scheduler" / "scheduler_config.json";
 }
@@ -41,14 +43,16 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-void check_names(const ParameterStore& store, const TensorMap& tensors, const std::string& path, const std::string& prefix) {
+void check_names(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+                 const std::string& prefix) {
   std::vector<std::string> missing, unknown, misshapen;
   for (const Parameter& parameter : store.all()) {
     const auto found = tensors.find(prefix + parameter.name);
     if (found == tensors.end()) {
       missing.push_back(parameter.name);
     } else if (!(found->second.shape() == parameter.shape)) {
-      misshapen.push_back(cat(parameter.name, " (file ", found->second.shape(), ", model ", parameter.shape, ")"));
+      misshapen.push_back(
+          cat(parameter.name, " (file ", found->second.shape(), ", model ", parameter.shape, ")"));
     }
   }
   for (const auto& [name, tensor] : tensors) {
@@ -61,17 +65,20 @@ void check_names(const ParameterStore& store, const TensorMap& tensors, const st
   if (!unknown.empty()) message += cat(" unknown ", listed(unknown), ";");
   if (!misshapen.empty()) message += cat(" wrong shape ", listed(misshapen), ";");
   message.pop_back();
-  throw IoError(message, "the configuration beside the file has to be the one that the weights were made with");
+  throw IoError(message,
+                "the configuration beside the file has to be the one that the weights were made with");
 }
 
 // Copies one tensor of a file into its place and checks that every value is finite.
-void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std::string& name, const std::string& path) {
+void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std::string& name,
+                 const std::string& path) {
   if (!is_floating(from.dtype())) {
     throw IoError(cat(path, ": ", name, " has dtype ", name_of(from.dtype()), ", expected a floating one"));
   }
   kernels::copy(ctx, from, into);
   if (ctx.item(kernels::all_finite(ctx, into)) == 0) {
-    throw IoError(cat(path, ": ", name, " has a value that is not finite"), "the file comes from a run that had diverged");
+    throw IoError(cat(path, ": ", name, " has a value that is not finite"),
+                  "the file comes from a run that had diverged");
   }
 }
 
@@ -99,14 +106,15 @@ PublishedModel read_published_model(const std::string& directory) {
     model.class_names = json.strings("names", {});
     json.finish();
     if (static_cast<int>(model.class_names.size()) != model.config.classes) {
-      throw ValueError(cat(classes, " names ", model.class_names.size(), " classes, the model has ", model.config.classes));
+      throw ValueError(cat(classes, " names ", model.class_names.size(), " classes, the model has ",
+                           model.config.classes));
     }
   }
   return model;
 }
 
-void write_published_model(const std::string& directory, const Dit& model, const Tensor& flat, double noise_scale,
-                           const std::vector<std::string>& class_names) {
+void write_published_model(const std::string& directory, const Dit& model, const Tensor& flat,
+                           double noise_scale, const std::vector<std::string>& class_names) {
   const fs::path root = directory;
   for (const char* folder : {"denoiser", "scheduler"}) {
     std::error_code error;
@@ -116,7 +124,8 @@ void write_published_model(const std::string& directory, const Dit& model, const
   Context& ctx = model.context();
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const Parameter& parameter : model.parameters().all()) {
-    tensors.emplace_back(parameter.name, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32));
+    tensors.emplace_back(parameter.name,
+                         kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32));
   }
   write_safetensors(published_weights_path(directory), tensors, {{"format", "pt"}});
   write_file_atomically((root / "model_index.json").string(), model_index_json());
@@ -127,11 +136,13 @@ void write_published_model(const std::string& directory, const Dit& model, const
   }
 }
 
-Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const std::string& path, const std::string& prefix) {
+Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+                    const std::string& prefix) {
   check_names(store, tensors, path, prefix);
   Tensor flat = store.zeros_like_flat();
   for (const Parameter& parameter : store.all()) {
-    read_tensor(store.context(), tensors.at(prefix + parameter.name), store.view(flat, parameter), prefix + parameter.name, path);
+    read_tensor(store.context(), tensors.at(prefix + parameter.name), store.view(flat, parameter),
+                prefix + parameter.name, path);
   }
   return flat;
 }
@@ -177,7 +188,8 @@ std::vector<std::string> init_from_published_model(Dit& model, const std::string
     const Parameter& target = store.find(kPosEmbed);
     const Tensor& source = file.at(kPosEmbed);
     if (source.rank() != 3 || source.size(2) != target.shape[2]) {
-      throw IoError(cat(path, ": pos_embed has shape ", source.shape(), ", expected [rows,columns,", target.shape[2], "]"));
+      throw IoError(cat(path, ": pos_embed has shape ", source.shape(), ", expected [rows,columns,",
+                        target.shape[2], "]"));
     }
     const NoGrad no_grad;
     const Var grid(ctx, kernels::cast(ctx, source, store.flat().dtype()));

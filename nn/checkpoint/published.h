@@ -1,10 +1,12 @@
-// The published checkpoint directory (diffusers layout): averaged weights and configuration, readable by other programs.
+// The published checkpoint directory (diffusers layout): averaged weights and configuration, readable by
+// other programs.
 //
 //   model_index.json
 //   denoiser/config.json
 //   denoiser/diffusion_pytorch_model.safetensors     F32, metadata {"format": "pt"}
 //   scheduler/scheduler_config.json                  noise_rescale
-//   classes.json                                     names of the classes, when there are any; other readers pass over it
+//   classes.json                                     names of the classes, when there are any; other readers
+//   pass over it
 #pragma once
 
 #include <map>
@@ -29,27 +31,32 @@ struct PublishedModel {
 /// True when `directory` has a denoiser/config.json.
 bool is_published_model(const std::string& directory);
 
-/// Reads the configuration files. Throws IoError for a missing or unreadable file, ValueError for content that this model cannot
-/// honour; both name the file.
+/// Reads the configuration files. Throws IoError for a missing or unreadable file, ValueError for content
+/// that this model cannot honour; both name the file.
 PublishedModel read_published_model(const std::string& directory);
 
 /// Path of the weights inside the directory.
 std::string published_weights_path(const std::string& directory);
 
-/// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's parameters.
-void write_published_model(const std::string& directory, const Dit& model, const Tensor& flat, double noise_scale,
-                           const std::vector<std::string>& class_names);
+/// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
+/// parameters.
+void write_published_model(const std::string& directory, const Dit& model, const Tensor& flat,
+                           double noise_scale, const std::vector<std::string>& class_names);
 
-/// Weights of every parameter of `store` from the tensors of a file, as a flat buffer in the store's layout. Tensor names are `prefix` +
-/// the parameter's name; names with another prefix are not looked at. `path` stands in messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, and one that names a tensor with a value that is not finite.
+/// Weights of every parameter of `store` from the tensors of a file, as a flat buffer in the store's layout.
+/// Tensor names are `prefix` + the parameter's name; names with another prefix are not looked at. `path`
+/// stands in messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, and one that
+/// names a tensor with a value that is not finite.
 Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
                     const std::string& path, const std::string& prefix = "");
 
 /// A model with the weights of a directory. The context must outlive it.
-std::unique_ptr<Dit> load_published_model(Context& ctx, const std::string& directory, DType dtype = DType::f32);
+std::unique_ptr<Dit> load_published_model(Context& ctx, const std::string& directory,
+                                          DType dtype = DType::f32);
 
-/// Starts a model from the weights of another resolution (or the same): everything but the position embedding has to
-/// fit; that one is resized, or keeps its own start when the file has none. Returns what was done, one sentence each.
+/// Starts a model from the weights of another resolution (or the same): everything but the position embedding
+/// has to fit; that one is resized, or keeps its own start when the file has none. Returns what was done, one
+/// sentence each.
 std::vector<std::string> init_from_published_model(Dit& model, const std::string& directory);
 
 }  // namespace llsa::nn

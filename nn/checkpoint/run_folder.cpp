@@ -26,7 +26,8 @@ std::string step_name(std::int64_t step) {
 // The step in "step_000000500", or -1.
 std::int64_t parse_step(const std::string& name) {
   const std::string prefix = kStepPrefix;
-  if (name.size() < prefix.size() + 9 || name.size() > prefix.size() + 18 || name.rfind(prefix, 0) != 0) return -1;
+  if (name.size() < prefix.size() + 9 || name.size() > prefix.size() + 18 || name.rfind(prefix, 0) != 0)
+    return -1;
   const std::string digits = name.substr(prefix.size());
   if (digits.find_first_not_of("0123456789") != std::string::npos) return -1;
   return std::stoll(digits);
@@ -40,7 +41,9 @@ void make_folder(const fs::path& path) {
 
 }  // namespace
 
-std::string RunFolder::sample_path(std::int64_t step) const { return root_ + "/samples/" + step_name(step) + ".png"; }
+std::string RunFolder::sample_path(std::int64_t step) const {
+  return root_ + "/samples/" + step_name(step) + ".png";
+}
 
 void RunFolder::prepare() const {
   make_folder(fs::path(root_) / "checkpoints");
@@ -57,7 +60,8 @@ void RunFolder::prepare() const {
 std::vector<CheckpointPath> RunFolder::checkpoints() const {
   std::vector<CheckpointPath> found;
   std::error_code error;
-  for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end; it.increment(error)) {
+  for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end;
+       it.increment(error)) {
     const std::int64_t step = parse_step(it->path().filename().string());
     if (step >= 0 && is_published_model(it->path().string())) found.push_back({step, it->path().string()});
   }
@@ -81,7 +85,8 @@ std::string RunFolder::save(std::int64_t step, const std::function<void(const st
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
-    // Out of sight first, under a name that counts as temporary: a half-deleted folder must not look like a checkpoint.
+    // Out of sight first, under a name that counts as temporary: a half-deleted folder must not look like a
+    // checkpoint.
     const fs::path path = found[i].path;
     const fs::path doomed = path.parent_path() / cat(".", path.filename().string(), ".tmp-", getpid(), "-0");
     std::error_code error;
@@ -94,9 +99,12 @@ void RunFolder::prune(std::int64_t keep) const {
 std::string resolve_checkpoint(const std::string& path) {
   if (is_published_model(path)) return path;
   if (const auto latest = RunFolder(path).latest()) return latest->path;
-  if (!fs::exists(path)) throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
-  throw IoError(cat(path, " is neither a checkpoint (no denoiser/config.json) nor a run with one (no checkpoints/step_*)"),
-                "a run has its first checkpoint after --save-every steps");
+  if (!fs::exists(path))
+    throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
+  throw IoError(
+      cat(path,
+          " is neither a checkpoint (no denoiser/config.json) nor a run with one (no checkpoints/step_*)"),
+      "a run has its first checkpoint after --save-every steps");
 }
 
 }  // namespace llsa::nn

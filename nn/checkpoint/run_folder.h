@@ -8,8 +8,8 @@
 //     training_state/state.json        counters and the loader's position
 //     training_state/state.safetensors weights.*, adam_m.*, adam_v.* in F32
 //
-// A checkpoint is built under a temporary name and renamed when every byte is on the disk, so one that has its final name
-// is whole, whenever the program was killed.
+// A checkpoint is built under a temporary name and renamed when every byte is on the disk, so one that has
+// its final name is whole, whenever the program was killed.
 #pragma once
 
 #include <cstdint>
@@ -34,16 +34,17 @@ class RunFolder {
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string sample_path(std::int64_t step) const;
 
-  /// Makes the folder and its sub-folders, and tries that a file can be written. Removes what a killed run left half-written. Throws
-  /// IoError naming the path and the reason.
+  /// Makes the folder and its sub-folders, and tries that a file can be written. Removes what a killed run
+  /// left half-written. Throws IoError naming the path and the reason.
   void prepare() const;
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
   std::vector<CheckpointPath> checkpoints() const;
   std::optional<CheckpointPath> latest() const;
 
-  /// Builds a checkpoint: `fill` is called with the path of an empty temporary folder, which then takes its place; an earlier
-  /// checkpoint of the same step is replaced. On an exception nothing remains of it. Returns the final path.
+  /// Builds a checkpoint: `fill` is called with the path of an empty temporary folder, which then takes its
+  /// place; an earlier checkpoint of the same step is replaced. On an exception nothing remains of it.
+  /// Returns the final path.
   std::string save(std::int64_t step, const std::function<void(const std::string&)>& fill) const;
 
   /// Removes the oldest checkpoints but the last `keep`.
@@ -53,8 +54,8 @@ class RunFolder {
   std::string root_;
 };
 
-/// The checkpoint that `path` means: itself when it is one, else the latest of the run folder at `path`. Throws IoError that says what was looked
-/// for when it is neither.
+/// The checkpoint that `path` means: itself when it is one, else the latest of the run folder at `path`.
+/// Throws IoError that says what was looked for when it is neither.
 std::string resolve_checkpoint(const std::string& path);
 
 }  // namespace llsa::nn

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/atomic_file.h"
-#include "core/text_file.h"
 #include "core/safetensors.h"
+#include "core/text_file.h"
 #include "nn/checkpoint/published.h"
 #include "nn/json.h"
 
@@ -55,8 +55,9 @@ TrainingCounters read_counters(const std::string& directory) {
 
 }  // namespace
 
-void write_training_state(const std::string& directory, const TrainOptions& options, const ParameterStore& store,
-                          const AdamW& optimizer, const TrainingCounters& counters) {
+void write_training_state(const std::string& directory, const TrainOptions& options,
+                          const ParameterStore& store, const AdamW& optimizer,
+                          const TrainingCounters& counters) {
   const fs::path folder = state_folder(directory);
   std::error_code error;
   fs::create_directory(folder, error);
@@ -91,20 +92,25 @@ TrainOptions read_training_options(const std::string& directory) {
   return TrainOptions::parse(read_text_file(path.string()), path.string());
 }
 
-bool has_training_state(const std::string& directory) { return fs::exists(state_folder(directory) / "state.json"); }
+bool has_training_state(const std::string& directory) {
+  return fs::exists(state_folder(directory) / "state.json");
+}
 
 std::int64_t read_training_step(const std::string& directory) { return read_counters(directory).step; }
 
-TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer, Ema& ema) {
+TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer,
+                                        Ema& ema) {
   const TrainingCounters counters = read_counters(directory);
   const std::string weights_path = published_weights_path(directory);
   const Tensor average = read_weights(store, SafetensorsFile(weights_path).tensors(), weights_path);
   const std::string state_path = (state_folder(directory) / "state.safetensors").string();
   const SafetensorsFile state(state_path);
-  const auto buffer = [&](const char* prefix) { return read_weights(store, state.tensors(), state_path, prefix); };
+  const auto buffer = [&](const char* prefix) {
+    return read_weights(store, state.tensors(), state_path, prefix);
+  };
   store.load(buffer(kWeights));
   optimizer.restore(buffer(kFirstMoment), buffer(kSecondMoment), counters.step);
-  ema.restore(average, counters.step);
+  ema.restore(average);
   return counters;
 }
 
