@@ -175,6 +175,19 @@ std::vector<std::int64_t> JsonObject::integers(const std::string& key,
   return out;
 }
 
+std::vector<std::string> JsonObject::strings(const std::string& key,
+                                             const std::vector<std::string>& otherwise) {
+  data_->known.insert(key);
+  if (!has(key)) return otherwise;
+  const Json& value = data_->json.at(key);
+  std::vector<std::string> out;
+  for (const Json& item : value) {
+    if (item.is_string()) out.push_back(item.get<std::string>());
+  }
+  if (!value.is_array() || out.size() != value.size()) wrong(data_->where, key, "a list of strings", value);
+  return out;
+}
+
 JsonObject JsonObject::object(const std::string& key) {
   data_->known.insert(key);
   auto inner = std::make_unique<Data>();
@@ -184,6 +197,12 @@ JsonObject JsonObject::object(const std::string& key) {
     inner->json = data_->json.at(key);
   }
   return JsonObject(std::move(inner));
+}
+
+std::vector<std::pair<std::string, std::string>> JsonObject::entries() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const auto& item : data_->json.items()) all.emplace_back(item.key(), item.value().dump());
+  return all;
 }
 
 std::vector<std::string> JsonObject::unread() const {

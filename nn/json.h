@@ -41,8 +41,13 @@ class JsonObject {
   /// A list of integers; a single integer counts as a list of one.
   std::vector<std::int64_t> integers(const std::string& key, const std::vector<std::int64_t>& otherwise,
                                      std::int64_t least, std::int64_t most);
+  /// A list of strings.
+  std::vector<std::string> strings(const std::string& key, const std::vector<std::string>& otherwise);
   /// The object under a key, empty when absent; its messages are named "where: key".
   JsonObject object(const std::string& key);
+
+  /// All keys in order, each with the text of its value.
+  std::vector<std::pair<std::string, std::string>> entries() const;
 
   /// Keys that nobody has asked for yet.
   std::vector<std::string> unread() const;

@@ -2,6 +2,7 @@
 #include "nn/optim.h"
 
 #include "kernels/copy.h"
+#include "kernels/elementwise.h"
 
 namespace llsa::nn {
 
@@ -21,7 +22,10 @@ AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
 void AdamW::step(double learning_rate, Ema* ema) {
   Context& ctx = store_.context();
   const Tensor& gradient = store_.flat_grad();
-  const auto clip = kernels::clip_gradient(ctx, kernels::sum_squares(ctx, gradient), options_.clip);
+  // 0, or NaN for ever after a norm that was not finite.
+  const Tensor stuck = kernels::affine(ctx, norm_, 0.0, 0.0);
+  const Tensor squares = kernels::add(ctx, kernels::sum_squares(ctx, gradient), stuck);
+  const auto clip = kernels::clip_gradient(ctx, squares, options_.clip);
   norm_ = clip.norm;
   skip_ = clip.skip;
   kernels::fill(ctx, lr_, learning_rate);
@@ -50,6 +54,7 @@ void AdamW::restore(const Tensor& first_moment, const Tensor& second_moment, std
   kernels::copy(ctx, first_moment, m_);
   kernels::copy(ctx, second_moment, v_);
   kernels::fill(ctx, step_, static_cast<double>(updates));
+  norm_ = ctx.zeros(Shape{1}, DType::f64);
   calls_ = updates;
 }
 

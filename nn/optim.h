@@ -27,12 +27,14 @@ class AdamW {
  public:
   explicit AdamW(ParameterStore& store, const AdamWOptions& options = {});
 
-  /// One update from the store's gradients, which stay as they are, and of the average when there is one.
+  /// One update from the store's gradients, which stay as they are, and of the average when there is one. From
+  /// the first gradient that is not finite on nothing moves any more, so the cause can still be looked for
+  /// when the flag is read later.
   void step(double learning_rate, Ema* ema = nullptr);
 
   /// f64 [1]: norm of the gradient of the last step, before clipping (0 before the first).
   const Tensor& gradient_norm() const { return norm_; }
-  /// i32 [1]: 1 when the last step was skipped because its gradient was not finite.
+  /// i32 [1]: 1 when the last step was skipped: its gradient, or an earlier one, was not finite.
   const Tensor& skipped() const { return skip_; }
   /// i64 [1]: updates done; calls of step() minus skipped ones.
   const Tensor& updates() const { return step_; }

@@ -1,0 +1,112 @@
+#include "nn/train_options.h"
+
+#include <doctest/doctest.h>
+
+#include "apps/demo_recipe.h"
+#include "core/error.h"
+#include "core/text_file.h"
+
+namespace {
+
+using namespace llsa;
+using namespace llsa::nn;
+
+std::string message_of(const std::string& json) {
+  try {
+    TrainOptions::parse(json, "run.json");
+  } catch (const ValueError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool mentions(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const Setting& setting(const std::string& flag) {
+  for (const Setting& row : train_settings()) {
+    if (flag == row.flag) return row;
+  }
+  throw Error("no such flag");
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("nn/train_options");
+
+TEST_CASE("a configuration reads back as it was written") {
+  TrainOptions options;
+  options.data = "some/folder";
+  options.lr = 0.1234567890123456789;
+  options.flip = true;
+  options.seed = 9007199254740991;
+  options.model.layers = 3;
+  options.model.llsa.topk = {8, 4};
+  const TrainOptions again = TrainOptions::parse(options.json(), "run.json");
+  CHECK(again.json() == options.json());
+  CHECK(again.lr == options.lr);
+  CHECK(again.model == options.model);
+  CHECK(resume_obstacles(options, again).empty());
+}
+
+TEST_CASE("every key is checked") {
+  CHECK(message_of("{}") == "");
+  CHECK(mentions(message_of(R"({"stepz": 3})"), "stepz"));
+  CHECK(mentions(message_of(R"({"steps": 3, "steps": 4})"), "steps"));
+  CHECK(mentions(message_of(R"({"steps": "many"})"), "steps"));
+  CHECK(mentions(message_of(R"({"steps": 2.5})"), "steps"));
+  CHECK(mentions(message_of(R"({"steps": -1})"), "steps"));
+  CHECK(mentions(message_of(R"({"steps": 0})"), "steps"));
+  CHECK(mentions(message_of(R"({"lr": true})"), "lr"));
+  CHECK(mentions(message_of(R"({"lr": -0.5})"), "lr"));
+  CHECK(mentions(message_of(R"({"flip": 1})"), "flip"));
+  CHECK(mentions(message_of(R"({"schedule": "linear"})"), "schedule"));
+  CHECK(mentions(message_of(R"({"background": "blue-ish"})"), "blue-ish"));
+  CHECK(mentions(message_of(R"({"beta2": 1})"), "beta"));
+  CHECK(mentions(message_of(R"({"num_layers": 0})"), "num_layers"));
+  CHECK(mentions(message_of("[1]"), "run.json"));
+  CHECK(mentions(message_of("{\"steps\": 3"), "run.json"));
+}
+
+TEST_CASE("flags set every kind of setting and name what is wrong") {
+  TrainOptions options;
+  set_from_text(options, setting("lr"), "2e-3");
+  set_from_text(options, setting("steps"), "77");
+  set_from_text(options, setting("flip"), "");
+  set_from_text(options, setting("crop"), "random");
+  CHECK(options.lr == 2e-3);
+  CHECK(options.steps == 77);
+  CHECK(options.flip);
+  CHECK(options.crop == "random");
+  for (const auto& [flag, text] :
+       {std::pair("lr", "fast"), std::pair("lr", "nan"), std::pair("steps", "1.5"), std::pair("steps", "0"),
+        std::pair("steps", "99999999999999999999"), std::pair("flip", "maybe"), std::pair("crop", "left"),
+        std::pair("batch", "")}) {
+    CAPTURE(flag);
+    CAPTURE(text);
+    CHECK_THROWS_WITH_AS(set_from_text(options, setting(flag), text), doctest::Contains(flag), ValueError);
+  }
+}
+
+TEST_CASE("resume lists what differs and may not") {
+  TrainOptions stored, now;
+  now.steps = 2 * stored.steps;
+  now.threads = 3;
+  now.log_every = 1;
+  now.keep = 9;
+  CHECK(resume_obstacles(stored, now).empty());
+  now.lr = 0.5;
+  now.model.layers += 1;
+  const auto obstacles = resume_obstacles(stored, now);
+  REQUIRE(obstacles.size() == 2);
+  CHECK(mentions(obstacles[0] + obstacles[1], "lr: stored 0.0001, now 0.5"));
+  CHECK(mentions(obstacles[0] + obstacles[1], "num_layers: stored 4, now 5"));
+}
+
+TEST_CASE("the demo's file is the recipe that the benchmark times") {
+  const std::string path = LLSA_SOURCE_DIR "/examples/demo.json";
+  CHECK(TrainOptions::parse(read_text_file(path), path).json() == apps::demo_recipe().json());
+}
+
+TEST_SUITE_END();

@@ -1,0 +1,332 @@
+// Whole runs on a few tiny images: resuming, interruption, divergence, folders.
+#include "nn/train.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/safetensors.h"
+#include "kernels/copy.h"
+#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/checkpoint/training_state.h"
+#include "nn/data/shapes.h"
+#include "tests/support/child_process.h"
+#include "tests/support/files.h"
+
+namespace {
+
+using namespace llsa;
+using namespace llsa::nn;
+namespace fs = std::filesystem;
+
+// Twelve shapes of 8 x 8 pixels, shared by the tests of this file.
+const std::string& shapes_folder() {
+  static const test::TempDir dir;
+  static const std::string folder = [] {
+    ShapesOptions options;
+    options.out = dir / "shapes";
+    options.count = 12;
+    options.size = 8;
+    write_shapes(options);
+    return options.out;
+  }();
+  return folder;
+}
+
+TrainOptions tiny_options() {
+  TrainOptions options;
+  options.data = shapes_folder();
+  options.model.height = options.model.width = 8;
+  options.model.heads = 2;
+  options.model.head_dim = 8;
+  options.model.layers = 2;
+  options.model.attention = AttentionKind::llsa;
+  options.model.llsa.block = 4;
+  options.model.llsa.topk = {2};
+  options.model.pos_embed = true;
+  options.steps = 20;
+  options.batch = 3;
+  options.lr = 2e-3;
+  options.schedule = "cosine";
+  options.warmup = 3;
+  options.flip = true;
+  options.log_every = 5;
+  options.sample_every = 0;
+  options.save_every = 0;
+  options.threads = 2;
+  return options;
+}
+
+TrainResult run(const TrainOptions& options, const std::string& out, bool resume = false,
+                TrainCallbacks callbacks = {}) {
+  return train(options, out, resume, callbacks);
+}
+
+// Asks to stop after `calls` questions.
+TrainCallbacks stopping_after(int calls) {
+  TrainCallbacks callbacks;
+  callbacks.should_stop = [left = calls]() mutable { return left-- <= 0; };
+  return callbacks;
+}
+
+// All bytes that make up a training state, but for the configuration, where steps and threads may differ.
+std::string state_bytes(const std::string& checkpoint) {
+  return test::read_file(published_weights_path(checkpoint)) +
+         test::read_file(checkpoint + "/training_state/state.safetensors") +
+         test::read_file(checkpoint + "/training_state/state.json");
+}
+
+template <class Failure>
+std::string failure_of(const TrainOptions& options, const std::string& out, bool resume = false,
+                       std::string* hint = nullptr) {
+  try {
+    run(options, out, resume);
+  } catch (const Failure& error) {
+    if (hint) *hint = error.hint();
+    return error.what();
+  }
+  return "";
+}
+
+bool mentions(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("nn/train");
+
+TEST_CASE("a resumed run equals an uninterrupted one bit for bit, with any number of threads") {
+  const test::TempDir dir;
+  for (const std::int64_t accumulate : {1, 2}) {
+    CAPTURE(accumulate);
+    TrainOptions options = tiny_options();
+    options.accumulate = accumulate;
+    const std::string name = cat("whole", accumulate);
+    const TrainResult whole = run(options, dir / name);
+    CHECK(whole.step == 20);
+    CHECK_FALSE(whole.stopped);
+    const std::string expected = state_bytes(whole.checkpoint);
+    for (const std::int64_t threads : {1, 3}) {
+      CAPTURE(threads);
+      const std::string parts = dir / cat("parts", accumulate, threads);
+      const TrainResult first = run(options, parts, false, stopping_after(7));
+      CHECK(first.stopped);
+      CHECK(first.step == 7);
+      TrainOptions changed = options;
+      changed.threads = threads;
+      changed.workers = 2;
+      changed.log_every = 1;
+      const TrainResult second = run(changed, parts, true);
+      CHECK(second.step == 20);
+      CHECK(state_bytes(second.checkpoint) == expected);
+    }
+  }
+}
+
+TEST_CASE("steps can be added to a finished run") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.schedule = "constant";
+  options.steps = 4;
+  run(options, dir / "run");
+  options.steps = 6;
+  const TrainResult more = run(options, dir / "run", true);
+  CHECK(more.step == 6);
+  CHECK(state_bytes(more.checkpoint) == state_bytes(run(options, dir / "other").checkpoint));
+}
+
+TEST_CASE("a run writes configuration, log, grids and the last checkpoints") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.sample_every = 10;
+  options.sample_count = 5;
+  options.sample_steps = 2;
+  options.save_every = 4;
+  options.keep = 2;
+  std::vector<StepReport> reports;
+  TrainCallbacks callbacks;
+  callbacks.on_report = [&](const StepReport& report) { reports.push_back(report); };
+  train(options, dir / "run", false, callbacks);
+
+  const RunFolder files(dir / "run");
+  const auto checkpoints = files.checkpoints();
+  REQUIRE(checkpoints.size() == 2);
+  CHECK(checkpoints[0].step == 16);
+  CHECK(checkpoints[1].step == 20);
+  CHECK(fs::exists(files.sample_path(10)));
+  CHECK(fs::exists(files.sample_path(20)));
+  REQUIRE(reports.size() == 4);
+  CHECK(reports.back().step == 20);
+  CHECK(reports.back().loss < reports.front().loss);
+  CHECK(reports.front().memory.peak > 0);
+  const std::string log = test::read_file(files.log_path());
+  CHECK(std::count(log.begin(), log.end(), '\n') == 4);
+  // What was stored is the whole configuration, with what depends on the data filled in.
+  const TrainOptions stored = TrainOptions::parse(test::read_file(files.config_path()), "config.json");
+  CHECK(stored.model.classes == 4);
+  CHECK(stored.model.attention == AttentionKind::llsa);
+  const PublishedModel published = read_published_model(checkpoints[1].path);
+  CHECK(published.class_names == shape_names());
+}
+
+TEST_CASE("a resumed log has every step once") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.log_every = 2;
+  options.save_every = 5;
+  options.steps = 8;
+  run(options, dir / "run", false, stopping_after(8));
+  fs::remove_all(RunFolder(dir / "run").latest()->path);  // as if killed after step 5's checkpoint
+  test::write_file(dir / "run/log.jsonl", test::read_file(dir / "run/log.jsonl") + "{\"step\": 9, \"lo");
+  options.steps = 10;
+  run(options, dir / "run", true);
+  const std::string log = test::read_file(dir / "run/log.jsonl");
+  CHECK(std::count(log.begin(), log.end(), '\n') == 5);
+  CHECK(mentions(log, "\"step\": 4,"));
+  CHECK(mentions(log, "\"step\": 10,"));
+}
+
+TEST_CASE("a folder that holds a run is not overwritten, a folder without one is not resumed") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  std::string hint;
+  run(options, dir / "run");
+  CHECK(mentions(failure_of<ValueError>(options, dir / "run", false, &hint), "step 2"));
+  CHECK(mentions(hint, "--resume"));
+  CHECK(mentions(failure_of<IoError>(options, dir / "nothing", true), "no checkpoint"));
+  CHECK_FALSE(fs::exists(dir / "nothing"));
+}
+
+TEST_CASE("resume refuses another configuration and lists the differences") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  run(options, dir / "run");
+  options.lr = 0.5;
+  options.batch = 4;
+  options.model.llsa.topk = {3};
+  const std::string message = failure_of<ValueError>(options, dir / "run", true);
+  CHECK(mentions(message, "lr: stored 0.002, now 0.5"));
+  CHECK(mentions(message, "batch: stored 3, now 4"));
+  CHECK(mentions(message, "llsa_topk"));
+}
+
+TEST_CASE("resume refuses other images") {
+  const test::TempDir dir;
+  fs::copy(shapes_folder(), dir / "images", fs::copy_options::recursive);
+  TrainOptions options = tiny_options();
+  options.data = dir / "images";
+  options.steps = 2;
+  run(options, dir / "run");
+  fs::remove(fs::directory_iterator(dir / "images/circle")->path());
+  options.steps = 3;
+  CHECK(failure_of<ValueError>(options, dir / "run", true) != "");
+}
+
+TEST_CASE("divergence stops the run, names step and op, and leaves the last good checkpoint") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.schedule = "constant";
+  options.save_every = 1;
+  options.log_every = 4;
+  options.warmup = 0;
+  options.steps = 3;
+  run(options, dir / "run");
+  // A weight of the checkpoint becomes so large that the next step overflows.
+  const std::string state = RunFolder(dir / "run").latest()->path + "/training_state/state.safetensors";
+  {
+    Context ctx(1);
+    std::vector<std::pair<std::string, Tensor>> tensors;
+    for (const auto& [name, tensor] : SafetensorsFile(state).tensors()) {
+      tensors.emplace_back(name, kernels::clone(ctx, tensor));
+      if (name == "weights.proj_in.weight") kernels::fill(ctx, tensors.back().second, 3e38);
+    }
+    write_safetensors(state, tensors);
+  }
+  options.steps = 20;
+  std::string hint;
+  const std::string message = failure_of<NonFiniteError>(options, dir / "run", true, &hint);
+  CHECK(mentions(message, "step 4"));
+  CHECK(mentions(message, "linear"));
+  CHECK(mentions(hint, "step_000000003"));
+  CHECK(RunFolder(dir / "run").latest()->step == 3);
+}
+
+TEST_CASE("sides that the patch does not divide name the nearest sizes") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.model.patch = 3;
+  const std::string message =
+      failure_of<ValueError>(options, dir / "run") + failure_of<ShapeError>(options, dir / "run");
+  CHECK(mentions(message, "6"));
+  CHECK(mentions(message, "9"));
+}
+
+TEST_CASE("training at sides that are no powers of two, with patches, without classes") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.model.height = 10;
+  options.model.width = 6;
+  options.model.patch = 2;
+  options.model_classes = 0;
+  options.model.attention = AttentionKind::automatic;
+  options.steps = 2;
+  const TrainResult result = run(options, dir / "run");
+  CHECK(result.step == 2);
+  CHECK(read_published_model(result.checkpoint).config.attention == AttentionKind::full);
+}
+
+TEST_CASE("a run starts from the weights of another resolution") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  run(options, dir / "small");
+  options.model.height = options.model.width = 12;
+  options.init_from = dir / "small";
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  CHECK(train(options, dir / "large", false, callbacks).step == 2);
+  CHECK(mentions(messages, "resized from"));
+  options.model.layers = 3;
+  CHECK(mentions(failure_of<IoError>(options, dir / "deep"), "missing"));
+}
+
+TEST_CASE("a folder that cannot be written to is named before any work") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.threads = 1;
+  const int code = test::run_in_child([&] {
+    if (!test::become_unprivileged()) return 50;
+    return mentions(failure_of<IoError>(options, dir / "run"), dir / "run") ? 0 : 1;
+  });
+  CHECK(code == 0);
+}
+
+TEST_CASE("a full disk while saving leaves the earlier checkpoint and no half of a new one") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  options.threads = 1;
+  run(options, dir / "run");
+  options.steps = 4;
+  const int code = test::run_in_child([&] {
+    test::limit_file_size(20'000);
+    return mentions(failure_of<IoError>(options, dir / "run", true), "safetensors") ? 0 : 1;
+  });
+  CHECK(code == 0);
+  const RunFolder files(dir / "run");
+  REQUIRE(files.checkpoints().size() == 1);
+  CHECK(files.latest()->step == 2);
+  CHECK(std::distance(fs::directory_iterator(dir / "run/checkpoints"), fs::directory_iterator()) == 1);
+  CHECK(run(options, dir / "run", true).step == 4);
+}
+
+TEST_SUITE_END();
