@@ -114,8 +114,6 @@ Var reshape(const Var& x, const std::vector<std::int64_t>& extents) {
   return record("reshape", {&x}, source.reshape(shape), reshape_backward);
 }
 
-Var reshape(const Var& x, const Shape& shape) { return reshape(x, shape.extents()); }
-
 Var transpose(const Var& x, int axis_a, int axis_b) {
   return record("transpose", {&x}, x.value().transpose(axis_a, axis_b), transpose_backward, {},
                 std::pair<int, int>(axis_a, axis_b));

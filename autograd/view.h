@@ -2,6 +2,7 @@
 // view of dy.
 #pragma once
 
+#include <concepts>
 #include <vector>
 
 #include "var.h"
@@ -11,7 +12,10 @@ namespace llsa {
 /// The same elements in row-major order under another shape; one extent may be -1. A view where the strides
 /// allow one, otherwise a copy. Throws ShapeError when the numbers of elements differ.
 Var reshape(const Var& x, const std::vector<std::int64_t>& extents);
-Var reshape(const Var& x, const Shape& shape);
+template <std::same_as<Shape> S>  // a template, so that a braced list means the other one
+Var reshape(const Var& x, const S& shape) {
+  return reshape(x, shape.extents());
+}
 /// Swaps two axes.
 Var transpose(const Var& x, int axis_a, int axis_b);
 /// y's axis i is x's axis axes[i].
