@@ -204,17 +204,17 @@ Vars llsa_attention(const OpSample& sample, const Vars& x) {
     columns += plan.count[at(level)];
   }
 
-  std::vector<float> bias(at(rows * n * columns), -std::numeric_limits<float>::infinity());
+  std::vector<double> bias(at(rows * n * columns), -std::numeric_limits<double>::infinity());
   std::vector<std::vector<std::int32_t>> picks;
   for (const Tensor& level : sample.constants)
     picks.push_back(kernels::to_vector<std::int32_t>(*sample.context, level));
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t query = 0; query < n; ++query) {
-      float* row = bias.data() + (r * n + query) * columns;
+      double* row = bias.data() + (r * n + query) * columns;
       const auto attend = [&](int level, std::int64_t token) {
         const bool weighted = level > 0 && plan.reweight;
         const double weight = weighted ? static_cast<double>(plan.covered(level, token)) : 1.0;
-        row[start[at(level)] + token] = static_cast<float>(std::log(weight));
+        row[start[at(level)] + token] = std::log(weight);
       };
       if (plan.levels == 0 || plan.attends(plan.levels))
         for (std::int64_t token = 0; token < plan.count[at(plan.levels)]; ++token) attend(plan.levels, token);

@@ -69,13 +69,13 @@ namespace s = samples;
 const OpRow kRows[] = {
     // Elementwise
     {"add", "bb", kRounding, s::pair, [](S, V x) { return Vars{add(x[0], x[1])}; }, nullptr, each<1>},
-    {"add/row", "bw", kRounding, s::row, [](S, V x) { return Vars{add(x[0], x[1])}; }, nullptr, each<1>},
+    {"add/row", "bw", kSums, s::row, [](S, V x) { return Vars{add(x[0], x[1])}; }, nullptr, each<1>},
     {"sub", "bb", kRounding, s::pair, [](S, V x) { return Vars{sub(x[0], x[1])}; }, d::sub, each<1>},
-    {"sub/row", "bw", kRounding, s::row, [](S, V x) { return Vars{sub(x[0], x[1])}; }, d::sub, each<1>},
+    {"sub/row", "bw", kSums, s::row, [](S, V x) { return Vars{sub(x[0], x[1])}; }, d::sub, each<1>},
     {"mul", "bb", kRounding, s::pair, [](S, V x) { return Vars{mul(x[0], x[1])}; }, nullptr, each<1>},
     {"mul/outer", "bb", kSums, s::outer, [](S, V x) { return Vars{mul(x[0], x[1])}; }, nullptr,
      [](S p) { return numel(p, 0) * extent(p, 1, 2); }},
-    {"div", "bb", kRounding, s::quotient, [](S, V x) { return Vars{div(x[0], x[1])}; }, d::div, each<1>},
+    {"div", "bb", kSums, s::quotient, [](S, V x) { return Vars{div(x[0], x[1])}; }, d::div, each<1>},
     {"affine", "b", kRounding, s::one, [](S, V x) { return Vars{affine(x[0], -0.7, 0.3)}; }, nullptr,
      each<2>},
     {"exp", "b", kRounding, s::one, [](S, V x) { return Vars{exp(x[0])}; }, nullptr, each<1>},
@@ -187,7 +187,7 @@ const OpRow kRows[] = {
      nullptr, none},
     {"cast", "b", kExact, s::one, [](S, V x) { return Vars{cast(cast(x[0], DType::f64), x[0].dtype())}; },
      nullptr, none},
-    {"checkpoint", "bw", kRounding, s::row, [](S, V x) { return Vars{checkpoint(small_block, x)}; },
+    {"checkpoint", "bw", kSums, s::row, [](S, V x) { return Vars{checkpoint(small_block, x)}; },
      [](S, V x) { return Vars{small_block(x)}; }, each<6>},
 };
 
