@@ -35,8 +35,8 @@ DitConfig small_config() {
 // Copies of all tensors of a file, to be changed and written again.
 Tensors tensors_of(Context& ctx, const std::string& path) {
   Tensors out;
-  for (const auto& [name, tensor] : SafetensorsFile(path).tensors())
-    out.emplace_back(name, kernels::clone(ctx, tensor));
+  const SafetensorsFile file(path);
+  for (const auto& [name, tensor] : file.tensors()) out.emplace_back(name, kernels::clone(ctx, tensor));
   return out;
 }
 

@@ -244,7 +244,8 @@ TEST_CASE("divergence stops the run, names step and op, and leaves the last good
   {
     Context ctx(1);
     std::vector<std::pair<std::string, Tensor>> tensors;
-    for (const auto& [name, tensor] : SafetensorsFile(state).tensors()) {
+    const SafetensorsFile file(state);
+    for (const auto& [name, tensor] : file.tensors()) {
       tensors.emplace_back(name, kernels::clone(ctx, tensor));
       if (name == "weights.proj_in.weight") kernels::fill(ctx, tensors.back().second, 3e38);
     }
