@@ -1,4 +1,4 @@
-// Walks of the six file formats. Each function states the rule by which a file is complete.
+// Walks of the file formats (PNM: pnm.cpp). Each function states the rule by which a file is complete.
 #include "nn/data/image_format.h"
 
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "nn/data/pnm.h"
 
 namespace llsa::nn {
 
@@ -210,40 +211,6 @@ void check_gif(ByteSource& source, std::int64_t max_pixels) {
   }
 }
 
-/// PNM, binary kinds only: "P5" or "P6", width, height, largest value, one white space, then the samples.
-void check_pnm(ByteSource& source, std::int64_t max_pixels) {
-  const int kind = source.u8(1);
-  if (kind != '5' && kind != '6') {
-    source.fail(cat("unsupported PNM: P", static_cast<char>(kind)),
-                "only the binary kinds P5 and P6 are read");
-  }
-  std::uint64_t at = 2;
-  auto number = [&]() -> std::int64_t {
-    for (;; ++at) {
-      if (at >= source.size()) fail_short(source, "PNM", "stops inside its header");
-      if (source.u8(at) == '#') {
-        while (at < source.size() && source.u8(at) != '\n' && source.u8(at) != '\r') ++at;
-        if (at >= source.size()) fail_short(source, "PNM", "stops inside its header");
-      }
-      if (!std::isspace(source.u8(at))) break;
-    }
-    if (!std::isdigit(source.u8(at))) source.fail("damaged PNM: its header has no number where one belongs");
-    std::int64_t value = 0;
-    for (; at < source.size() && std::isdigit(source.u8(at)); ++at) {
-      value = std::min<std::int64_t>(value * 10 + (source.u8(at) - '0'), std::int64_t{1} << 40);
-    }
-    return value;
-  };
-  const std::int64_t width = number();
-  const std::int64_t height = number();
-  require_pixels(source, width, height, max_pixels);
-  const std::int64_t largest = number();
-  if (largest < 1 || largest > 65535)
-    source.fail(cat("damaged PNM: largest value ", largest, ", expected 1 to 65535"));
-  const std::int64_t samples = width * height * (kind == '6' ? 3 : 1);
-  require_bytes(source, "PNM", at + 1 + static_cast<std::uint64_t>(samples) * (largest > 255 ? 2 : 1));
-}
-
 }  // namespace
 
 ByteSource::ByteSource(const std::string& path) : name_(path) {
@@ -339,7 +306,7 @@ ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool
     check_gif(source, max_pixels);
   } else if (source.size() >= 2 && source.u8(0) == 'P' && source.u8(1) >= '1' && source.u8(1) <= '7') {
     found.format = "PNM";
-    check_pnm(source, max_pixels);
+    read_pnm_header(source, max_pixels);
   } else if (lower_extension(source.name()) == ".tga") {
     found.format = "TGA";
     found.ignore_alpha = check_tga(source, max_pixels);

@@ -8,7 +8,6 @@
 #define STBI_ONLY_BMP
 #define STBI_ONLY_TGA
 #define STBI_ONLY_GIF
-#define STBI_ONLY_PNM
 #include <stb_image.h>
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
@@ -30,6 +29,7 @@
 #include "core/error.h"
 #include "nn/data/image_format.h"
 #include "nn/data/image_io.h"
+#include "nn/data/pnm.h"
 
 namespace llsa::nn {
 
@@ -78,6 +78,11 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool checksums) {
     source.fail(cat("too large: ", source.size(), " bytes, the limit is ", std::numeric_limits<int>::max()));
   }
   const ImageStructure structure = check_structure(source, options.max_pixels, checksums);
+  if (structure.format == "PNM") {
+    const PnmHeader header = read_pnm_header(source, options.max_pixels);
+    return {{"PNM", static_cast<int>(header.width), static_cast<int>(header.height), header.channels, 1},
+            false};
+  }
   HeaderReader reader{source, 0, {}};
   const stbi_io_callbacks callbacks = {&HeaderReader::read, &HeaderReader::skip, &HeaderReader::eof};
   Probe result;
@@ -95,8 +100,9 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool checksums) {
 
 Image decode(ByteSource& source, const std::uint8_t* bytes, const DecodeOptions& options) {
   const Probe what = probe(source, options, true);
-  // PNM and JPEG have no alpha; elsewhere the header may not know of it (a PNG with a transparent colour).
-  const bool opaque = what.info.format == "JPEG" || what.info.format == "PNM";
+  if (what.info.format == "PNM") return decode_pnm(source, options.max_pixels);
+  // A JPEG has no alpha; elsewhere the header may not know of it (a PNG with a transparent colour).
+  const bool opaque = what.info.format == "JPEG";
   const int channels = opaque ? 3 : 4;
   int width = 0;
   int height = 0;

@@ -79,7 +79,10 @@ TEST_CASE("grey, palette, 16-bit and transparent PNG become RGB") {
 
 TEST_CASE("other layouts: 16-bit and grey PNM, TGA whose fourth byte is no alpha, GIF, JPEG") {
   CHECK(decode_image(make_pnm(2, 1, {7, 200}, "P5"), "a").pixels == Bytes{7, 7, 7, 200, 200, 200});
-  CHECK(decode_image(make_pnm(2, 1, {7, 200, 9, 100}, "P5", 65535), "a").pixels.size() == 6);
+  CHECK(decode_image(make_pnm(2, 1, {7, 200, 255, 255}, "P5", 65535), "a").pixels ==
+        Bytes{8, 8, 8, 255, 255, 255});
+  CHECK(decode_image(make_pnm(1, 1, {0, 0, 1, 0, 0, 3}, "P6", 511), "a").pixels == Bytes{0, 128, 1});
+  CHECK(decode_image(make_pnm(2, 1, {7, 99}, "P5", 15), "a").pixels == Bytes{119, 119, 119, 255, 255, 255});
   const Bytes rgb = test_pixels(2, 2);
   CHECK(decode_image(make_tga(2, 2, rgb, false, 32, 0), "a.tga").pixels == rgb);
   CHECK(decode_image(make_tga(2, 2, rgb, false, 32, 8), "a.tga").pixels == Bytes(12, 0));
