@@ -42,6 +42,7 @@ TEST_CASE("a configuration reads back as it was written") {
   options.flip = true;
   options.seed = 9007199254740991;
   options.model.layers = 3;
+  options.model.height = options.model.width = 64;
   options.model.llsa.topk = {8, 4};
   const TrainOptions again = TrainOptions::parse(options.json(), "run.json");
   CHECK(again.json() == options.json());
