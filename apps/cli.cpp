@@ -2,6 +2,7 @@
 
 #include <iostream>
 #include <map>
+#include <type_traits>
 
 #include "apps/commands.h"
 #include "apps/model_flags.h"
@@ -42,6 +43,24 @@ FlagTexts given(const CLI::App& command, const Texts& texts) {
   return out;
 }
 
+// What a flag takes, and what holds without it.
+void describe(CLI::Option& option, const nn::Setting& setting) {
+  static const nn::TrainOptions defaults;
+  std::visit(
+      [&](auto member) {
+        const auto& value = defaults.*member;
+        using Value = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_same_v<Value, bool>) {
+          option.type_name("BOOL")->expected(0, 1)->default_str(value ? "true" : "false");
+        } else if constexpr (std::is_same_v<Value, std::string>) {
+          option.type_name(setting.choices.empty() ? "TEXT" : "WORD")->default_str(value);
+        } else {
+          option.type_name(std::is_same_v<Value, double> ? "NUMBER" : "INT")->default_str(cat(value));
+        }
+      },
+      setting.member);
+}
+
 std::string help_of(const nn::Setting& setting) {
   std::string help = setting.help;
   std::string words;
@@ -62,8 +81,7 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   train->add_flag("--resume", args.resume, "go on with the run in --out");
   for (const ModelFlag& flag : model_flags()) add_text(train, model, flag.flag, flag.help, "Model");
   for (const nn::Setting& setting : nn::train_settings()) {
-    CLI::Option* option = add_text(train, settings, setting.flag, help_of(setting), "Training");
-    if (std::holds_alternative<bool nn::TrainOptions::*>(setting.member)) option->expected(0, 1);
+    describe(*add_text(train, settings, setting.flag, help_of(setting), "Training"), setting);
   }
   return train;
 }

@@ -58,6 +58,10 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
             folder.root(), " has ", found, " class folders"),
         "leave the key out to take the number from the folder, or set it to null to train without classes");
   }
+  if (options.device == "cuda") {
+    throw DeviceError("the device cuda was asked for, but this library was built without CUDA",
+                      "use --device cpu, or auto to take what there is");
+  }
   options.model.classes = static_cast<int>(options.model_classes);
   options.model = options.model.resolved();
   options.validate();

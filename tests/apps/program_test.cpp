@@ -1,0 +1,182 @@
+// The program as a user meets it: exit codes, messages, files.
+#include <doctest/doctest.h>
+
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "tests/support/files.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using llsa::test::TempDir;
+
+struct Outcome {
+  int code = -1;
+  std::string text;  ///< standard output and error
+};
+
+Outcome llsa_program(const std::string& arguments) {
+  const std::string command = std::string(LLSA_PROGRAM) + " " + arguments + " 2>&1";
+  std::FILE* pipe = popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  Outcome outcome;
+  std::array<char, 4096> buffer;
+  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
+    outcome.text.append(buffer.data(), n);
+  const int status = pclose(pipe);
+  if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
+  return outcome;
+}
+
+bool mentions(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string tiny_training(const std::string& data, const std::string& out) {
+  return "train --data " + data + " --out " + out +
+         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --batch 2 --steps 2 --sample-count 2 "
+         "--sample-steps 2 --threads 1";
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("apps/program");
+
+TEST_CASE("help and version go to standard output with code 0") {
+  CHECK(llsa_program("--version").text.rfind("llsa ", 0) == 0);
+  for (const char* arguments : {"--help", "train --help", "sample --help", "eval --help", "info --help",
+                                "bench --help", "data shapes --help"}) {
+    CAPTURE(arguments);
+    const Outcome outcome = llsa_program(std::string(arguments) + " 2>/dev/null");
+    CHECK(outcome.code == 0);
+    CHECK(mentions(outcome.text, "Usage"));
+  }
+}
+
+TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
+  const struct {
+    const char* arguments;
+    const char* says;
+  } cases[] = {
+      {"", "subcommand"},
+      {"paint", "paint"},
+      {"train --out x --colour 3", "--colour"},
+      {"train --out x --data y --lr fast", "--lr takes a number"},
+      {"train --out x --data y --steps 1.5", "--steps takes an integer"},
+      {"train --out x --data y --steps 0", "--steps"},
+      {"train --out x --data y --size 16x", "--size"},
+      {"train --out x --data y --size 99999999999x9", "--size"},
+      {"train --out x --data y --dim 10 --heads 4", "not divisible"},
+      {"train --out x --data y --topk 8,x", "--topk"},
+      {"train --out x --data y --attention sparse", "full, llsa, auto"},
+      {"train --out x", "--data"},
+      {"train --data y", "--out"},
+      {"sample", "model"},
+      {"sample run", "--out"},
+      {"sample run --out g.png --count 0", "--count"},
+      {"bench everything", "everything"},
+  };
+  for (const auto& [arguments, says] : cases) {
+    CAPTURE(arguments);
+    const Outcome outcome = llsa_program(arguments);
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.text.rfind("error: ", 0) == 0);
+    CHECK(mentions(outcome.text, says));
+  }
+}
+
+TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
+  const TempDir dir;
+  fs::create_directory(dir / "empty");
+  llsa::test::write_file(dir / "bad.json", R"({"stepz": 1})");
+  const std::pair<std::string, std::string> cases[] = {
+      {"train --out x --data " + (dir / "missing"), "missing"},
+      {"train --out x --data " + (dir / "empty"), "empty"},
+      {"train --out x --data " + (dir / "empty") + " --config " + (dir / "nothing.json"), "nothing.json"},
+      {"train --out x --data " + (dir / "empty") + " --config " + (dir / "bad.json"), "stepz"},
+      {"sample " + (dir / "empty") + " --out " + (dir / "g.png"), "neither a checkpoint"},
+      {"sample " + (dir / "missing") + " --out " + (dir / "g.png"), "does not exist"},
+      {"info " + (dir / "missing"), "does not exist"},
+      {"train --out " + (dir / "r") + " --data " + (dir / "empty") + " --resume", "empty"},
+      {"data shapes --count 4 --size 2 --out " + (dir / "s"), "size"},
+  };
+  for (const auto& [arguments, says] : cases) {
+    CAPTURE(arguments);
+    const Outcome outcome = llsa_program(arguments);
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 1);
+    CHECK(outcome.text.rfind("error: ", 0) == 0);
+    CHECK(mentions(outcome.text, says));
+  }
+}
+
+TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  CHECK(llsa_program("data shapes --count 16 --size 8 --out " + data).code == 0);
+  CHECK(llsa_program("data shapes --count 16 --size 8 --out " + data).code == 1);  // not over an earlier set
+  CHECK(llsa_program("data shapes --count 16 --size 8 --replace --out " + data).code == 0);
+
+  const Outcome trained = llsa_program(tiny_training(data, run));
+  CAPTURE(trained.text);
+  CHECK(trained.code == 0);
+  CHECK(mentions(trained.text, "done at step 2"));
+  CHECK(fs::exists(run + "/config.json"));
+  CHECK(fs::exists(run + "/samples/step_000000002.png"));
+  CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
+  CHECK(mentions(llsa_program(tiny_training(data, run) + " --device cuda --steps 3 --resume").text,
+                 "without CUDA"));
+  CHECK(mentions(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
+
+  CHECK(llsa_program("sample " + run + " --count 4 --steps 2 --out " + (dir / "grid.png") + " --each " +
+                     (dir / "each"))
+            .code == 0);
+  CHECK(fs::exists(dir / "grid.png"));
+  CHECK(std::distance(fs::directory_iterator(dir / "each"), fs::directory_iterator()) == 4);
+  CHECK(
+      llsa_program("sample " + run + " --count 2 --steps 2 --class ring --out " + (dir / "rings.png")).code ==
+      0);
+  CHECK(llsa_program("sample " + run + " --count 2 --steps 2 --size 12x8 --out " + (dir / "wide.png")).code ==
+        0);
+  const Outcome unknown = llsa_program("sample " + run + " --class blob --out " + (dir / "blobs.png"));
+  CHECK(unknown.code == 2);
+  CHECK(mentions(unknown.text, "circle, ring, square, triangle"));
+
+  const Outcome scored = llsa_program("eval " + run + " --data " + data + " --count 4 --steps 2 --json");
+  CHECK(scored.code == 0);
+  for (const char* key : {"\"score\"", "\"real\"", "\"untrained\""}) CHECK(mentions(scored.text, key));
+  const Outcome info = llsa_program("info " + run);
+  CHECK(info.code == 0);
+  CHECK(mentions(info.text, "circle, ring, square, triangle"));
+  CHECK(mentions(info.text, "can be resumed"));
+}
+
+TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  const std::string endless = tiny_training(data, run) + " --steps 100000000 --sample-every 0";
+  const std::string command =
+      "( " LLSA_PROGRAM " " + endless + " & pid=$!; for i in $(seq 200); do grep -q step " + run +
+      "/log.jsonl 2>/dev/null && break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $? ) 2>&1";
+  std::FILE* pipe = popen(("bash -c '" + command + "'").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string text;
+  std::array<char, 4096> buffer;
+  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
+    text.append(buffer.data(), n);
+  pclose(pipe);
+  CAPTURE(text);
+  CHECK(mentions(text, "code 0"));
+  CHECK(mentions(text, "stopped at step"));
+  CHECK(mentions(text, "--resume"));
+  CHECK(mentions(llsa_program("info " + run).text, "can be resumed"));
+}
+
+TEST_SUITE_END();
