@@ -185,6 +185,11 @@ int run_command_line(int argc, const char* const* argv) {
       sub = sub->get_subcommands().front();
       command += " " + sub->get_name();
     }
+    const std::string first = argc > 1 ? argv[1] : "";
+    if (command == "llsa" && !first.empty() && first.front() != '-') {
+      throw UsageError("there is no command '" + first + "'",
+                       "data, train, sample, eval, info, bench; see llsa --help");
+    }
     throw UsageError(error.what(), "see " + command + " --help");
   }
   if (train->parsed()) {

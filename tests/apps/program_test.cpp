@@ -37,10 +37,12 @@ bool mentions(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-std::string tiny_training(const std::string& data, const std::string& out) {
+std::string tiny_training(const std::string& data, const std::string& out,
+                          const std::string& more = "--steps 2") {
   return "train --data " + data + " --out " + out +
-         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --batch 2 --steps 2 --sample-count 2 "
-         "--sample-steps 2 --threads 1";
+         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --batch 2 --sample-count 2 "
+         "--sample-steps 2 --threads 1 " +
+         more;
 }
 
 }  // namespace
@@ -130,7 +132,7 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(fs::exists(run + "/config.json"));
   CHECK(fs::exists(run + "/samples/step_000000002.png"));
   CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
-  CHECK(mentions(llsa_program(tiny_training(data, run) + " --device cuda --steps 3 --resume").text,
+  CHECK(mentions(llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume")).text,
                  "without CUDA"));
   CHECK(mentions(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
 
@@ -161,7 +163,7 @@ TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
   const TempDir dir;
   const std::string data = dir / "data", run = dir / "run";
   REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
-  const std::string endless = tiny_training(data, run) + " --steps 100000000 --sample-every 0";
+  const std::string endless = tiny_training(data, run, "--steps 100000000 --sample-every 0");
   const std::string command =
       "( " LLSA_PROGRAM " " + endless + " & pid=$!; for i in $(seq 200); do grep -q step " + run +
       "/log.jsonl 2>/dev/null && break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $? ) 2>&1";
