@@ -57,7 +57,7 @@ std::uint32_t crc32(ByteSource& source, std::uint64_t begin, std::uint64_t end) 
 
 /// PNG: chunks [length][type][data][crc] up to IEND. The CRC covers type and data; a chunk matters when its
 /// type begins with a capital, or holds the transparency.
-void check_png(ByteSource& source, std::int64_t max_pixels, bool checksums) {
+void check_png(ByteSource& source, std::int64_t max_pixels, bool thorough) {
   require_bytes(source, "PNG", 33);
   if (!source.starts_with(12, "IHDR")) source.fail("damaged PNG: the first chunk is not IHDR");
   require_pixels(source, source.be32(16), source.be32(20), max_pixels);
@@ -74,7 +74,7 @@ void check_png(ByteSource& source, std::int64_t max_pixels, bool checksums) {
                  cat("chunk ", type, " has ", length, " bytes, ", source.size() - at - 12, " are left"));
     }
     const bool matters = std::isupper(static_cast<unsigned char>(type[0])) || type == "tRNS";
-    if (checksums && matters && crc32(source, at + 4, at + 8 + length) != source.be32(at + 8 + length)) {
+    if (thorough && matters && crc32(source, at + 4, at + 8 + length) != source.be32(at + 8 + length)) {
       source.fail(cat("damaged PNG: wrong checksum of chunk ", type, " at byte ", at));
     }
     if (type == "IEND") return;
@@ -99,43 +99,73 @@ int exif_orientation(ByteSource& source, std::uint64_t tiff, std::uint64_t end) 
   return 1;
 }
 
-/// JPEG: marker segments up to the first scan, then entropy-coded data, in which FF D9 cannot occur, up to
-/// the end marker FF D9. The marker is looked for in the last bytes first, since some cameras append data of
-/// their own.
-int check_jpeg(ByteSource& source, std::int64_t max_pixels) {
+/// Huffman tables of a JPEG: [class and number][counts of codes with 1 .. 16 bits][symbols] each. Counts that
+/// no prefix code can have would make stb_image 2.27 write and read past the end of its own tables.
+void check_huffman_tables(ByteSource& source, std::uint64_t at, std::uint64_t end) {
+  while (at < end) {
+    std::uint64_t codes = 0;
+    std::uint64_t free_codes = 1;  // of the length at hand
+    for (std::uint64_t bits = 1; bits <= 16; ++bits) {
+      const std::uint64_t count = source.u8(at + bits);
+      codes += count;
+      free_codes *= 2;
+      if (count > free_codes || codes > 256)
+        source.fail("damaged JPEG: a Huffman table with impossible code lengths");
+      free_codes -= count;
+    }
+    at += 17 + codes;
+    if (at > end) source.fail("damaged JPEG: a Huffman table leaves its segment");
+  }
+}
+
+/// Whether FF D9 occurs in [begin, end of the file), looked for from the end, since it usually is there.
+bool has_end_marker(ByteSource& source, std::uint64_t begin) {
+  for (std::uint64_t i = source.size(); i >= begin + 2; --i) {
+    if (source.u8(i - 1) == 0xD9 && source.u8(i - 2) == 0xFF) return true;
+  }
+  return false;
+}
+
+/// JPEG: marker segments, scans of entropy-coded data between them, in which FF is followed by 00 or a
+/// restart marker D0 .. D7, and the end marker FF D9, behind which some cameras append data of their own.
+/// Unless `thorough`, the walk stops at the first scan and only looks whether an end marker follows.
+int check_jpeg(ByteSource& source, std::int64_t max_pixels, bool thorough) {
   int orientation = 1;
-  std::uint64_t at = 2;
   bool has_frame = false;
-  for (;;) {
-    if (at + 4 > source.size()) fail_short(source, "JPEG", "has no image data");
+  for (std::uint64_t at = 2;;) {
+    if (at + 2 > source.size())
+      fail_short(source, "JPEG", has_frame ? "has no end marker" : "has no image data");
     const int marker = source.u8(at + 1);
     if (source.u8(at) != 0xFF || marker == 0xFF) {  // padding between segments
       ++at;
       continue;
     }
+    if (marker == 0xD9 && has_frame) return orientation;
+    if (at + 4 > source.size()) fail_short(source, "JPEG", "stops inside its header");
     const std::uint64_t length = source.be16(at + 2);
-    if (at + 2 + length > source.size()) fail_short(source, "JPEG", "stops inside its header");
+    const std::uint64_t end = at + 2 + length;
+    if (length < 2) source.fail(cat("damaged JPEG: a segment of length ", length, " at byte ", at));
+    if (end > source.size()) fail_short(source, "JPEG", "stops inside its header");
     const bool is_frame =
         marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (is_frame && length >= 8) {
       require_pixels(source, source.be16(at + 7), source.be16(at + 5), max_pixels);
       has_frame = true;
     }
+    if (marker == 0xC4) check_huffman_tables(source, at + 4, end);
     if (marker == 0xE1 && length >= 16 && source.starts_with(at + 4, std::string("Exif\0", 5))) {
-      orientation = exif_orientation(source, at + 10, at + 2 + length);
+      orientation = exif_orientation(source, at + 10, end);
     }
-    at += 2 + length;
-    if (marker == 0xDA) break;
+    at = end;
+    if (marker != 0xDA) continue;
+    if (!has_frame) source.fail("damaged JPEG: no frame header before the first scan");
+    if (!thorough) {
+      if (!has_end_marker(source, at)) fail_short(source, "JPEG", "has no end marker");
+      return orientation;
+    }
+    auto in_scan = [](int after_ff) { return after_ff == 0 || (after_ff >= 0xD0 && after_ff <= 0xD7); };
+    while (at + 1 < source.size() && (source.u8(at) != 0xFF || in_scan(source.u8(at + 1)))) ++at;
   }
-  if (!has_frame) source.fail("damaged JPEG: no frame header before the first scan");
-  auto has_end_marker = [&](std::uint64_t begin) {
-    for (std::uint64_t i = source.size(); i >= begin + 2; --i) {
-      if (source.u8(i - 1) == 0xD9 && source.u8(i - 2) == 0xFF) return true;
-    }
-    return false;
-  };
-  if (!has_end_marker(at)) fail_short(source, "JPEG", "has no end marker");
-  return orientation;
 }
 
 /// BMP without compression (the only kind stb_image reads): pixel offset + height rows, padded to 4 bytes
@@ -290,14 +320,14 @@ void require_pixels(const ByteSource& source, std::int64_t width, std::int64_t h
   }
 }
 
-ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool checksums) {
+ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool thorough) {
   ImageStructure found;
   if (source.starts_with(0, "\x89PNG\r\n\x1a\n")) {
     found.format = "PNG";
-    check_png(source, max_pixels, checksums);
+    check_png(source, max_pixels, thorough);
   } else if (source.starts_with(0, "\xFF\xD8")) {
     found.format = "JPEG";
-    found.orientation = check_jpeg(source, max_pixels);
+    found.orientation = check_jpeg(source, max_pixels, thorough);
   } else if (source.starts_with(0, "BM")) {
     found.format = "BMP";
     check_bmp(source, max_pixels);

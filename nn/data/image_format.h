@@ -57,10 +57,10 @@ struct ImageStructure {
 };
 
 /// Recognises the format by signature (a TGA, which has none, by the extension of its name) and walks the
-/// file to its end. With `checksums` the CRC of every PNG chunk that matters is computed, which reads it all.
-/// Throws IoError: unknown format, more than max_pixels, an end before the image is complete, a wrong
-/// checksum.
-ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool checksums);
+/// file to its end. `thorough` reads all of it: the checksum of every PNG chunk that matters, the Huffman
+/// tables of every JPEG scan. Only such a file is safe to give to stb_image. Throws IoError: unknown format,
+/// more than max_pixels, an end before the image is complete, damage.
+ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool thorough);
 
 /// Throws IoError unless 1 <= width * height <= max_pixels, without overflow.
 void require_pixels(const ByteSource& source, std::int64_t width, std::int64_t height,

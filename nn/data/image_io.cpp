@@ -1,5 +1,21 @@
 // The only file that includes stb_image and stb_image_write; both are compiled into it with internal linkage,
 // so that a program which uses them too can link with this library.
+#include <cstdlib>
+
+#include "core/error.h"
+
+namespace {
+/// An assertion of stb_image that fails, on a file that its checks let through, must not end the program.
+void require_in_decoder(bool ok) {
+  if (!ok) throw llsa::IoError("[image] the decoder met an impossible state");
+}
+}  // namespace
+
+#define STBI_ASSERT(condition) require_in_decoder(static_cast<bool>(condition))
+// Zero-filled: a JPEG that uses a table which it does not define would read uninitialised memory.
+#define STBI_MALLOC(bytes) std::calloc(1, bytes)
+#define STBI_REALLOC(pointer, bytes) std::realloc(pointer, bytes)
+#define STBI_FREE(pointer) std::free(pointer)
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
@@ -14,19 +30,16 @@
 #define STB_IMAGE_WRITE_STATIC
 #define STBI_WRITE_NO_STDIO
 #include <stb_image_write.h>
-// Both headers first: they bring macros of their own.
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
 
 #include "core/atomic_file.h"
-#include "core/error.h"
 #include "nn/data/image_format.h"
 #include "nn/data/image_io.h"
 #include "nn/data/pnm.h"
@@ -73,11 +86,11 @@ struct Probe {
   bool ignore_alpha = false;
 };
 
-Probe probe(ByteSource& source, const DecodeOptions& options, bool checksums) {
+Probe probe(ByteSource& source, const DecodeOptions& options, bool thorough) {
   if (source.size() > static_cast<std::uint64_t>(std::numeric_limits<int>::max())) {
     source.fail(cat("too large: ", source.size(), " bytes, the limit is ", std::numeric_limits<int>::max()));
   }
-  const ImageStructure structure = check_structure(source, options.max_pixels, checksums);
+  const ImageStructure structure = check_structure(source, options.max_pixels, thorough);
   if (structure.format == "PNM") {
     const PnmHeader header = read_pnm_header(source, options.max_pixels);
     return {{"PNM", static_cast<int>(header.width), static_cast<int>(header.height), header.channels, 1},
