@@ -1,9 +1,9 @@
 # What the library is linked with. Installed beside llsaConfig.cmake, so the build and its users find the same things.
 #
-#   llsa::dnnl   oneDNN. Header and library are looked up directly: its own CMake package demands OpenCL, which nothing
-#                here uses.
-#   llsa::gomp   libgomp, the OpenMP runtime that oneDNN runs on. It is linked by path, never by -fopenmp, which under
-#                clang would bring in a second runtime.
+#   llsa::dnnl   oneDNN. Header and library are looked up directly: its own CMake package demands a GPU runtime, which
+#                nothing here uses.
+#   llsa::gomp   libgomp, the runtime that oneDNN runs its threads on. It is linked by path, never by -fopenmp, which
+#                under clang would bring in a second runtime.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 

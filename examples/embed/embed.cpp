@@ -2,8 +2,8 @@
 // Attention.
 //
 // Build it against the installed library with CMake (CMakeLists.txt) or with pkg-config (Makefile).
+#include <llsa/autograd/attention.h>
 #include <llsa/autograd/elementwise.h>
-#include <llsa/autograd/llsa.h>
 #include <llsa/autograd/loss.h>
 #include <llsa/autograd/matmul.h>
 #include <llsa/autograd/reduce.h>
@@ -78,7 +78,7 @@ double attend(Context& ctx) {
   const Var q = normal(0);
   const Var k = normal(1);
   const Var v = normal(2);
-  llsa::LlsaOptions options;  // blocks of 16 tokens, 8 picks per level, as many levels as fit
+  llsa::kernels::LlsaOptions options;  // blocks of 16 tokens, 8 picks per level, as many levels as fit
   const Var o = llsa::llsa_attention(q, k, v, options);
   const Var loss = llsa::mean(llsa::square(o));
   llsa::backward(loss);
