@@ -213,6 +213,38 @@ TEST_CASE("backward in lower precision agrees with f64, many chunks") {
   }
 }
 
+TEST_CASE("summed gradients over many chunks are plain sums") {
+  Context ctx(2);
+  constexpr std::int64_t kSamples = 2, kTokens = 1501, kWidth = 65;
+  const Shape shape{kSamples, kTokens, kWidth};
+  const Tensor x = random_tensor(ctx, shape, DType::f64, 1), dy = random_tensor(ctx, shape, DType::f64, 2);
+  const Tensor scale = random_tensor(ctx, Shape{kSamples, kWidth}, DType::f64, 3);
+  const Tensor w = random_tensor(ctx, Shape{kWidth}, DType::f64, 4);
+  const Values g = values_of(ctx, dy), v = values_of(ctx, x);
+  const Values u = normed(v, kWidth, true).normed, root = normed(v, kWidth, false).normed;
+  Values dshift(kSamples * kWidth), dscale(kSamples * kWidth), dgate(kSamples * kWidth);
+  Values db(kWidth), dw(kWidth), dw_root(kWidth);
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    const std::size_t c = i % kWidth, sc = i / (kTokens * kWidth) * kWidth + c;
+    dshift[sc] += g[i];
+    dscale[sc] += g[i] * u[i];
+    dgate[sc] += g[i] * v[i];
+    db[c] += g[i];
+    dw[c] += g[i] * u[i];
+    dw_root[c] += g[i] * root[i];
+  }
+  const kernels::NormResult saved = kernels::layer_norm(ctx, x, w, w, kEps);
+  const auto mod = kernels::layer_norm_modulate_backward(ctx, dy, x, scale, saved.mean, saved.rstd);
+  const auto ln = kernels::layer_norm_backward(ctx, dy, x, w, saved.mean, saved.rstd, true);
+  const auto rms = kernels::rms_norm_backward(ctx, dy, x, w, kernels::rms_norm(ctx, x, w, kEps).rstd);
+  CHECK(deviation(ctx, mod.dshift, dshift) <= 1e-12);
+  CHECK(deviation(ctx, mod.dscale, dscale) <= 1e-12);
+  CHECK(deviation(ctx, ln.db, db) <= 1e-12);
+  CHECK(deviation(ctx, ln.dw, dw) <= 1e-12);
+  CHECK(deviation(ctx, rms.dw, dw_root) <= 1e-12);
+  CHECK(deviation(ctx, kernels::gate_residual_backward(ctx, dy, x, scale).dgate, dgate) <= 1e-12);
+}
+
 TEST_CASE("NaN stays in its row, or in its column of a summed gradient") {
   Context ctx(1);
   const Tensor x = random_tensor(ctx, Shape{1, 3, 5}, DType::f32, 1);

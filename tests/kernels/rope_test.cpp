@@ -179,6 +179,14 @@ TEST_CASE("qkv_split backward in lower precision agrees with f64, many chunks") 
       const auto g = kernels::qkv_split_backward(ctx, dq, dq, dq, qkv, w, w, s.q_rstd, s.k_rstd, table);
       const auto g64 = kernels::qkv_split_backward(ctx, wide(dq), wide(dq), wide(dq), wide(qkv), wide(w),
                                                    wide(w), s64.q_rstd, s64.k_rstd, table64);
+      // The weight's gradient from its definition: the queries' rms_norm, given the gradient turned back.
+      const Tensor dz = kernels::rope_backward(ctx, wide(dq), table64);
+      const Tensor queries = heads_of(ctx, wide(qkv), 0, kHeads);
+      const Values u = values_of(ctx, kernels::rms_norm(ctx, queries, Tensor(), kEps).y),
+                   gz = values_of(ctx, dz);
+      Values dw(static_cast<std::size_t>(d));
+      for (std::size_t i = 0; i < u.size(); ++i) dw[i % dw.size()] += gz[i] * u[i];
+      CHECK(deviation(ctx, g64.dq_weight, dw) <= 1e-12);
       CHECK(deviation(ctx, g.dqkv, g64.dqkv) <= 2 * tolerance(dtype));
       CHECK(deviation(ctx, g.dq_weight, g64.dq_weight) <= 2 * tolerance(dtype));
       CHECK(deviation(ctx, g.dk_weight, g64.dk_weight) <= 2 * tolerance(dtype));
