@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -85,11 +86,11 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     path_ = fs::canonical(path, error).string();
     if (error) throw_io("resolve", path, error.value());
   }
-  const std::string temporary = temporary_sibling(path_);
+  std::string temporary = temporary_sibling(path_);
   descriptor_ =
       uninterrupted([&] { return open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
   if (descriptor_ < 0) throw_io("create", path_, errno);
-  temporary_ = temporary;
+  temporary_ = std::move(temporary);
 }
 
 AtomicFile::~AtomicFile() {
@@ -145,7 +146,8 @@ void AtomicDirectory::commit() {
   for (fs::recursive_directory_iterator at(temporary_, error), end; !error && at != end;
        at.increment(error)) {
     const bool is_directory = at->is_directory(error);
-    if (!error) flush(at->path().string(), is_directory);
+    if (error) break;
+    flush(at->path().string(), is_directory);
   }
   if (error) throw_io("list", temporary_, error.value());
   flush(temporary_, true);
