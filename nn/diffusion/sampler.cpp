@@ -91,7 +91,7 @@ Tensor sample(Context& ctx, Dit& model, const SampleOptions& options,
   const DType dtype = model.parameters().dtype() == DType::f64 ? DType::f64 : DType::f32;
   const std::uint64_t stream = name_stream("sampler start");
 
-  const Tensor images = ctx.empty(Shape{options.count, config.out_channels, height, width}, dtype);
+  Tensor images = ctx.empty(Shape{options.count, config.out_channels, height, width}, dtype);
   const std::int64_t batches = (options.count + options.batch - 1) / options.batch;
   std::int64_t steps_done = 0;
   for (std::int64_t begin = 0; begin < options.count; begin += options.batch) {
