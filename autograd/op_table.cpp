@@ -58,7 +58,7 @@ double llsa_with_selection_flops(S s) {
 
 kernels::RopeTable angles(S s) { return {s.constants[0], s.constants[1]}; }
 
-Vars heads_of(QkvVars parts) { return {parts.q, parts.k, parts.v}; }
+Vars heads_of(const QkvVars& parts) { return {parts.q, parts.k, parts.v}; }
 
 /// The function that the checkpoint case runs twice: uses its input more than once.
 Var small_block(const Vars& x) { return x[0] + silu(x[0] * x[1]); }
