@@ -171,6 +171,11 @@ TEST_CASE("damage, foreign content and sizes beyond the limit are refused with a
     if (jpeg[i] == 0xFF && jpeg[i + 1] == 0xC0) jpeg[i + 5] = jpeg[i + 6] = jpeg[i + 7] = jpeg[i + 8] = 0xFF;
   }
   CHECK(contains(refusal(jpeg), "too large"));
+  jpeg = make_jpeg();
+  for (std::size_t i = 0; i + 1 < jpeg.size(); ++i) {
+    if (jpeg[i] == 0xFF && jpeg[i + 1] == 0xC4) jpeg[i + 5] = 200;  // 200 codes of one bit
+  }
+  CHECK(contains(refusal(jpeg), "impossible code lengths"));
 }
 
 TEST_CASE("a byte changed anywhere never does worse than an IoError") {
