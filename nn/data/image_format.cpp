@@ -20,14 +20,6 @@ namespace {
 
 constexpr std::uint64_t kWindow = 16384;  // bytes per read of a file
 
-std::string lower_extension(const std::string& name) {
-  const std::size_t dot = name.find_last_of("./");
-  if (dot == std::string::npos || name[dot] == '/') return {};
-  std::string extension = name.substr(dot);
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension;
-}
-
 [[noreturn]] void fail_short(const ByteSource& source, const char* format, const std::string& detail) {
   source.fail(cat("ends early: ", format, " ", detail), "the file was probably cut off while it was copied");
 }
@@ -242,6 +234,14 @@ void check_gif(ByteSource& source, std::int64_t max_pixels) {
 }
 
 }  // namespace
+
+std::string lower_extension(const std::string& name) {
+  const std::size_t dot = name.find_last_of("./");
+  if (dot == std::string::npos || name[dot] == '/') return {};
+  std::string extension = name.substr(dot);
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension;
+}
 
 ByteSource::ByteSource(const std::string& path) : name_(path) {
   // Non-blocking, because opening a pipe would wait for a writer.

@@ -13,6 +13,9 @@
 
 namespace llsa::nn {
 
+/// The extension of a file name in lower case with its dot, or nothing.
+std::string lower_extension(const std::string& name);
+
 /// Random access to the bytes of a file or of memory. Every accessor throws IoError when it would leave the
 /// data, so parsers need no checks of their own.
 class ByteSource {

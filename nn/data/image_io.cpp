@@ -205,12 +205,8 @@ const std::vector<std::string>& image_extensions() {
 }
 
 bool has_image_extension(const std::string& path) {
-  const std::size_t dot = path.find_last_of("./");
-  if (dot == std::string::npos || path[dot] == '/') return false;
-  std::string extension = path.substr(dot);
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const auto& known = image_extensions();
-  return std::find(known.begin(), known.end(), extension) != known.end();
+  return std::find(known.begin(), known.end(), lower_extension(path)) != known.end();
 }
 
 Rgb parse_colour(const std::string& text) {

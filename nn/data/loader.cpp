@@ -250,7 +250,8 @@ Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const Lo
   require(options.prefetch >= 1, cat("prefetch ", options.prefetch, ", expected at least 1"));
   require(options.world >= 1 && options.rank >= 0 && options.rank < options.world,
           cat("rank ", options.rank, " of ", options.world, ", expected 0 <= rank < world"));
-  Shape({options.batch, 3, options.height, options.width});  // throws when the number of elements overflows
+  const Shape batch_shape({options.batch, 3, options.height, options.width});  // throws when it overflows
+  require(batch_shape.numel() > 0, "an empty batch");
   impl_ = std::make_unique<Impl>(ctx, std::move(folder), options);
   for (int w = 0; w < options.workers; ++w)
     impl_->workers.emplace_back([impl = impl_.get()] { impl->work(); });
