@@ -154,6 +154,8 @@ Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<st
       loaded[at] = 1;
     } catch (const IoError&) {
       if (!skip_damaged) throw;
+    } catch (const ShapeError&) {  // too long and narrow
+      if (!skip_damaged) throw;
     }
   });
   std::int64_t kept = 0;
