@@ -34,8 +34,7 @@ void fail(const char* format, ...) {
   throw KernelError(text);
 }
 
-// ---- a block from start to end
-// ---------------------------------------------------------------------------------------
+// ---- a block from start to end ------------------------------------------------------------------------
 
 void Block::prepare(dim3 block, std::size_t shared_bytes, std::uint64_t number) {
   shape_ = block;
@@ -159,8 +158,7 @@ std::string Block::describe() const {
   return text;
 }
 
-// ---- turns
-// -----------------------------------------------------------------------------------------------------------
+// ---- turns --------------------------------------------------------------------------------------------
 
 void Block::go_to(int lane, bool ends) {
   if (lane == current_) return;
@@ -191,8 +189,7 @@ void Block::wait_here(const Wait& wait) {
   give_turn();
 }
 
-// ---- collectives of a warp
-// -------------------------------------------------------------------------------------------
+// ---- collectives of a warp ----------------------------------------------------------------------------
 
 Block::Meeting& Block::meeting(Warp& warp, std::uint32_t mask) {
   for (Meeting& m : warp.meetings)
@@ -255,8 +252,7 @@ void Block::warp_barrier(std::uint32_t mask, Place place) {
   acquire(order);
 }
 
-// ---- barriers of the block
-// -------------------------------------------------------------------------------------------
+// ---- barriers of the block ----------------------------------------------------------------------------
 
 void Block::release(Barrier& b) {
   b.result[b.round & 1] = b.predicates;
@@ -293,8 +289,7 @@ int Block::barrier(int id, unsigned threads, bool predicate, Wait wait) {
   return b.result[round];
 }
 
-// ---- mbarriers and bulk copies
-// ---------------------------------------------------------------------------------------
+// ---- mbarriers and bulk copies ------------------------------------------------------------------------
 
 Mbarrier& Block::mbarrier(unsigned address, Place place) {
   return *reinterpret_cast<Mbarrier*>(shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier", place));
@@ -360,8 +355,7 @@ bool Block::land_bulk_copies() {
   return !ready_.empty();
 }
 
-// ---- entry points
-// ----------------------------------------------------------------------------------------------------
+// ---- entry points -------------------------------------------------------------------------------------
 
 unsigned lane_id() { return this_block().lane(); }
 

@@ -135,8 +135,7 @@ using llsa::emu::result;
 
 extern "C" {
 
-// ---- devices
-// ---------------------------------------------------------------------------------------------------------
+// ---- devices ------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = device().count;
@@ -201,8 +200,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 
-// ---- errors
-// ----------------------------------------------------------------------------------------------------------
+// ---- errors -------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetLastError() {
   const cudaError_t error = last_error;
@@ -251,8 +249,7 @@ const char* cudaGetErrorString(cudaError_t error) {
   }
 }
 
-// ---- memory
-// ----------------------------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------------
 
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   *p = nullptr;
@@ -329,8 +326,7 @@ cudaError_t cudaMemsetAsync(void* p, int value, std::size_t bytes, cudaStream_t 
   return error == cudaSuccess ? llsa::emu::set(p, value, bytes) : error;
 }
 
-// ---- streams and events
-// ----------------------------------------------------------------------------------------------
+// ---- streams and events -------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   auto& d = device();

@@ -1,21 +1,23 @@
-// A CUDA device on the CPU, for tests: what tests may set and see. Kernel files include
-// kernels/cuda/simt/simt.h instead.
+// A CUDA device on the CPU, for tests: what tests may set and see. (Kernel files include simt.h of
+// kernels/cuda/simt instead.)
 //
-//   kernel_api.h     what kernels see: built-in variables, intrinsics, atomics (warp.h, atomics.h,
-//   intrinsics.h) ptx_api.h        what kernels/cuda/simt/ptx.h calls: asynchronous copies, mbarriers,
-//   tensor-core instructions grid.cpp         a launch: blocks are handed to OS threads by a counter block.h
-//   a block: its lanes are fibers of one OS thread; barriers, collectives of warps, deadlocks shared.h the
-//   block's shared memory async.h          copies in flight fiber.h          stacks and switches
-//   cuda_runtime.cpp cudaMalloc and company over plain memory
+//   kernel_api.h       what kernels see: built-in variables, launch; warp.h, atomics.h, intrinsics.h
+//   ptx_api.h          what the wrappers of kernels/cuda/simt/ptx.h call
+//   grid.cpp           a launch: OS threads take blocks from a counter
+//   block.h            a block: its threads are fibers of one OS thread; barriers, collectives, deadlocks
+//   shared.h           the block's shared memory
+//   async.h            copies under way, mbarriers
+//   tensor_core.cpp    ldmatrix, mma
+//   fiber.h            stacks and switches
+//   cuda_runtime.cpp   cudaMalloc and company over plain memory
 //
-// A lane runs until it has to wait; then the next one that can run does. So a missing barrier shows as a
-// wrong result in one of the orders, and under ThreadSanitizer, for which lanes are threads, as a data
-// race. Shared memory begins as NaN, and so does what cudaMalloc returns; both end at the exact byte under
-// AddressSanitizer. What goes wrong inside a launch is thrown by it as KernelError and names kernel line,
-// block, thread and what every other thread was doing.
+// A thread of the block runs until it has to wait; then the next one that can run does. So a missing barrier
+// shows as a wrong result in one of the orders, and under ThreadSanitizer, for which these are threads of
+// their own, as a data race. Shared memory begins as NaN, and so does what cudaMalloc returns; both end at
+// the exact byte under AddressSanitizer. What goes wrong inside a launch is thrown by it as KernelError and
+// names the kernel's line, block and thread, and what every other thread was doing.
 //
-// Not emulated: time, weak memory order, bank conflicts, clusters, cooperative groups, textures,
-// half-precision PTX.
+// Not emulated: time, weak memory order, bank conflicts, clusters, cooperative groups, textures, fp16 mma.
 #pragma once
 
 #include <cstddef>

@@ -10,8 +10,7 @@
 
 #include "runtime.h"
 
-// ---- memory with cache hints
-// -----------------------------------------------------------------------------------------
+// ---- memory with cache hints --------------------------------------------------------------------------
 
 template <class T>
 T __ldg(const T* p) {
@@ -42,8 +41,7 @@ void __stwt(T* p, std::type_identity_t<T> x) {
   *p = x;
 }
 
-// ---- bits
-// ------------------------------------------------------------------------------------------------------------
+// ---- bits ---------------------------------------------------------------------------------------------
 
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
@@ -76,8 +74,7 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   return r;
 }
 
-// ---- arithmetic
-// ------------------------------------------------------------------------------------------------------
+// ---- arithmetic ---------------------------------------------------------------------------------------
 
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }

@@ -43,8 +43,7 @@ int block_barrier(int id, int threads, bool predicate, const char* what, Place p
 /// A fence of device scope: orders this lane's accesses with those of other blocks.
 void fence();
 
-// ---- shared memory
-// ---------------------------------------------------------------------------------------------------
+// ---- shared memory ------------------------------------------------------------------------------------
 
 /// The block's dynamic shared memory, aligned to 128 bytes and to no more.
 unsigned char* dynamic_shared();
@@ -57,8 +56,7 @@ unsigned shared_address(const void* p);
 unsigned char* shared_pointer(unsigned address, std::size_t bytes, std::size_t alignment, const char* what,
                               Place place);
 
-// ---- launching
-// -------------------------------------------------------------------------------------------------------
+// ---- launching ----------------------------------------------------------------------------------------
 
 /// Runs body() once per thread of the grid. Throws KernelError.
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, FunctionRef<void()> body);

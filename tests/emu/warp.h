@@ -67,8 +67,7 @@ T reduce(unsigned mask, T value, Collective compute, const char* what, Place pla
 
 }  // namespace llsa::emu
 
-// ---- barriers
-// --------------------------------------------------------------------------------------------------------
+// ---- barriers -----------------------------------------------------------------------------------------
 
 inline void __syncthreads(llsa::emu::Place place = llsa::emu::Place::here()) {
   llsa::emu::block_barrier(0, 0, false, "__syncthreads", place);
@@ -86,8 +85,7 @@ inline void __syncwarp(unsigned mask = ~0u, llsa::emu::Place place = llsa::emu::
   llsa::emu::warp_barrier(mask, place);
 }
 
-// ---- shuffles: `width` splits the warp; a source outside the part is the lane itself
-// ---------------------------------
+// ---- shuffles: `width` splits the warp; a source outside the part is the lane itself ------------------
 
 template <llsa::emu::Shuffled T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32,
@@ -118,8 +116,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
   return llsa::emu::shuffle(mask, value, inside ? source : lane, "__shfl_down_sync", place);
 }
 
-// ---- votes and integer reductions
-// ------------------------------------------------------------------------------------
+// ---- votes and integer reductions ---------------------------------------------------------------------
 
 inline unsigned __ballot_sync(unsigned mask, int predicate,
                               llsa::emu::Place place = llsa::emu::Place::here()) {

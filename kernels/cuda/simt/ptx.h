@@ -1,17 +1,20 @@
 // All inline PTX of the library: one wrapper per instruction, with a body for the device and one for the
 // emulator.
 //
-// Shared memory is named by its address in the shared window (simt::smem_address). Instructions that need
-// sm_90 trap on older devices; the host does not launch kernels with them there. Fragment layouts are those
-// of the PTX manual, with lane = 4 g + t:
+// Shared memory is named by its address in the shared window (simt::smem_address). Instructions that need sm_90
+// trap on older devices; the host does not launch kernels with them there.
 //
-//   A of m16n8k16   a[0]: row g, columns 2t 2t+1    a[1]: row g+8    a[2]: row g, columns 2t+8 2t+9    a[3]:
-//   row g+8, 2t+8 2t+9 B               b0: column g, rows 2t 2t+1      b1: column g, rows 2t+8 2t+9 C, D d[0]
-//   d[1]: row g, columns 2t 2t+1               d[2] d[3]: row g+8, columns 2t 2t+1
+// Fragments of m16n8k16, with lane = 4 g + t; a register of two elements holds the lower column (row) in its
+// lower half:
 //
-// ldmatrix hands out 8x8 matrices of 16-bit elements in just this way: lane l gives the address of row l %
-// 8 of matrix l / 8 (16 bytes, aligned), and receives in r[k] row g, columns 2t 2t+1 of matrix k; with
-// _trans, column g, rows 2t 2t+1.
+//   A      a[0]  row g,     columns 2t     2t + 1        a[1]  row g + 8, columns 2t     2t + 1
+//          a[2]  row g,     columns 2t + 8 2t + 9        a[3]  row g + 8, columns 2t + 8 2t + 9
+//   B      b0    column g,  rows    2t     2t + 1        b1    column g,  rows    2t + 8 2t + 9
+//   C, D   d[0], d[1]  row g, columns 2t, 2t + 1         d[2], d[3]  row g + 8, columns 2t, 2t + 1
+//
+// ldmatrix hands out 8 x 8 matrices of 16-bit elements in just this way: lane l gives the address of row l % 8
+// of matrix l / 8 (16 bytes, aligned to 16) and receives in r[k] row g, columns 2t, 2t + 1 of matrix k; with
+// _trans, column g, rows 2t, 2t + 1.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +41,7 @@
 
 namespace llsa::ptx {
 
-// ---- cp.async: 16 bytes from global to shared memory, behind the lane's back
-// ----------------------------------------
+// ---- cp.async: 16 bytes from global to shared memory, behind the lane's back --------------------------
 
 /// Copies 16 bytes past the L1 cache (.cg); both addresses are multiples of 16. The first `source_bytes`
 /// (0..16) are read, the rest becomes zero; with 0, `from` is not read and may be anything.
@@ -71,8 +73,7 @@ SIMT_PTX void cp_async_wait() {
                 emu::cp_async_wait(pending));
 }
 
-// ---- ldmatrix
-// --------------------------------------------------------------------------------------------------------
+// ---- ldmatrix -----------------------------------------------------------------------------------------
 
 SIMT_PTX void ldmatrix_x1(std::uint32_t (&r)[1], unsigned address SIMT_PLACE) {
   SIMT_PTX_BODY(asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];\n"
@@ -117,8 +118,7 @@ SIMT_PTX void ldmatrix_x4_trans(std::uint32_t (&r)[4], unsigned address SIMT_PLA
                 emu::ldmatrix(r, address, true, place));
 }
 
-// ---- tensor cores
-// ----------------------------------------------------------------------------------------------------
+// ---- tensor cores -------------------------------------------------------------------------------------
 
 /// d += a b for a [16,16] and b [16,8] in bf16 and d [16,8] in f32, by all 32 lanes of a warp.
 SIMT_PTX void mma_m16n8k16_bf16(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
@@ -130,8 +130,7 @@ SIMT_PTX void mma_m16n8k16_bf16(float (&d)[4], const std::uint32_t (&a)[4], std:
                 emu::mma_m16n8k16_bf16(d, a, b0, b1, place));
 }
 
-// ---- arithmetic
-// ------------------------------------------------------------------------------------------------------
+// ---- arithmetic ---------------------------------------------------------------------------------------
 
 /// 2^x to 2 ulp; denormal results are 0 and -inf gives 0.
 SIMT_PTX float exp2_approx(float x) {
@@ -149,8 +148,7 @@ SIMT_PTX float log2_approx(float x) {
                 return y, return std::log2(x));
 }
 
-// ---- barriers
-// --------------------------------------------------------------------------------------------------------
+// ---- barriers -----------------------------------------------------------------------------------------
 
 /// Barrier 1..15 for `threads` threads, whole warps, of the block (__syncthreads is number 0).
 SIMT_PTX void named_barrier(int id, int threads SIMT_PLACE) {
@@ -159,8 +157,7 @@ SIMT_PTX void named_barrier(int id, int threads SIMT_PLACE) {
                 emu::block_barrier(id, threads, false, "bar.sync", place));
 }
 
-// ---- mbarriers and bulk copies (sm_90)
-// -------------------------------------------------------------------------------
+// ---- mbarriers and bulk copies (sm_90) ----------------------------------------------------------------
 //
 // An mbarrier is 8 bytes of shared memory, aligned to 8. A phase ends when `count` arrivals and all bytes
 // that were announced have come; phases alternate in parity, beginning with 0. One thread calls

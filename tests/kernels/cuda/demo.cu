@@ -9,7 +9,6 @@ namespace {
 constexpr unsigned kAll = 0xffffffffu;
 
 // ---- sum: every block a part, the last block the sum of the parts, in an order that does not depend on time
-// ----------
 
 constexpr int kSumThreads = 128;
 
@@ -56,8 +55,7 @@ __global__ void __launch_bounds__(kSumThreads)
   }
 }
 
-// ---- transpose through a tile with one column of padding
-// -------------------------------------------------------------
+// ---- transpose through a tile with one column of padding ----------------------------------------------
 
 constexpr int kTile = 32, kTileRows = 8;
 
@@ -73,8 +71,7 @@ __global__ void __launch_bounds__(kTile* kTileRows)
     if (row < rows && column + r < columns) out[(column + r) * rows + row] = tile[threadIdx.x][r];
 }
 
-// ---- gemm: 64 x 64 tiles, 4 warps of 32 x 32, two stages of 32 columns of k in flight
-// --------------------------------
+// ---- gemm: 64 x 64 tiles, 4 warps of 32 x 32, two stages of 32 columns of k in flight -----------------
 
 constexpr int kM = 64, kN = 64, kK = 32, kGemmThreads = 128;
 constexpr unsigned kOperand = kM * kK * 2, kStage = 2 * kOperand;  // bytes
