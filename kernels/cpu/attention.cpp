@@ -1,4 +1,4 @@
-// Full attention on the CPU: query tiles of two vectors against all keys, online softmax.
+// Full attention on the CPU: tiles of 32 queries against all keys, online softmax.
 #include "kernels/cpu/attention.h"
 
 #include "kernels/cpu/attention_driver.h"
@@ -7,68 +7,68 @@ namespace llsa::kernels::cpu {
 namespace {
 
 template <class A>
-tile::Rows<A> all_keys(const Heads<A>& k, const Heads<A>& v, std::int64_t head) {
-  tile::Rows<A> rows;
-  rows.y = k.row(head, 0);
-  rows.ldy = k.stride;
-  rows.h = v.row(head, 0);
-  rows.ldh = v.stride;
-  rows.rows = k.tokens;
-  return rows;
-}
+constexpr std::int64_t kBlock = tile::Workspace<A>::kOwn;
 
 template <class A>
-constexpr std::int64_t kQueryBlock = 2 * tile::kWidth<A>;
+TokenSet<A> pack_keys(Context& ctx, const Heads<A>& k, const Heads<A>& v, bool backward) {
+  TokenSet<A> keys(k, v);
+  keys.score = key_scores<A>(ctx, k.tokens, A(0));
+  keys.pack(ctx, backward);
+  return keys;
+}
+
+/// Every block attends to all keys of its head.
+template <class A>
+struct AllKeys {
+  tile::Others<A> keys;
+  void operator()(std::int64_t, std::vector<tile::Others<A>>& others) const { others.push_back(keys); }
+};
 
 template <class A>
 void forward(Context& ctx, const Heads<A>& q, const Heads<A>& k, const Heads<A>& v, const Heads<A>& o,
              A* lse) {
-  attend_blocks<A>(
-      ctx, q, kQueryBlock<A>, k.tokens,
-      [&](std::int64_t head, std::int64_t, auto& rows) { rows.push_back(all_keys(k, v, head)); }, o, lse);
+  const TokenSet<A> keys = pack_keys<A>(ctx, k, v, false);
+  const auto keys_of = [&](std::int64_t head) { return AllKeys<A>{keys.all(head)}; };
+  attend_blocks<A>(ctx, q, kBlock<A>, k.tokens, keys_of, o, lse);
 }
 
 template <class A>
 void backward(Context& ctx, const Heads<A>& d_o, const Heads<A>& q, const Heads<A>& k, const Heads<A>& v,
               const Heads<A>& o, const A* lse, A* dq, A* dk, A* dv) {
-  const QueryTerms<A> terms(ctx, o, d_o, lse);
-  const std::int64_t block = kQueryBlock<A>;
-  const std::int64_t query_blocks = (q.tokens + block - 1) / block;
+  TokenSet<A> queries = backward_queries<A>(ctx, q, d_o, o, lse);
+  TokenSet<A> keys = pack_keys<A>(ctx, k, v, true);
+  const std::int64_t block = kBlock<A>, query_blocks = (q.tokens + block - 1) / block;
   const std::int64_t head_size = k.tokens * k.d;
+  const auto keys_of = [&](std::int64_t head) { return AllKeys<A>{keys.all(head)}; };
 
   if (q.count() >= kWholeHeads) {
+    keys.dy = dk;
+    keys.dh = dv;
     ctx.pool().parallel_for(q.count(), [&](std::int64_t head) {
-      tile::Workspace<A> ws(ctx, q.d);
-      std::fill(dk + head * head_size, dk + (head + 1) * head_size, A(0));
-      std::fill(dv + head * head_size, dv + (head + 1) * head_size, A(0));
-      const auto rows_of = [&](std::int64_t, std::int64_t, auto& rows) {
-        rows.push_back(all_keys(k, v, head));
-        rows.back().dy = dk + head * head_size;
-        rows.back().dh = dv + head * head_size;
-      };
-      backward_queries<A>(ws, q, d_o, terms, block, rows_of, dq, head, 0, query_blocks);
+      tile::Workspace<A> ws(ctx, q.d, true);
+      std::fill_n(dk + head * head_size, head_size, A(0));
+      std::fill_n(dv + head * head_size, head_size, A(0));
+      backward_blocks<A>(ws, queries, block, keys_of, dq, head, 0, query_blocks);
     });
     return;
   }
 
   for_block_ranges(ctx, q.count(), query_blocks, blocks_per_chunk(block * k.tokens),
                    [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                     tile::Workspace<A> ws(ctx, q.d);
-                     const auto rows_of = [&](std::int64_t, std::int64_t, auto& rows) {
-                       rows.push_back(all_keys(k, v, head));
-                     };
-                     backward_queries<A>(ws, q, d_o, terms, block, rows_of, dq, head, first, last);
+                     tile::Workspace<A> ws(ctx, q.d, true);
+                     backward_blocks<A>(ws, queries, block, keys_of, dq, head, first, last);
                    });
+  queries.pack(ctx, true);
   for_block_ranges(ctx, q.count(), (k.tokens + block - 1) / block, blocks_per_chunk(block * q.tokens),
                    [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                     tile::Workspace<A> ws(ctx, q.d);
-                     ws.rows = {query_rows(q, d_o, terms, head, 0, q.tokens)};
+                     tile::Workspace<A> ws(ctx, q.d, true);
+                     ws.others = {queries.all(head)};
                      const std::int64_t begin = first * block, end = std::min(last * block, k.tokens);
                      A* const dk_at = dk + head * head_size + begin * k.d;
                      A* const dv_at = dv + head * head_size + begin * k.d;
-                     std::fill(dk_at, dk_at + (end - begin) * k.d, A(0));
-                     std::fill(dv_at, dv_at + (end - begin) * k.d, A(0));
-                     backward_keys<A>(ws, k, v, nullptr, head, begin, end, dk_at, dv_at);
+                     std::fill_n(dk_at, (end - begin) * k.d, A(0));
+                     std::fill_n(dv_at, (end - begin) * k.d, A(0));
+                     backward_own<A>(ws, keys.all(head), k.d, begin, end, dk_at, dv_at);
                    });
 }
 

@@ -82,117 +82,178 @@ void for_block_ranges(Context& ctx, std::int64_t heads, std::int64_t blocks, std
   });
 }
 
-/// Cuts [begin, end) into tiles of at most two vectors and calls tile(vectors as integral_constant, begin,
-/// count).
+/// Calls tile(begin, count) for tiles of at most Workspace::kOwn tokens.
 template <class A, class Tile>
-void for_lane_tiles(std::int64_t begin, std::int64_t end, Tile tile) {
-  constexpr std::int64_t kW = tile::kWidth<A>;
-  for (; begin < end; begin += 2 * kW) {
-    const std::int64_t count = std::min(2 * kW, end - begin);
-    if (count <= kW) {
-      tile(std::integral_constant<int, 1>{}, begin, count);
-    } else {
-      tile(std::integral_constant<int, 2>{}, begin, count);
-    }
-  }
+void for_own_tiles(std::int64_t begin, std::int64_t end, Tile tile) {
+  constexpr std::int64_t kOwn = tile::Workspace<A>::kOwn;
+  for (; begin < end; begin += kOwn) tile(begin, std::min(kOwn, end - begin));
 }
 
-/// Forward: rows_of(head, block, rows) appends the keys and values that the queries of a block attend to.
-template <class A, class RowsOf>
+/// n rounded up to whole panels.
+template <class A>
+std::int64_t panel_lanes(std::int64_t n) {
+  constexpr std::int64_t kW = tile::kWidth<A>;
+  return (n + kW - 1) / kW * kW;
+}
+
+/// All tokens of all heads as panels, scaled: [heads][panels][D][W].
+template <class A>
+Tensor pack_tokens(Context& ctx, const Heads<A>& x, A scale) {
+  constexpr std::int64_t kW = tile::kWidth<A>;
+  const std::int64_t lanes = panel_lanes<A>(x.tokens);
+  Tensor packed = ctx.empty({x.count(), lanes * x.d}, dtype_of<A>::value);
+  A* const to = packed.data<A>();
+  for_block_ranges(ctx, x.count(), lanes / kW, 32,
+                   [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+                     for (std::int64_t p = first; p < last; ++p)
+                       tile::pack_panel<A>(x.row(head, p * kW), x.stride, std::min(kW, x.tokens - p * kW),
+                                           x.d, scale, to + (head * lanes + p * kW) * x.d);
+                   });
+  return packed;
+}
+
+/// The factors of packed tokens: of the operand of the scores, and of the operand of dP.
+template <class A>
+A score_scale(std::int64_t d) {
+  return tile::kLog2e<A> / std::sqrt(A(d));
+}
+template <class A>
+A slope_scale(std::int64_t d) {
+  return A(1) / std::sqrt(A(d));
+}
+
+/// Tokens of all heads, ready to be the others of a tile: y with partner h (keys and values, or queries and
+/// dO).
+template <class A>
+struct TokenSet {
+  Heads<A> y, h;
+  Tensor y_panels, h_panels;  ///< or undefined: gathered where needed
+  Tensor score, slope;        ///< [panel lanes], or one row for each head; slope may be undefined
+  bool terms_per_head = false;
+  A* dy = nullptr;  ///< [b,H,N,D], where gradients are collected token by token
+  A* dh = nullptr;
+
+  TokenSet() = default;
+  TokenSet(const Heads<A>& y_tokens, const Heads<A>& h_tokens) : y(y_tokens), h(h_tokens) {}
+
+  void pack(Context& ctx, bool backward) {
+    y_panels = pack_tokens<A>(ctx, y, score_scale<A>(y.d));
+    if (backward) h_panels = pack_tokens<A>(ctx, h, slope_scale<A>(y.d));
+  }
+
+  /// All tokens of one head.
+  tile::Others<A> all(std::int64_t head) const {
+    const std::int64_t lanes = panel_lanes<A>(y.tokens), terms_at = terms_per_head ? head * lanes : 0;
+    tile::Others<A> t;
+    t.y = y.row(head, 0);
+    t.ldy = y.stride;
+    t.h = h.row(head, 0);
+    t.ldh = h.stride;
+    t.rows = y.tokens;
+    if (y_panels.defined()) t.y_panels = y_panels.template data<A>() + head * lanes * y.d;
+    if (h_panels.defined()) t.h_panels = h_panels.template data<A>() + head * lanes * y.d;
+    t.score = score.template data<A>() + terms_at;
+    if (slope.defined()) t.slope = slope.template data<A>() + terms_at;
+    if (dy) t.dy = dy + head * y.tokens * y.d;
+    if (dh) t.dh = dh + head * y.tokens * y.d;
+    return t;
+  }
+};
+
+/// Scores of n keys of equal weight: 0, and kNoToken up to the end of the last panel.
+template <class A>
+Tensor key_scores(Context& ctx, std::int64_t n, A value) {
+  Tensor score = ctx.empty({panel_lanes<A>(n)}, dtype_of<A>::value);
+  A* const s = score.data<A>();
+  std::fill_n(s, n, value);
+  std::fill(s + n, s + score.numel(), tile::kNoToken<A>);
+  return score;
+}
+
+/// Forward: keys_of(head) gives a function (block, others) that appends the keys and values that the queries
+/// of a block of this head attend to.
+template <class A, class KeysOf>
 void attend_blocks(Context& ctx, const Heads<A>& q, std::int64_t block, std::int64_t keys_per_query,
-                   const RowsOf& rows_of, const Heads<A>& o, A* lse) {
+                   const KeysOf& keys_of, const Heads<A>& o, A* lse) {
   const std::int64_t blocks = (q.tokens + block - 1) / block;
   for_block_ranges(ctx, q.count(), blocks, blocks_per_chunk(block * keys_per_query),
                    [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                     tile::Workspace<A> ws(ctx, q.d);
+                     tile::Workspace<A> ws(ctx, q.d, false);
+                     const auto keys = keys_of(head);
+                     const A* const x = q.row(head, 0);
+                     A* const to = o.row(head, 0);
                      for (std::int64_t i = first; i < last; ++i) {
-                       ws.rows.clear();
-                       rows_of(head, i, ws.rows);
-                       for_lane_tiles<A>(i * block, std::min((i + 1) * block, q.tokens),
-                                         [&](auto vectors, std::int64_t begin, std::int64_t count) {
-                                           tile::attend<vectors.value, A>(
-                                               ws, q.row(head, begin), q.stride, count, q.d,
-                                               o.row(head, begin), o.stride, lse + head * q.tokens + begin);
-                                         });
+                       ws.others.clear();
+                       keys(i, ws.others);
+                       for_own_tiles<A>(i * block, std::min((i + 1) * block, q.tokens),
+                                        [&](std::int64_t begin, std::int64_t count) {
+                                          tile::attend<A>(ws, x + begin * q.stride, q.stride, count, q.d,
+                                                          to + begin * o.stride, o.stride,
+                                                          lse + head * q.tokens + begin);
+                                        });
                      }
                    });
 }
 
-/// What the backward pass needs of each query besides q and dO: -log2(e) LSE and -sum(O dO) / sqrt(D),
-/// [b,H,N].
+/// The queries of the backward pass: q with partner dO, scores -log2(e) LSE, slopes -sum(O dO) / sqrt(D).
 template <class A>
-struct QueryTerms {
-  Tensor score, slope;
-
-  QueryTerms(Context& ctx, const Heads<A>& o, const Heads<A>& d_o, const A* lse)
-      : score(ctx.empty({o.count() * o.tokens}, dtype_of<A>::value)),
-        slope(ctx.empty({o.count() * o.tokens}, dtype_of<A>::value)) {
-    const A scale = A(1) / std::sqrt(A(o.d));
-    A* const score_of = score.template data<A>();
-    A* const slope_of = slope.template data<A>();
-    for_block_ranges(ctx, o.count(), o.tokens, 512,
-                     [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                       for (std::int64_t n = first; n < last; ++n) {
-                         const A* const a = o.row(head, n);
-                         const A* const b = d_o.row(head, n);
-                         A sum = A(0);
+TokenSet<A> backward_queries(Context& ctx, const Heads<A>& q, const Heads<A>& d_o, const Heads<A>& o,
+                             const A* lse) {
+  TokenSet<A> set(q, d_o);
+  const std::int64_t n = q.tokens, d = q.d, lanes = panel_lanes<A>(n);
+  set.terms_per_head = true;
+  set.score = ctx.empty({q.count(), lanes}, dtype_of<A>::value);
+  set.slope = ctx.empty({q.count(), lanes}, dtype_of<A>::value);
+  A* const score = set.score.template data<A>();
+  A* const slope = set.slope.template data<A>();
+  for_block_ranges(ctx, q.count(), lanes, 512, [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      score[head * lanes + i] = i < n ? -tile::kLog2e<A> * lse[head * n + i] : tile::kNoToken<A>;
+      slope[head * lanes + i] = A(0);
+      if (i >= n) continue;
+      const A* const a = o.row(head, 0) + i * o.stride;
+      const A* const b = d_o.row(head, 0) + i * d_o.stride;
+      A sum = A(0);
 #pragma omp simd reduction(+ : sum)
-                         for (std::int64_t j = 0; j < o.d; ++j) sum += a[j] * b[j];
-                         score_of[head * o.tokens + n] = -tile::kLog2e<A> * lse[head * o.tokens + n];
-                         slope_of[head * o.tokens + n] = -scale * sum;
-                       }
-                     });
-  }
-};
-
-/// Backward over queries [first, last) blocks of a head: dq, and whatever rows_of gives places for.
-template <class A, class RowsOf>
-void backward_queries(tile::Workspace<A>& ws, const Heads<A>& q, const Heads<A>& d_o,
-                      const QueryTerms<A>& terms, std::int64_t block, const RowsOf& rows_of, A* dq,
-                      std::int64_t head, std::int64_t first, std::int64_t last) {
-  const A* const score = terms.score.template data<A>() + head * q.tokens;
-  const A* const slope = terms.slope.template data<A>() + head * q.tokens;
-  for (std::int64_t i = first; i < last; ++i) {
-    ws.rows.clear();
-    rows_of(head, i, ws.rows);
-    for_lane_tiles<A>(i * block, std::min((i + 1) * block, q.tokens),
-                      [&](auto vectors, std::int64_t begin, std::int64_t count) {
-                        A* const to = dq + (head * q.tokens + begin) * q.d;
-                        std::fill(to, to + count * q.d, A(0));
-                        const tile::Lanes<A> lanes = {q.row(head, begin), q.stride, d_o.row(head, begin),
-                                                      d_o.stride,         count,    score + begin,
-                                                      slope + begin};
-                        tile::attend_backward<vectors.value, A>(ws, lanes, q.d, to, nullptr);
-                      });
-  }
-}
-
-/// The queries [begin, end) of a head as rows of a key-major tile.
-template <class A>
-tile::Rows<A> query_rows(const Heads<A>& q, const Heads<A>& d_o, const QueryTerms<A>& terms,
-                         std::int64_t head, std::int64_t begin, std::int64_t end) {
-  tile::Rows<A> rows;
-  rows.y = q.row(head, begin);
-  rows.ldy = q.stride;
-  rows.h = d_o.row(head, begin);
-  rows.ldh = d_o.stride;
-  rows.rows = end - begin;
-  rows.score = terms.score.template data<A>() + head * q.tokens + begin;
-  rows.slope = terms.slope.template data<A>() + head * q.tokens + begin;
-  return rows;
-}
-
-/// Backward over keys [begin, end) of a head, which the queries in ws.rows attend to: adds to dk, dv (rows of
-/// D from `begin` on). `weight` holds the keys' base-2 logarithmic weights, or is null.
-template <class A>
-void backward_keys(tile::Workspace<A>& ws, const Heads<A>& k, const Heads<A>& v, const A* weight,
-                   std::int64_t head, std::int64_t begin, std::int64_t end, A* dk, A* dv) {
-  const std::int64_t d = k.d;
-  for_lane_tiles<A>(begin, end, [&](auto vectors, std::int64_t at, std::int64_t count) {
-    const tile::Lanes<A> lanes = {
-        k.row(head, at), k.stride, v.row(head, at), v.stride, count, weight ? weight + at : nullptr, nullptr};
-    tile::attend_backward<vectors.value, A>(ws, lanes, d, dk + (at - begin) * d, dv + (at - begin) * d);
+      for (std::int64_t j = 0; j < d; ++j) sum += a[j] * b[j];
+      slope[head * lanes + i] = -slope_scale<A>(d) * sum;
+    }
   });
+  return set;
+}
+
+/// Tokens [begin, end) of a head's set as the own tokens of backward tiles against ws.others: adds to dy and
+/// dh, rows of D from `begin` on; dh may be null.
+template <class A>
+void backward_own(tile::Workspace<A>& ws, const tile::Others<A>& set, std::int64_t d, std::int64_t begin,
+                  std::int64_t end, A* dy, A* dh) {
+  for_own_tiles<A>(begin, end, [&](std::int64_t at, std::int64_t count) {
+    const tile::Own<A> own = {set.y + at * set.ldy,
+                              set.ldy,
+                              set.h + at * set.ldh,
+                              set.ldh,
+                              count,
+                              set.score + at,
+                              set.slope ? set.slope + at : nullptr};
+    tile::attend_backward<A>(ws, own, d, dy + (at - begin) * d, dh ? dh + (at - begin) * d : nullptr);
+  });
+}
+
+/// dq of the queries in blocks [first, last) of a head, and what its keys have places for.
+template <class A, class KeysOf>
+void backward_blocks(tile::Workspace<A>& ws, const TokenSet<A>& queries, std::int64_t block,
+                     const KeysOf& keys_of, A* dq, std::int64_t head, std::int64_t first, std::int64_t last) {
+  const std::int64_t n = queries.y.tokens, d = queries.y.d;
+  const tile::Others<A> set = queries.all(head);
+  const auto keys = keys_of(head);
+  for (std::int64_t i = first; i < last; ++i) {
+    const std::int64_t begin = i * block, end = std::min(begin + block, n);
+    A* const to = dq + (head * n + begin) * d;
+    std::fill_n(to, (end - begin) * d, A(0));
+    ws.others.clear();
+    keys(i, ws.others);
+    backward_own<A>(ws, set, d, begin, end, to, nullptr);
+  }
 }
 
 }  // namespace llsa::kernels::cpu

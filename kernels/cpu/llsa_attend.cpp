@@ -8,7 +8,7 @@ void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const 
   visit_floating(args.q.dtype(), "llsa_attention", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor q = accumulable(ctx, args.q);
-    const Attended<A> attended(ctx, args);
+    const Attended<A> attended(ctx, args, false);
     const Output out(ctx, o);
     attend_blocks<A>(ctx, Heads<A>(q), args.plan.block, args.plan.keys_per_query(), attended,
                      Heads<A>(out.tensor()), lse.data<A>());

@@ -9,104 +9,91 @@
 
 namespace llsa::kernels::cpu {
 
-/// Operands of all attended levels in their dtype of accumulation, with the logarithms of the weights.
+/// Keys and values of all attended levels in their dtype of accumulation, packed, with the logarithms of the
+/// weights.
 template <class A>
 class Attended {
  public:
-  struct Level {
-    Heads<A> k, v;
-    const A* weight = nullptr;  ///< log2 c_l[i]; null = 0
-    A* dk = nullptr;            ///< [b,H,n_l,D] where gradients are collected by row
-    A* dv = nullptr;
+  Attended(Context& ctx, const LlsaOperands& args, bool backward) : plan_(args.plan), index_(args.index) {
+    for (std::size_t l = 0; l < args.k.size(); ++l) {
+      const int level = static_cast<int>(l);
+      kept_.push_back(accumulable(ctx, args.k[l]));
+      kept_.push_back(accumulable(ctx, args.v[l]));
+      const Heads<A> k(kept_[2 * l]), v(kept_[2 * l + 1]);
+      TokenSet<A> set(k, v);
+      const bool weighted = l > 0 && plan_.reweight;
+      const std::int64_t n = plan_.count[l];
+      // All tokens but the last cover the same number of fine tokens.
+      set.score = key_scores<A>(ctx, n, weighted ? std::log2(static_cast<A>(plan_.covered(level, 0))) : A(0));
+      if (weighted)
+        set.score.template data<A>()[n - 1] = std::log2(static_cast<A>(plan_.covered(level, n - 1)));
+      // Blocks that are not whole panels are gathered tile by tile.
+      if (level == plan_.levels || plan_.block % tile::kWidth<A> == 0) set.pack(ctx, backward);
+      levels_.push_back(set);
+    }
+  }
+
+  std::vector<TokenSet<A>>& levels() { return levels_; }
+  const TokenSet<A>& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+
+  /// The key lists of one head.
+  class Head {
+   public:
+    Head(const Attended& of, std::int64_t head) : plan_(of.plan_) {
+      for (int l = 0; l <= plan_.enriched; ++l) all_.push_back(of.level(l).all(head));
+      for (std::size_t l = 0; l < of.index_.size(); ++l)
+        picks_.push_back(of.index_[l].template data<std::int32_t>() +
+                         head * plan_.count[l + 1] * plan_.width[l]);
+      d_ = of.level(0).y.d;
+    }
+
+    /// Appends what query block i attends to, neighbouring blocks joined.
+    void operator()(std::int64_t i, std::vector<tile::Others<A>>& out) const {
+      const std::int64_t block = plan_.block;
+      std::int64_t node = i;
+      for (int level = 0; level < plan_.levels && plan_.attends(level); ++level, node /= block) {
+        const auto l = static_cast<std::size_t>(level);
+        const std::int64_t n = plan_.count[l], n_above = plan_.count[l + 1];
+        const int width = plan_.width[l];
+        const std::int32_t* const row = picks_[l] + node * width;
+        std::int32_t next = 0;  // the least that may come
+        for (int e = 0; e < width;) {
+          const std::int32_t first = row[e];
+          if (first < next || first >= n_above) {
+            check_unused(row, e, width, n_above, level + 1);
+            break;
+          }
+          next = first + 1;
+          while (++e < width && row[e] == next && next < n_above) ++next;
+          const std::int64_t begin = first * block;
+          out.push_back(all_[l].part(begin, std::min(next * block, n) - begin, d_));
+        }
+      }
+      if (plan_.attends(plan_.levels)) out.push_back(all_.back());
+    }
+
+   private:
+    const LlsaPlan& plan_;
+    std::vector<tile::Others<A>> all_;        ///< by level
+    std::vector<const std::int32_t*> picks_;  ///< [l - 1] = I_l
+    std::int64_t d_ = 0;
   };
 
-  Attended(Context& ctx, const LlsaOperands& args) : plan_(args.plan), index_(args.index) {
-    for (std::size_t l = 0; l < args.k.size(); ++l) {
-      Level level;
-      level.k = Heads<A>(keep(accumulable(ctx, args.k[l])));
-      level.v = Heads<A>(keep(accumulable(ctx, args.v[l])));
-      if (l > 0 && plan_.reweight) level.weight = log_weights(ctx, static_cast<int>(l));
-      levels_.push_back(level);
-    }
-  }
-
-  std::vector<Level>& levels() { return levels_; }
-  const Level& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
-
-  /// I_l of a node, a row of plan.width[l - 1] entries.
-  const std::int32_t* picks(int l, std::int64_t head, std::int64_t node) const {
-    const auto at = static_cast<std::size_t>(l);
-    return index_[at - 1].template data<std::int32_t>() +
-           (head * plan_.count[at] + node) * plan_.width[at - 1];
-  }
-
-  /// Tokens [begin, end) of a level as rows of a query-major tile.
-  tile::Rows<A> rows(int l, std::int64_t head, std::int64_t begin, std::int64_t end) const {
-    const Level& from = level(l);
-    tile::Rows<A> rows;
-    rows.y = from.k.row(head, begin);
-    rows.ldy = from.k.stride;
-    rows.h = from.v.row(head, begin);
-    rows.ldh = from.v.stride;
-    rows.rows = end - begin;
-    if (from.weight) rows.score = from.weight + begin;
-    if (from.dk) {
-      rows.dy = from.dk + (head * from.k.tokens + begin) * from.k.d;
-      rows.dh = from.dv + (head * from.k.tokens + begin) * from.k.d;
-    }
-    return rows;
-  }
-
-  /// Appends what query block i attends to, neighbouring blocks joined.
-  void operator()(std::int64_t head, std::int64_t i, std::vector<tile::Rows<A>>& out) const {
-    const std::int64_t block = plan_.block;
-    std::int64_t node = i;
-    for (int l = 0; l < plan_.levels; ++l, node /= block) {
-      if (!plan_.attends(l)) break;
-      const std::int64_t n = plan_.count[static_cast<std::size_t>(l)];
-      const std::int64_t n_above = plan_.count[static_cast<std::size_t>(l) + 1];
-      const std::int32_t* const row = picks(l + 1, head, node);
-      const int width = plan_.width[static_cast<std::size_t>(l)];
-      check(row, width, n_above, l + 1);
-      for (int e = 0; e < width && row[e] >= 0;) {
-        int last = e + 1;
-        while (last < width && row[last] == row[last - 1] + 1) ++last;
-        out.push_back(rows(l, head, row[e] * block, std::min((row[last - 1] + 1) * block, n)));
-        e = last;
-      }
-    }
-    if (plan_.attends(plan_.levels)) out.push_back(rows(plan_.levels, head, 0, plan_.count.back()));
-  }
+  Head operator()(std::int64_t head) const { return Head(*this, head); }
 
  private:
-  static void check(const std::int32_t* row, int width, std::int64_t keys, int level) {
-    for (int e = 0; e < width; ++e) {
-      const bool unused = e > 0 && row[e] == -1;
-      const bool next = row[e] >= 0 && row[e] < keys && (e == 0 || (row[e - 1] >= 0 && row[e] > row[e - 1]));
-      if (!unused && !next)
+  /// From place e on, not the first, a row holds nothing but -1.
+  static void check_unused(const std::int32_t* row, int e, int width, std::int64_t keys, int level) {
+    for (int at = e; at < width; ++at)
+      if (e == 0 || row[at] != -1)
         throw ValueError(
-            cat("[llsa_attention] a row of the level-", level, " indices has ", row[e], " at place ", e),
+            cat("[llsa_attention] a row of the level-", level, " indices has ", row[at], " at place ", at),
             cat("rows hold ascending indices below ", keys, ", at least one, then -1"));
-    }
-  }
-
-  const Tensor& keep(const Tensor& x) {
-    kept_.push_back(x);
-    return kept_.back();
-  }
-
-  const A* log_weights(Context& ctx, int level) {
-    const std::int64_t n = plan_.count[static_cast<std::size_t>(level)];
-    A* const w = keep(ctx.empty({n}, dtype_of<A>::value)).template data<A>();
-    const A full = std::log2(static_cast<A>(plan_.covered(level, 0)));  // all tokens but the last are full
-    std::fill(w, w + n, full);
-    w[n - 1] = std::log2(static_cast<A>(plan_.covered(level, n - 1)));
-    return w;
   }
 
   const LlsaPlan& plan_;
   const std::vector<Tensor>& index_;
-  std::vector<Level> levels_;
+  std::vector<TokenSet<A>> levels_;
   std::vector<Tensor> kept_;
 };
 

@@ -18,72 +18,66 @@ class Backward {
       : ctx_(ctx),
         plan_(args.plan),
         index_(args.index),
-        q_(q),
-        d_o_(d_o),
-        terms_(ctx, Heads<A>(o), d_o_, lse),
-        attended_(ctx, args),
+        queries_(backward_queries<A>(ctx, Heads<A>(q), Heads<A>(d_o), Heads<A>(o), lse)),
+        attended_(ctx, args, true),
+        d_(queries_.y.d),
+        heads_(queries_.y.count()),
         dq_(dq) {
-    auto& levels = attended_.levels();
-    levels[0].dk = dk;
-    levels[0].dv = dv;
-    for (std::size_t l = 1; l < levels.size(); ++l) {
-      levels[l].dk = buffer(levels[l].k);
-      levels[l].dv = buffer(levels[l].v);
+    for (int l = 0; l <= plan_.enriched; ++l) {
+      dk_.push_back(l == 0 ? dk : buffer(l));
+      dv_.push_back(l == 0 ? dv : buffer(l));
     }
   }
 
   void run() {
-    if (q_.count() >= kWholeHeads) {
-      ctx_.pool().parallel_for(q_.count(), [this](std::int64_t head) { whole_head(head); });
+    if (heads_ >= kWholeHeads) {
+      for (std::size_t l = 0; l < dk_.size(); ++l) {
+        attended_.levels()[l].dy = dk_[l];
+        attended_.levels()[l].dh = dv_[l];
+      }
+      ctx_.pool().parallel_for(heads_, [this](std::int64_t head) { whole_head(head); });
       return;
     }
-    const Attended<A> keys_only = without_gradients();
-    for_block_ranges(ctx_, q_.count(), blocks(), blocks_per_chunk(plan_.block * plan_.keys_per_query()),
+    for_block_ranges(ctx_, heads_, blocks(), blocks_per_chunk(plan_.block * plan_.keys_per_query()),
                      [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                       tile::Workspace<A> ws(ctx_, q_.d);
-                       backward_queries<A>(ws, q_, d_o_, terms_, plan_.block, keys_only, dq_, head, first,
-                                           last);
+                       tile::Workspace<A> ws(ctx_, d_, true);
+                       backward_blocks<A>(ws, queries_, plan_.block, attended_, dq_, head, first, last);
                      });
+    if (plan_.attends(plan_.levels) || plan_.block % tile::kWidth<A> == 0) queries_.pack(ctx_, true);
     coarse_keys();
-    ctx_.pool().parallel_for(q_.count(), [this](std::int64_t head) { lower_coarse(head); });
+    ctx_.pool().parallel_for(heads_, [this](std::int64_t head) { lower_coarse(head); });
     fine_keys();
   }
 
  private:
   std::int64_t blocks() const { return plan_.count[1]; }
 
-  A* buffer(const Heads<A>& like) {
-    kept_.push_back(ctx_.empty({like.count() * like.tokens * like.d}, dtype_of<A>::value));
+  A* buffer(int level) {
+    kept_.push_back(
+        ctx_.empty({heads_ * plan_.count[static_cast<std::size_t>(level)] * d_}, dtype_of<A>::value));
     return kept_.back().template data<A>();
   }
 
-  Attended<A> without_gradients() const {
-    Attended<A> copy = attended_;
-    for (auto& level : copy.levels()) level.dk = level.dv = nullptr;
-    return copy;
-  }
-
   A* dk(int level, std::int64_t head, std::int64_t token) const {
-    const auto& of = attended_.level(level);
-    return of.dk + (head * of.k.tokens + token) * of.k.d;
+    return dk_[static_cast<std::size_t>(level)] +
+           (head * plan_.count[static_cast<std::size_t>(level)] + token) * d_;
   }
   A* dv(int level, std::int64_t head, std::int64_t token) const {
-    const auto& of = attended_.level(level);
-    return of.dv + (head * of.k.tokens + token) * of.k.d;
+    return dv_[static_cast<std::size_t>(level)] +
+           (head * plan_.count[static_cast<std::size_t>(level)] + token) * d_;
   }
 
   // ---- whole heads
   // ------------------------------------------------------------------------------------------------------
 
   void whole_head(std::int64_t head) {
-    const std::int64_t d = q_.d;
     for (int l = 0; l <= plan_.enriched; ++l) {
-      const std::int64_t size = plan_.count[static_cast<std::size_t>(l)] * d;
+      const std::int64_t size = plan_.count[static_cast<std::size_t>(l)] * d_;
       std::fill_n(dk(l, head, 0), size, A(0));
       std::fill_n(dv(l, head, 0), size, A(0));
     }
-    tile::Workspace<A> ws(ctx_, d);
-    backward_queries<A>(ws, q_, d_o_, terms_, plan_.block, attended_, dq_, head, 0, blocks());
+    tile::Workspace<A> ws(ctx_, d_, true);
+    backward_blocks<A>(ws, queries_, plan_.block, attended_, dq_, head, 0, blocks());
     if (plan_.enriched == 0) return;
     lower_coarse(head);
     for (std::int64_t n = 0; n < plan_.tokens; ++n) {
@@ -94,7 +88,7 @@ class Backward {
 
   void add_row(const A* from, A* to) const {
 #pragma omp simd
-    for (std::int64_t j = 0; j < q_.d; ++j) to[j] += from[j];
+    for (std::int64_t j = 0; j < d_; ++j) to[j] += from[j];
   }
 
   /// Turns dK^(l), dV^(l) of the coarse levels into G_l, from the top down.
@@ -105,7 +99,7 @@ class Backward {
         A* const dk_row = dk(l, head, i);
         A* const dv_row = dv(l, head, i);
 #pragma omp simd
-        for (std::int64_t j = 0; j < q_.d; ++j) {
+        for (std::int64_t j = 0; j < d_; ++j) {
           dk_row[j] /= covered;
           dv_row[j] /= covered;
         }
@@ -121,18 +115,19 @@ class Backward {
 
   /// Appends the fine queries below the level-l nodes that picked key j.
   void queries_of(const IndexTranspose& by_key, int l, std::int64_t head, std::int64_t j,
-                  std::vector<tile::Rows<A>>& out) const {
+                  std::vector<tile::Others<A>>& out) const {
     const auto at = static_cast<std::size_t>(l);
     const std::int64_t nodes = plan_.count[at], keys = plan_.count[at];
     const std::int32_t* const offset = by_key.offset.template data<std::int32_t>() + head * (keys + 1);
     const std::int32_t* const node =
         by_key.query.template data<std::int32_t>() + head * nodes * plan_.width[at - 1];
     const std::int64_t span = plan_.covered(l, 0);
+    const tile::Others<A> all = queries_.all(head);
     for (std::int32_t e = offset[j]; e < offset[j + 1];) {
       std::int32_t last = e + 1;
       while (last < offset[j + 1] && node[last] == node[last - 1] + 1) ++last;
-      out.push_back(query_rows(q_, d_o_, terms_, head, node[e] * span,
-                               std::min((node[last - 1] + 1) * span, plan_.tokens)));
+      const std::int64_t begin = node[e] * span, end = std::min((node[last - 1] + 1) * span, plan_.tokens);
+      out.push_back(all.part(begin, end - begin, d_));
       e = last;
     }
   }
@@ -147,27 +142,26 @@ class Backward {
     return t;
   }
 
-  /// Keys [begin, end) of a level against ws.rows, onto what dk and dv hold.
+  /// Keys [begin, end) of a level against ws.others, onto what dk and dv hold.
   void keys(tile::Workspace<A>& ws, int level, std::int64_t head, std::int64_t begin,
             std::int64_t end) const {
-    const auto& of = attended_.level(level);
-    backward_keys<A>(ws, of.k, of.v, of.weight, head, begin, end, dk(level, head, begin),
-                     dv(level, head, begin));
+    backward_own<A>(ws, attended_.level(level).all(head), d_, begin, end, dk(level, head, begin),
+                    dv(level, head, begin));
   }
 
   void zero(int level, std::int64_t head, std::int64_t begin, std::int64_t end) const {
-    std::fill_n(dk(level, head, begin), (end - begin) * q_.d, A(0));
-    std::fill_n(dv(level, head, begin), (end - begin) * q_.d, A(0));
+    std::fill_n(dk(level, head, begin), (end - begin) * d_, A(0));
+    std::fill_n(dv(level, head, begin), (end - begin) * d_, A(0));
   }
 
   void coarse_keys() {
     const int top = plan_.levels;
     if (plan_.attends(top)) {
-      const std::int64_t n = plan_.count.back(), step = tile::Workspace<A>::kLanes;
-      for_block_ranges(ctx_, q_.count(), (n + step - 1) / step, 1,
+      const std::int64_t n = plan_.count.back(), step = tile::Workspace<A>::kOwn;
+      for_block_ranges(ctx_, heads_, (n + step - 1) / step, 1,
                        [&](std::int64_t head, std::int64_t first, std::int64_t) {
-                         tile::Workspace<A> ws(ctx_, q_.d);
-                         ws.rows = {query_rows(q_, d_o_, terms_, head, 0, plan_.tokens)};
+                         tile::Workspace<A> ws(ctx_, d_, true);
+                         ws.others = {queries_.all(head)};
                          const std::int64_t begin = first * step, end = std::min(begin + step, n);
                          zero(top, head, begin, end);
                          keys(ws, top, head, begin, end);
@@ -184,21 +178,21 @@ class Backward {
     const std::int64_t n = plan_.count[static_cast<std::size_t>(l)];
     const std::int64_t above = plan_.count[static_cast<std::size_t>(l) + 1];
     const std::int64_t queries = (plan_.covered(l + 1, 0)) * plan_.width[static_cast<std::size_t>(l)];
-    for_block_ranges(ctx_, q_.count(), above, blocks_per_chunk(plan_.block * queries),
+    for_block_ranges(ctx_, heads_, above, blocks_per_chunk(plan_.block * queries),
                      [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                       tile::Workspace<A> ws(ctx_, q_.d);
+                       tile::Workspace<A> ws(ctx_, d_, true);
                        for (std::int64_t j = first; j < last; ++j) {
                          const std::int64_t begin = j * plan_.block, end = std::min(begin + plan_.block, n);
                          if (l == 0 && plan_.enriched > 0) {
                            for (std::int64_t t = begin; t < end; ++t) {
-                             std::copy_n(dk(1, head, j), q_.d, dk(0, head, t));
-                             std::copy_n(dv(1, head, j), q_.d, dv(0, head, t));
+                             std::copy_n(dk(1, head, j), d_, dk(0, head, t));
+                             std::copy_n(dv(1, head, j), d_, dv(0, head, t));
                            }
                          } else {
                            zero(l, head, begin, end);
                          }
-                         ws.rows.clear();
-                         queries_of(by_key, l + 1, head, j, ws.rows);
+                         ws.others.clear();
+                         queries_of(by_key, l + 1, head, j, ws.others);
                          keys(ws, l, head, begin, end);
                        }
                      });
@@ -207,10 +201,11 @@ class Backward {
   Context& ctx_;
   const LlsaPlan& plan_;
   const std::vector<Tensor>& index_;
-  Heads<A> q_, d_o_;
-  QueryTerms<A> terms_;
+  TokenSet<A> queries_;
   Attended<A> attended_;
+  std::int64_t d_, heads_;
   A* dq_;
+  std::vector<A*> dk_, dv_;  ///< by level
   std::vector<Tensor> kept_;
 };
 

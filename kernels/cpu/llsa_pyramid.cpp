@@ -6,6 +6,22 @@
 namespace llsa::kernels::cpu {
 namespace {
 
+/// Sums and means of `count` rows, Columns at a time.
+template <int Columns, class T, class A, class Below>
+void pool_columns(const Below* x, std::int64_t stride, std::int64_t count, A covered, A* sum, T* mean) {
+  A acc[Columns] = {};
+  for (std::int64_t n = 0; n < count; ++n) {
+#pragma omp simd
+    for (int j = 0; j < Columns; ++j) acc[j] += static_cast<A>(x[n * stride + j]);
+  }
+#pragma omp simd
+  for (int j = 0; j < Columns; ++j) mean[j] = static_cast<T>(acc[j] / covered);
+  if (sum) {
+#pragma omp simd
+    for (int j = 0; j < Columns; ++j) sum[j] = acc[j];
+  }
+}
+
 /// One level from the values below it: `below` holds tokens (level 1) or sums. Sums are kept only if a level
 /// follows.
 template <class T, class A, class Below>
@@ -13,25 +29,21 @@ void pool_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<Below
                 const Heads<T>& out) {
   const std::int64_t d = out.d, block = plan.block;
   const std::int64_t per_chunk = std::max<std::int64_t>(1, 16384 / (block * std::max<std::int64_t>(d, 1)));
-  for_block_ranges(ctx, out.count(), out.tokens, per_chunk,
-                   [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                     std::vector<A> local(sums ? 0 : static_cast<std::size_t>(d));
-                     for (std::int64_t i = first; i < last; ++i) {
-                       A* const sum = sums ? sums + (head * out.tokens + i) * d : local.data();
-                       const std::int64_t end = std::min((i + 1) * block, below.tokens);
-                       const Below* x = below.row(head, i * block);
-                       for (std::int64_t j = 0; j < d; ++j) sum[j] = static_cast<A>(x[j]);
-                       for (std::int64_t n = i * block + 1; n < end; ++n) {
-                         x = below.row(head, n);
-#pragma omp simd
-                         for (std::int64_t j = 0; j < d; ++j) sum[j] += static_cast<A>(x[j]);
-                       }
-                       const A covered = static_cast<A>(plan.covered(level, i));
-                       T* const mean = out.row(head, i);
-#pragma omp simd
-                       for (std::int64_t j = 0; j < d; ++j) mean[j] = static_cast<T>(sum[j] / covered);
-                     }
-                   });
+  for_block_ranges(
+      ctx, out.count(), out.tokens, per_chunk, [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const std::int64_t begin = i * block, count = std::min(block, below.tokens - begin);
+          const Below* const x = below.row(head, begin);
+          A* const sum = sums ? sums + (head * out.tokens + i) * d : nullptr;
+          const A covered = static_cast<A>(plan.covered(level, i));
+          T* const mean = out.row(head, i);
+          std::int64_t j = 0;
+          for (; j + 32 <= d; j += 32)
+            pool_columns<32>(x + j, below.stride, count, covered, sum ? sum + j : nullptr, mean + j);
+          for (; j < d; ++j)
+            pool_columns<1>(x + j, below.stride, count, covered, sum ? sum + j : nullptr, mean + j);
+        }
+      });
 }
 
 }  // namespace

@@ -26,16 +26,19 @@ class TopK {
   void score(const A* q, std::int64_t ldq, std::int64_t lanes, std::int64_t d,
              const std::vector<tile::RowRange<A>>& groups) {
     xt_.resize(static_cast<std::size_t>(kL * d));
-    tile::pack_transposed<A>(q, ldq, lanes, kL, d, A(1), xt_.data());
+    tile::pack_panel<A>(q, ldq, lanes, d, A(1), xt_.data());
     std::int64_t total = 0;
     for (const auto& g : groups) total += g.rows;
     keys_.resize(static_cast<std::size_t>(total * kL));
     I* keys = keys_.data();
+    const A* const panel = xt_.data();
     for (const auto& g : groups) {
-      tile::dot_rows<1>(g.data, g.stride, g.rows, xt_.data(), d, [&](std::int64_t row, auto& acc) {
-        constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
-        for (int m = 0; m < kGroup; ++m) tile::store<VI>(keys + (row + m) * kL, ordered(acc[m][0]));
-      });
+      tile::dot_panels<A>(g.data, g.stride, g.rows, &panel, 1, d,
+                          [&](std::int64_t row, std::int64_t, auto& acc) {
+                            constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
+                            LLSA_UNROLL for (int m = 0; m < kGroup; ++m)
+                                tile::store<VI>(keys + (row + m) * kL, ordered(acc[m][0]));
+                          });
       keys += g.rows * kL;
     }
     rows_ = total;
@@ -120,7 +123,7 @@ void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>&
                      std::vector<tile::RowRange<A>> ranges;
                      std::vector<std::int32_t> candidates;
                      const auto add = [&](std::int64_t begin, std::int64_t end) {
-                       ranges.push_back({k.row(head, begin), k.stride, end - begin});
+                       ranges.push_back({k.row(head, begin), k.stride, end - begin, 0});
                        for (std::int64_t c = begin; c < end; ++c)
                          candidates.push_back(static_cast<std::int32_t>(c));
                      };

@@ -1,12 +1,13 @@
-// Softmax attention of one tile: up to two vectors of tokens in the lanes, any number of other tokens in the
-// rows.
+// Softmax attention of one tile: a block of tokens against any number of other tokens, gathered from
+// anywhere.
 //
-// Score tiles are stored transposed, [row][lane]: every lane is one query (or, in the key-major half of the
-// backward pass, one key), so maxima and sums over the keys are plain vector operations, and rows can be
-// gathered from anywhere because the products read them element by element. Everything runs in base 2:
-// log2(e)/sqrt(D) is multiplied into the packed lanes, and e^s becomes 2^s.
+// The tile's own tokens are rows, read element by element; the other tokens lie in the lanes, as panels (see
+// tile_gemm.h) that were packed once for all tiles or, where blocks do not fill whole vectors, are gathered
+// here. The same code runs query-major (own = queries, others = keys) and key-major (the reverse). Everything
+// is in base 2: log2(e)/sqrt(D) is multiplied into the panels, and e^s becomes 2^s.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -14,6 +15,7 @@
 
 #include "../../core/context.h"
 #include "tile_gemm.h"
+#include "vec_math.h"
 
 namespace llsa::kernels::cpu::tile {
 
@@ -21,6 +23,9 @@ template <class A>
 constexpr A kLog2e = A(1.44269504088896340736);
 template <class A>
 constexpr A kLn2 = A(0.69314718055994530942);
+/// The score of a lane without a token: its weight 2^kNoToken is nothing beside any other.
+template <class A>
+constexpr A kNoToken = A(-1e30);
 
 /// 2^x for x < 127.5, 2^-126 below -126; NaN stays NaN. Float: a polynomial within 1e-7; double: the standard
 /// library.
@@ -45,26 +50,53 @@ LLSA_INLINE Vector<double> exp2(Vector<double> x) {
   return x;
 }
 
-/// Tokens that a tile meets in its rows. Forward and query-major backward: keys y = k, h = v; key-major
-/// backward: queries y = q, h = dO.
+template <class V, int... I>
+LLSA_INLINE auto low_half(V x, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(x, x, I...);
+}
+template <class V, int... I>
+LLSA_INLINE auto high_half(V x, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(x, x, (I + static_cast<int>(sizeof...(I)))...);
+}
+
+/// Folds a vector to one element: op(low half, high half), and again.
+template <class A, int N = kWidth<A>, class V, class Op>
+LLSA_INLINE A fold(V x, Op op) {
+  if constexpr (N == 2) {
+    return op(x[0], x[1]);
+  } else {
+    using Half = std::make_integer_sequence<int, N / 2>;
+    return fold<A, N / 2>(op(low_half(x, Half()), high_half(x, Half())), op);
+  }
+}
+
+/// Other tokens that a tile meets. Query-major: keys y = k, h = v; key-major: queries y = q, h = dO.
 template <class A>
-struct Rows {
+struct Others {
   const A* y = nullptr;  ///< [rows, D]
   std::int64_t ldy = 0;
   const A* h = nullptr;  ///< [rows, D]
   std::int64_t ldh = 0;
   std::int64_t rows = 0;
-  const A* score = nullptr;  ///< added to the base-2 score of each row; null = 0
-  const A* slope = nullptr;  ///< added to the dP of each row; null = 0
-  A* dy = nullptr;  ///< [rows, D] contiguous: gradients of y and h, where a pass collects them by row
+  const A* y_panels = nullptr;  ///< the same tokens as panels, y scaled by log2(e)/sqrt(D), or null
+  const A* h_panels = nullptr;  ///< h scaled by 1/sqrt(D); backward only
+  const A* score = nullptr;     ///< added to the base-2 scores; kNoToken up to the end of the last panel
+  const A* slope = nullptr;     ///< added to dP; null = 0
+  A* dy = nullptr;              ///< [rows, D] contiguous: gradients of y and h, where a pass collects them
   A* dh = nullptr;
 
-  Rows part(std::int64_t begin, std::int64_t count, std::int64_t d) const {
-    Rows r = *this;
+  /// Tokens [begin, begin + count). Panels are kept only if the part begins with one and ends with one or
+  /// with the last token.
+  Others part(std::int64_t begin, std::int64_t count, std::int64_t d) const {
+    Others r = *this;
+    const std::int64_t end = begin + count;
+    if (begin % kWidth<A> != 0 || (end % kWidth<A> != 0 && end != rows)) r.y_panels = r.h_panels = nullptr;
     r.y += begin * ldy;
     r.h += begin * ldh;
     r.rows = count;
-    if (score) r.score += begin;
+    if (r.y_panels) r.y_panels += begin * d;
+    if (r.h_panels) r.h_panels += begin * d;
+    r.score += begin;
     if (slope) r.slope += begin;
     if (dy) r.dy += begin * d;
     if (dh) r.dh += begin * d;
@@ -76,228 +108,275 @@ struct Rows {
 template <class A>
 class Workspace {
  public:
-  static constexpr std::int64_t kLanes = 2 * kWidth<A>;
-  static constexpr std::int64_t kTileRows =
-      512;  // rows of a score tile, for one vector of lanes; half of it for two
+  static constexpr std::int64_t kOwn = 32;         ///< most own tokens of a tile
+  static constexpr std::int64_t kElements = 8192;  ///< of a score tile, gaps between its rows not counted
+  static constexpr std::int64_t kW = kWidth<A>;
+  static constexpr std::int64_t kMostPanels = kElements / (kOwn / 2) / kW;
 
-  Workspace(Context& ctx, std::int64_t d)
-      : buffer_(
-            ctx.empty({(6 * kLanes + 4) * d + 2 * kTileRows * kWidth<A> + 8 * kLanes}, dtype_of<A>::value)) {
+  Workspace(Context& ctx, std::int64_t d, bool backward)
+      : d_(d),
+        backward_(backward),
+        ctx_(ctx),
+        buffer_(ctx.empty({(backward ? 2 : 1) * (kElements + kOwn * kW) + kOwn * (d + kW + 2) + kW},
+                          dtype_of<A>::value)) {
     A* at = buffer_.data<A>();
     const auto take = [&at](std::int64_t n) {
       A* p = at;
       at += n;
       return p;
     };
-    p = take(kTileRows * kWidth<A>);
-    ds = take(kTileRows * kWidth<A>);
-    xt = take(kLanes * d);
-    gt = take(kLanes * d);
-    sum_a = take(kLanes * d);
-    sum_b = take(kLanes * d);
-    lane_a = take(kLanes);
-    lane_b = take(kLanes);
+    p = take(kElements + kOwn * kW);
+    if (backward) ds = take(kElements + kOwn * kW);
+    sum = take(kOwn * d);
+    top = take(kOwn * kW);
+    row_top = take(kOwn);
+    row_sum = take(kOwn);
+    zeros = take(kW);
+    std::fill_n(zeros, kW, A(0));
   }
 
-  A* p;                            ///< [rows][lanes] scores, then probabilities
-  A* ds;                           ///< [rows][lanes]
-  A* xt;                           ///< [D][lanes]
-  A* gt;                           ///< [D][lanes]
-  A* sum_a;                        ///< [lanes][D]
-  A* sum_b;                        ///< [lanes][D]
-  A* lane_a;                       ///< [lanes]
-  A* lane_b;                       ///< [lanes]
-  std::vector<Rows<A>> rows;       ///< what the tile attends to, filled by the caller
-  std::vector<Rows<A>> pieces;     ///< of them, those in the current score tile
-  std::vector<RowRange<A>> range;  ///< one operand of the pieces
+  /// Columns of a score tile for this many own tokens. The backward pass has two tiles, and keeps both small.
+  std::int64_t tile_columns(std::int64_t own) const {
+    const std::int64_t most = kElements / (own <= kOwn / 2 ? kOwn / 2 : kOwn);
+    return backward_ ? 128 : most;
+  }
 
- private:
-  Tensor buffer_;
-};
-
-/// Walks through `rows`, cutting them into tiles.
-template <class A>
-class TileCursor {
- public:
-  /// Fills `pieces` with the next rows, at most `limit`; returns how many there are.
-  std::int64_t next(const std::vector<Rows<A>>& rows, std::int64_t limit, std::int64_t d,
-                    std::vector<Rows<A>>& pieces) {
+  /// Lays out the next tile of `others` from where the last one ended. False at the end; reset() starts over.
+  bool next_tile(std::int64_t own) {
     pieces.clear();
-    std::int64_t total = 0;
-    while (item_ < rows.size() && total < limit) {
-      const std::int64_t n = std::min(rows[item_].rows - begin_, limit - total);
-      if (n > 0) pieces.push_back(rows[item_].part(begin_, n, d));
-      total += n;
-      begin_ += n;
-      if (begin_ == rows[item_].rows) ++item_, begin_ = 0;
+    panels = 0;
+    const std::int64_t limit = tile_columns(own);
+    std::int64_t width = 0;  // columns laid out; whole panels unless gathering
+    std::int64_t lanes = 0;  // of the gather buffers in use
+    while (item_ < others.size() && width < limit) {
+      const Others<A>& from = others[item_];
+      const bool packed = from.y_panels != nullptr;
+      if (packed && width % kW != 0) {
+        fill_panel(width, lanes);
+        continue;
+      }
+      const std::int64_t count = std::min(from.rows - begin_, limit - width);
+      const Others<A> part = begin_ == 0 && count == from.rows ? from : from.part(begin_, count, d_);
+      pieces.push_back({part, width});
+      if (packed) {
+        for (std::int64_t at = 0; at < count; at += kW)
+          add_panel(part.y_panels + at * d_, part.h_panels ? part.h_panels + at * d_ : nullptr,
+                    part.score + at, part.slope ? part.slope + at : zeros);
+        width += (count + kW - 1) / kW * kW;
+      } else {
+        gather(part, width, lanes);
+      }
+      begin_ += count;
+      if (begin_ == from.rows) ++item_, begin_ = 0;
     }
-    return total;
+    fill_panel(width, lanes);
+    stride = width + kW;  // not a power of two: rows fall into different cache sets
+    return width > 0;
+  }
+  void reset() { item_ = 0, begin_ = 0; }
+
+  /// The pieces' y or h rows as operands of add_product.
+  const std::vector<RowRange<A>>& ranges(bool y) {
+    ranges_.clear();
+    for (const Piece& piece : pieces) {
+      const Others<A>& t = piece.tokens;
+      ranges_.push_back({y ? t.y : t.h, y ? t.ldy : t.ldh, t.rows, piece.column});
+    }
+    return ranges_;
   }
 
+  struct Piece {
+    Others<A> tokens;
+    std::int64_t column;
+  };
+
+  std::vector<Others<A>> others;  ///< what the tile attends to, filled by the caller
+  std::vector<Piece> pieces;      ///< of them, those in the current score tile
+  std::int64_t panels = 0;        ///< of the score tile; their operands, and [W] terms:
+  const A *y[kMostPanels], *h[kMostPanels], *score[kMostPanels], *slope[kMostPanels];
+  std::int64_t stride = 0;  ///< between rows of the score tile
+  A* p = nullptr;           ///< [own][stride] scores, then probabilities
+  A* ds = nullptr;          ///< [own][stride]
+  A* sum = nullptr;         ///< [own][D]
+  A* top = nullptr;         ///< [own][W]
+  A* row_top = nullptr;     ///< [own]
+  A* row_sum = nullptr;     ///< [own]
+  A* zeros = nullptr;       ///< [W]
+
  private:
+  void add_panel(const A* y_panel, const A* h_panel, const A* scores, const A* slopes) {
+    y[panels] = y_panel;
+    h[panels] = h_panel;
+    score[panels] = scores;
+    slope[panels++] = slopes;
+  }
+
+  /// Packs the tokens of a piece into the columns from `width` on.
+  void gather(const Others<A>& piece, std::int64_t& width, std::int64_t& lanes) {
+    const std::int64_t most = kElements / (kOwn / 2);
+    if (!gather_.defined()) gather_ = ctx_.empty({most * (2 * d_ + 2)}, dtype_of<A>::value);
+    A* const ys = gather_.template data<A>();
+    A* const hs = ys + most * d_;
+    A* const scores = hs + most * d_;
+    A* const slopes = scores + most;
+    const A scale = A(1) / std::sqrt(A(d_));
+    for (std::int64_t done = 0; done < piece.rows;) {
+      const std::int64_t lane = lanes % kW, panel = lanes - lane;
+      const std::int64_t n = std::min(kW - lane, piece.rows - done);
+      if (lane == 0) {
+        add_panel(ys + panel * d_, hs + panel * d_, scores + panel, slopes + panel);
+        std::fill_n(ys + panel * d_, kW * d_, A(0));
+        if (backward_) std::fill_n(hs + panel * d_, kW * d_, A(0));
+        std::fill_n(scores + panel, kW, kNoToken<A>);
+        std::fill_n(slopes + panel, kW, A(0));
+      }
+      pack_lanes<A>(piece.y + done * piece.ldy, piece.ldy, n, d_, kLog2e<A> * scale, ys + panel * d_, lane);
+      if (backward_)
+        pack_lanes<A>(piece.h + done * piece.ldh, piece.ldh, n, d_, scale, hs + panel * d_, lane);
+      std::copy_n(piece.score + done, n, scores + lanes);
+      if (piece.slope) std::copy_n(piece.slope + done, n, slopes + lanes);
+      done += n;
+      lanes += n;
+      width += n;
+    }
+  }
+
+  /// Leaves the rest of a gathered panel without tokens.
+  void fill_panel(std::int64_t& width, std::int64_t& lanes) const {
+    const std::int64_t left = (kW - lanes % kW) % kW;
+    lanes += left;
+    width += left;
+  }
+
+  std::int64_t d_;
+  bool backward_;
+  Context& ctx_;
+  Tensor buffer_, gather_;
   std::size_t item_ = 0;
   std::int64_t begin_ = 0;
+  std::vector<RowRange<A>> ranges_;
 };
 
-enum class Operand { y, h };
-
-/// The y or h rows of the pieces, for add_product.
+/// o[i, :] = softmax over ws.others applied to their h, for the own tokens x[i]; lse[i], natural.
 template <class A>
-void collect(Workspace<A>& ws, Operand operand) {
-  ws.range.clear();
-  for (const Rows<A>& r : ws.pieces)
-    ws.range.push_back(operand == Operand::y ? RowRange<A>{r.y, r.ldy, r.rows}
-                                             : RowRange<A>{r.h, r.ldh, r.rows});
-}
-
-/// o[lane, :] = softmax over ws.rows applied to their h; lse[lane], natural. `lanes` tokens x, at most NV
-/// vectors.
-template <int NV, class A>
-void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t lanes, std::int64_t d, A* o,
+void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, std::int64_t d, A* o,
             std::int64_t ldo, A* lse) {
   using V = Vector<A>;
-  constexpr int kW = kWidth<A>;
-  constexpr int kL = NV * kW;
-  pack_transposed<A>(x, ldx, lanes, kL, d, kLog2e<A> / std::sqrt(A(d)), ws.xt);
-  V top[NV], sum[NV];
-  for (int n = 0; n < NV; ++n) {
-    top[n] = V{} - std::numeric_limits<A>::max();
-    sum[n] = V{};
-  }
-  for (std::int64_t i = 0; i < lanes * d; ++i) ws.sum_a[i] = A(0);
-
-  TileCursor<A> cursor;
-  bool first = true;
-  while (const std::int64_t total = cursor.next(ws.rows, ws.kTileRows / NV, d, ws.pieces)) {
-    V tile_top[NV];
-    for (int n = 0; n < NV; ++n) tile_top[n] = top[n];
-    A* p = ws.p;
-    for (const Rows<A>& r : ws.pieces) {
-      const A* const add = r.score;
-      dot_rows<NV>(r.y, r.ldy, r.rows, ws.xt, d, [&](std::int64_t row, auto& acc) {
-        constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
-        LLSA_UNROLL for (int m = 0; m < kGroup; ++m) {
-          const A bias = add ? add[row + m] : A(0);
-          LLSA_UNROLL for (int n = 0; n < NV; ++n) {
-            const V s = acc[m][n] + bias;
-            tile_top[n] = s > tile_top[n] ? s : tile_top[n];
-            store<V>(p + (row + m) * kL + n * kW, s);
-          }
+  constexpr std::int64_t kW = kWidth<A>;
+  std::fill_n(ws.row_sum, own, A(0));
+  std::fill_n(ws.sum, own * d, A(0));
+  ws.reset();
+  for (bool first = true; ws.next_tile(own); first = false) {
+    const std::int64_t stride = ws.stride;
+    std::fill_n(ws.top, own * kW, std::numeric_limits<A>::lowest());
+    dot_panels<A>(x, ldx, own, ws.y, ws.panels, d, [&](std::int64_t row, std::int64_t panel, auto& acc) {
+      constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>, 0>;
+      constexpr int kPanels = std::extent_v<std::remove_reference_t<decltype(acc)>, 1>;
+      A* const to = ws.p + row * stride + panel * kW;
+      const A* const* const score = ws.score + panel;
+      LLSA_UNROLL for (int m = 0; m < kGroup; ++m) {
+        V top = load<V>(ws.top + (row + m) * kW);
+        LLSA_UNROLL for (int n = 0; n < kPanels; ++n) {
+          const V s = acc[m][n] + load<V>(score[n]);
+          top = s > top ? s : top;
+          store<V>(to + m * stride + n * kW, s);
         }
-      });
-      p += r.rows * kL;
-    }
-    if (!first) {  // a later tile: bring what was summed so far to the new maximum
-      for (int n = 0; n < NV; ++n) {
-        const V shrink = exp2(top[n] - tile_top[n]);
-        sum[n] *= shrink;
-        store<V>(ws.lane_a + n * kW, shrink);
+        store<V>(ws.top + (row + m) * kW, top);
       }
-      for (std::int64_t lane = 0; lane < lanes; ++lane)
-        for (std::int64_t j = 0; j < d; ++j) ws.sum_a[lane * d + j] *= ws.lane_a[lane];
-    }
-    for (int n = 0; n < NV; ++n) top[n] = tile_top[n];
-    first = false;
-    for (std::int64_t row = 0; row < total; ++row) {
-      LLSA_UNROLL for (int n = 0; n < NV; ++n) {
-        A* const at = ws.p + row * kL + n * kW;
-        const V e = exp2(load<V>(at) - top[n]);
-        sum[n] += e;
-        store<V>(at, e);
+    });
+    for (std::int64_t i = 0; i < own; ++i) {
+      A top = fold<A>(load<V>(ws.top + i * kW), [](auto a, auto b) { return a > b ? a : b; });
+      if (!first) {  // bring what was summed so far to the new maximum
+        top = ws.row_top[i] > top ? ws.row_top[i] : top;
+        const A shrink = exp2(V{} + (ws.row_top[i] - top))[0];
+        ws.row_sum[i] *= shrink;
+        for (std::int64_t j = 0; j < d; ++j) ws.sum[i * d + j] *= shrink;
       }
+      ws.row_top[i] = top;
+      V sum = {};
+      A* const row = ws.p + i * stride;
+      for (std::int64_t c = 0; c < stride - kW; c += kW) {
+        const V e = exp2(load<V>(row + c) - top);
+        sum += e;
+        store<V>(row + c, e);
+      }
+      ws.row_sum[i] += fold<A>(sum, [](auto a, auto b) { return a + b; });
     }
-    collect(ws, Operand::h);
-    add_product<A>(ws.p, 1, kL, ws.range.data(), static_cast<int>(ws.range.size()), d, lanes, ws.sum_a, d);
+    const auto& values = ws.ranges(false);
+    add_product<A>(ws.p, stride, 1, values.data(), static_cast<int>(values.size()), d, own, ws.sum, d);
   }
-
-  for (int n = 0; n < NV; ++n) {
-    store<V>(ws.lane_a + n * kW, top[n]);
-    store<V>(ws.lane_b + n * kW, sum[n]);
-  }
-  for (std::int64_t lane = 0; lane < lanes; ++lane) {
-    const A scale = A(1) / ws.lane_b[lane];
-    for (std::int64_t j = 0; j < d; ++j) o[lane * ldo + j] = ws.sum_a[lane * d + j] * scale;
-    lse[lane] = (ws.lane_a[lane] + std::log2(ws.lane_b[lane])) * kLn2<A>;
+#pragma omp simd
+  for (std::int64_t i = 0; i < own; ++i) lse[i] = ws.row_top[i] * kLn2<A> + cpu::log(ws.row_sum[i]);
+  for (std::int64_t i = 0; i < own; ++i) {
+    const A scale = A(1) / ws.row_sum[i];
+#pragma omp simd
+    for (std::int64_t j = 0; j < d; ++j) o[i * ldo + j] = ws.sum[i * d + j] * scale;
   }
 }
 
-/// The lanes of a backward tile: tokens x with partner g (queries and dO, or keys and values), and what is
+/// The own tokens of a backward tile: x with partner g (queries and dO, or keys and values), and what is
 /// added to their base-2 scores and to their dP.
 template <class A>
-struct Lanes {
+struct Own {
   const A* x = nullptr;
   std::int64_t ldx = 0;
   const A* g = nullptr;
   std::int64_t ldg = 0;
   std::int64_t count = 0;
-  const A* score = nullptr;  ///< [count] or null = 0
+  const A* score = nullptr;  ///< [count]
   const A* slope = nullptr;  ///< [count] or null = 0
 };
 
+/// With P = 2^(x.y log2(e)/sqrt(D) + scores) and dS = P (g.h/sqrt(D) + slopes) over ws.others:
+/// adds dS y to sum_x[i, :] and, if sum_g is not null, P h to sum_g[i, :] (leading dimension D both).
+/// Others with dy and dh collect dS^T x and P^T g.
 template <class A>
-void load_lanes(A* to, const A* from, std::int64_t count, std::int64_t lanes) {
-  for (std::int64_t i = 0; i < lanes; ++i) to[i] = from && i < count ? from[i] : A(0);
-}
-
-/// With P = 2^(x.y log2(e)/sqrt(D) + scores) and dS = P (g.h/sqrt(D) + slopes) over ws.rows:
-/// adds dS y to sum_x[lane, :] and, if sum_g is not null, P h to sum_g[lane, :] (leading dimension D both).
-/// Rows with dy and dh collect dS^T x and P^T g.
-template <int NV, class A>
-void attend_backward(Workspace<A>& ws, const Lanes<A>& lanes, std::int64_t d, A* sum_x, A* sum_g) {
+void attend_backward(Workspace<A>& ws, const Own<A>& own, std::int64_t d, A* sum_x, A* sum_g) {
   using V = Vector<A>;
-  constexpr int kW = kWidth<A>;
-  constexpr int kL = NV * kW;
-  const A scale = A(1) / std::sqrt(A(d));
-  pack_transposed<A>(lanes.x, lanes.ldx, lanes.count, kL, d, kLog2e<A> * scale, ws.xt);
-  pack_transposed<A>(lanes.g, lanes.ldg, lanes.count, kL, d, scale, ws.gt);
-  load_lanes(ws.lane_a, lanes.score, lanes.count, kL);
-  load_lanes(ws.lane_b, lanes.slope, lanes.count, kL);
-  V lane_score[NV], lane_slope[NV];
-  for (int n = 0; n < NV; ++n) {
-    lane_score[n] = load<V>(ws.lane_a + n * kW);
-    lane_slope[n] = load<V>(ws.lane_b + n * kW);
-  }
-  const RowRange<A> x_range = {lanes.x, lanes.ldx, lanes.count};
-  const RowRange<A> g_range = {lanes.g, lanes.ldg, lanes.count};
-
-  TileCursor<A> cursor;
-  while (cursor.next(ws.rows, 128, d, ws.pieces)) {
-    A* p = ws.p;
-    A* ds = ws.ds;
-    for (const Rows<A>& r : ws.pieces) {
-      const A* const row_score = r.score;
-      const A* const row_slope = r.slope;
-      dot_rows<NV>(r.y, r.ldy, r.rows, ws.xt, d, [&](std::int64_t row, auto& acc) {
-        constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
-        LLSA_UNROLL for (int m = 0; m < kGroup; ++m) {
-          const A add = row_score ? row_score[row + m] : A(0);
-          LLSA_UNROLL for (int n = 0; n < NV; ++n)
-              store<V>(p + (row + m) * kL + n * kW, exp2(acc[m][n] + (lane_score[n] + add)));
-        }
-      });
-      dot_rows<NV>(r.h, r.ldh, r.rows, ws.gt, d, [&](std::int64_t row, auto& acc) {
-        constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>>;
-        LLSA_UNROLL for (int m = 0; m < kGroup; ++m) {
-          const A add = row_slope ? row_slope[row + m] : A(0);
-          LLSA_UNROLL for (int n = 0; n < NV; ++n) {
-            const std::int64_t at = (row + m) * kL + n * kW;
-            store<V>(ds + at, load<V>(p + at) * (acc[m][n] + (lane_slope[n] + add)));
-          }
-        }
-      });
-      if (r.dy) {
-        add_product<A>(ds, kL, 1, &x_range, 1, d, r.rows, r.dy, d);
-        add_product<A>(p, kL, 1, &g_range, 1, d, r.rows, r.dh, d);
-      }
-      p += r.rows * kL;
-      ds += r.rows * kL;
+  constexpr std::int64_t kW = kWidth<A>;
+  const RowRange<A> x_range = {own.x, own.ldx, own.count, 0};
+  const RowRange<A> g_range = {own.g, own.ldg, own.count, 0};
+  ws.reset();
+  while (ws.next_tile(own.count)) {
+    const std::int64_t stride = ws.stride;
+    dot_panels<A>(own.x, own.ldx, own.count, ws.y, ws.panels, d,
+                  [&](std::int64_t row, std::int64_t panel, auto& acc) {
+                    constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>, 0>;
+                    constexpr int kPanels = std::extent_v<std::remove_reference_t<decltype(acc)>, 1>;
+                    A* const to = ws.p + row * stride + panel * kW;
+                    const A* const* const scores = ws.score + panel;
+                    LLSA_UNROLL for (int n = 0; n < kPanels; ++n) {
+                      const V score = load<V>(scores[n]);
+                      LLSA_UNROLL for (int m = 0; m < kGroup; ++m)
+                          store<V>(to + m * stride + n * kW, exp2(acc[m][n] + (score + own.score[row + m])));
+                    }
+                  });
+    dot_panels<A>(own.g, own.ldg, own.count, ws.h, ws.panels, d,
+                  [&](std::int64_t row, std::int64_t panel, auto& acc) {
+                    constexpr int kGroup = std::extent_v<std::remove_reference_t<decltype(acc)>, 0>;
+                    constexpr int kPanels = std::extent_v<std::remove_reference_t<decltype(acc)>, 1>;
+                    const std::int64_t at = row * stride + panel * kW;
+                    const A* const* const slopes = ws.slope + panel;
+                    LLSA_UNROLL for (int n = 0; n < kPanels; ++n) {
+                      const V slope = load<V>(slopes[n]);
+                      LLSA_UNROLL for (int m = 0; m < kGroup; ++m) {
+                        const A own_slope = own.slope ? own.slope[row + m] : A(0);
+                        const std::int64_t e = at + m * stride + n * kW;
+                        store<V>(ws.ds + e, load<V>(ws.p + e) * (acc[m][n] + (slope + own_slope)));
+                      }
+                    }
+                  });
+    for (const auto& piece : ws.pieces) {
+      const Others<A>& to = piece.tokens;
+      if (!to.dy) continue;
+      add_product<A>(ws.ds + piece.column, 1, stride, &x_range, 1, d, to.rows, to.dy, d);
+      add_product<A>(ws.p + piece.column, 1, stride, &g_range, 1, d, to.rows, to.dh, d);
     }
-    collect(ws, Operand::y);
-    const int count = static_cast<int>(ws.range.size());
-    add_product<A>(ws.ds, 1, kL, ws.range.data(), count, d, lanes.count, sum_x, d);
+    const auto& ys = ws.ranges(true);
+    add_product<A>(ws.ds, stride, 1, ys.data(), static_cast<int>(ys.size()), d, own.count, sum_x, d);
     if (sum_g) {
-      collect(ws, Operand::h);
-      add_product<A>(ws.p, 1, kL, ws.range.data(), count, d, lanes.count, sum_g, d);
+      const auto& hs = ws.ranges(false);
+      add_product<A>(ws.p, stride, 1, hs.data(), static_cast<int>(hs.size()), d, own.count, sum_g, d);
     }
   }
 }
