@@ -1,19 +1,24 @@
-// Convolution = im2col, then the matrix product of all output positions with the kernels. Positions are taken
-// in groups that bound the memory of the patches.
+// Convolution = im2col, then one matrix product per image: y[o, positions] = w[o, patch] cols[patch,
+// positions], with the bias as one more column of w over a line of ones. The output is taken in slices, which
+// bounds the memory of cols. bf16 is computed in f32.
 #include "kernels/conv.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/check.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "kernels/reduce.h"
 
 namespace llsa::kernels {
 namespace {
 
-constexpr std::int64_t kPatchElements = std::int64_t{1} << 21;  // of one group
+constexpr std::int64_t kSliceElements = std::int64_t{1} << 20;  // of cols
+
+DType sum_type(const Tensor& x) { return x.dtype() == DType::bf16 ? DType::f32 : x.dtype(); }
 
 ConvGeometry check_conv(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
                         std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
@@ -51,9 +56,23 @@ ConvGeometry check_conv(Context& ctx, const char* where, const Tensor& x, const 
   return g;
 }
 
-/// Output positions per group: a multiple of the panels of the product.
-std::int64_t group_size(const ConvGeometry& g) {
-  return std::max<std::int64_t>(1, kPatchElements / std::max<std::int64_t>(g.patch(), 1) / 256) * 256;
+/// Cuts the output into slices: several whole images, or some rows of one.
+std::vector<ConvSlice> slices_of(const ConvGeometry& g) {
+  const std::int64_t row = std::max<std::int64_t>(1, g.patch() * g.out_width);
+  const std::int64_t rows = std::clamp<std::int64_t>(kSliceElements / row, 1, g.out_height);
+  const std::int64_t images =
+      rows < g.out_height ? 1 : std::max<std::int64_t>(1, kSliceElements / (row * g.out_height));
+  std::vector<ConvSlice> slices;
+  for (std::int64_t image = 0; image < g.batch; image += images)
+    for (std::int64_t first = 0; first < g.out_height; first += rows)
+      slices.push_back(
+          {image, std::min(images, g.batch - image), first, std::min(rows, g.out_height - first)});
+  return slices;
+}
+
+/// The slice of a tensor [b,o,out_h,out_w] as a view.
+Tensor view_of(const Tensor& y, const ConvSlice& slice) {
+  return y.slice(0, slice.image, slice.image + slice.images).slice(2, slice.row, slice.row + slice.rows);
 }
 
 }  // namespace
@@ -61,59 +80,60 @@ std::int64_t group_size(const ConvGeometry& g) {
 Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
               std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
   const ConvGeometry g = check_conv(ctx, "conv2d", x, w, stride, padding);
-  const std::int64_t outputs = w.size(0), positions = g.positions(), patch = g.patch();
+  const std::int64_t outputs = w.size(0);
   if (bias.defined()) {
     check_device(ctx, "conv2d", {&bias});
     check_same_dtype("conv2d", x, bias);
     check_shape("conv2d", "bias", bias, Shape{outputs});
   }
-  Tensor y = ctx.empty(Shape{g.batch, outputs, g.out_height, g.out_width}, x.dtype());
-  if (y.numel() == 0) return y;
-  const Tensor input = contiguous(ctx, x);
-  const Tensor kernels = contiguous(ctx, w).reshape({outputs, patch});
-  const Tensor rows = ctx.empty(Shape{positions, outputs}, x.dtype());
-  const std::int64_t group = std::min(group_size(g), positions);
-  const Tensor cols = ctx.empty(Shape{group, patch}, x.dtype());
-  for (std::int64_t first = 0; first < positions; first += group) {
-    const std::int64_t count = std::min(group, positions - first);
-    const Tensor part = cols.slice(0, 0, count);
-    backend(ctx).conv.im2col(ctx, g, input, first, part);
-    backend(ctx).matmul.linear(ctx, part, kernels, bias, rows.slice(0, first, first + count), {});
+  const DType dtype = sum_type(x);
+  const Tensor y = ctx.empty(Shape{g.batch, outputs, g.out_height, g.out_width}, dtype);
+  if (y.numel() == 0) return cast(ctx, y, x.dtype());
+  const Tensor input = contiguous(ctx, cast(ctx, x, dtype));
+  Tensor kernels = contiguous(ctx, cast(ctx, w, dtype)).reshape({outputs, g.patch()});
+  if (bias.defined()) kernels = concat(ctx, {kernels, cast(ctx, bias, dtype).reshape({outputs, 1})}, 1);
+  for (const ConvSlice& slice : slices_of(g)) {
+    const Tensor cols = ctx.empty(Shape{slice.images, kernels.size(1), slice.rows * g.out_width}, dtype);
+    backend(ctx).conv.im2col(ctx, g, slice, input, cols);
+    const Tensor part = view_of(y, slice);
+    copy(ctx, matmul(ctx, kernels, cols).reshape(part.shape()), part);
   }
-  copy(ctx, rows.reshape({g.batch, g.out_height, g.out_width, outputs}).permute({0, 3, 1, 2}), y);
-  return y;
+  return cast(ctx, y, x.dtype());
 }
 
 ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                           std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding,
                           bool need_dx, bool need_dw, bool need_db) {
   const ConvGeometry g = check_conv(ctx, "conv2d_backward", x, w, stride, padding);
-  const std::int64_t outputs = w.size(0), positions = g.positions(), patch = g.patch();
+  const std::int64_t outputs = w.size(0);
   check_device(ctx, "conv2d_backward", {&dy});
   check_same_dtype("conv2d_backward", x, dy);
   check_shape("conv2d_backward", "dy", dy, Shape{g.batch, outputs, g.out_height, g.out_width});
-  const DType sum_type = x.dtype() == DType::bf16 ? DType::f32 : x.dtype();
-  const Tensor input = contiguous(ctx, x);
-  const Tensor kernels = contiguous(ctx, w).reshape({outputs, patch});
-  const Tensor rows = contiguous(ctx, dy.permute({0, 2, 3, 1})).reshape({positions, outputs});
-  ConvGrads sums;
-  if (need_dx) sums.dx = ctx.zeros(x.shape(), sum_type);
-  if (need_dw) sums.dw = ctx.zeros(w.shape(), sum_type);
-  if (need_db) sums.db = ctx.zeros(Shape{outputs}, sum_type);
-  const std::int64_t group = std::max<std::int64_t>(1, std::min(group_size(g), positions));
-  const Tensor cols = ctx.empty(Shape{group, patch}, x.dtype());
-  for (std::int64_t first = 0; first < positions; first += group) {
-    const std::int64_t count = std::min(group, positions - first);
-    const Tensor part = cols.slice(0, 0, count);
-    if (need_dw) backend(ctx).conv.im2col(ctx, g, input, first, part);
-    const LinearGrads grads =
-        linear_backward(ctx, rows.slice(0, first, first + count), part, kernels, need_dx, need_dw, need_db);
-    if (need_dx) backend(ctx).conv.col2im(ctx, g, grads.dx, first, sums.dx);
-    if (need_dw) accumulate(ctx, cast(ctx, grads.dw, sum_type).reshape(w.shape()), sums.dw);
-    if (need_db) accumulate(ctx, cast(ctx, grads.db, sum_type), sums.db);
+  const DType dtype = sum_type(x);
+  const Tensor grad = contiguous(ctx, cast(ctx, dy, dtype));
+  const Tensor input = contiguous(ctx, cast(ctx, x, dtype));
+  const Tensor kernels = contiguous(ctx, cast(ctx, w, dtype)).reshape({outputs, g.patch()});
+  const Tensor turned = contiguous(ctx, kernels.transpose(0, 1));
+  ConvGrads grads;
+  if (need_dx) grads.dx = ctx.zeros(x.shape(), dtype);
+  if (need_dw) grads.dw = ctx.zeros(Shape{outputs, g.patch()}, dtype);
+  if (need_db) grads.db = sum(ctx, grad, {0, 2, 3});
+  if (need_dx || need_dw) {
+    for (const ConvSlice& slice : slices_of(g)) {
+      const std::int64_t length = slice.rows * g.out_width;
+      const Tensor part = contiguous(ctx, view_of(grad, slice)).reshape({slice.images, outputs, length});
+      if (need_dw) {
+        const Tensor cols = ctx.empty(Shape{slice.images, g.patch(), length}, dtype);
+        backend(ctx).conv.im2col(ctx, g, slice, input, cols);
+        accumulate(ctx, sum(ctx, matmul(ctx, part, cols, false, true), {0}), grads.dw);
+      }
+      if (need_dx) backend(ctx).conv.col2im(ctx, g, slice, matmul(ctx, turned, part), grads.dx);
+    }
   }
-  const auto finished = [&](const Tensor& sum) { return sum.defined() ? cast(ctx, sum, x.dtype()) : sum; };
-  return {finished(sums.dx), finished(sums.dw), finished(sums.db)};
+  if (need_dw) grads.dw = grads.dw.reshape(w.shape());
+  for (Tensor* grad_of : {&grads.dx, &grads.dw, &grads.db})
+    if (grad_of->defined()) *grad_of = cast(ctx, *grad_of, x.dtype());
+  return grads;
 }
 
 }  // namespace llsa::kernels

@@ -1,4 +1,5 @@
-// im2col and col2im by plain loops: a row of cols per output position.
+// im2col and col2im, line by line of the output: with stride 1 a line of cols is a line of the image,
+// shifted.
 #include "kernels/cpu/conv.h"
 
 #include <algorithm>
@@ -8,75 +9,81 @@
 namespace llsa::kernels::cpu {
 namespace {
 
-/// Upper left corner, in the input, of the patch at an output position.
-struct Corner {
-  std::int64_t image, y, x;
+/// Output columns [begin, end) whose kernel column j lies inside the input; q reads input column q stride +
+/// shift.
+struct Span {
+  std::int64_t begin, end, shift;
 
-  Corner(const ConvGeometry& g, std::int64_t position) {
-    image = position / (g.out_height * g.out_width);
-    y = position / g.out_width % g.out_height * g.stride[0] - g.padding[0];
-    x = position % g.out_width * g.stride[1] - g.padding[1];
+  Span(const ConvGeometry& g, std::int64_t j) {
+    const std::int64_t step = g.stride[1];
+    shift = j - g.padding[1];
+    begin = std::min(g.out_width, shift >= 0 ? 0 : (-shift + step - 1) / step);
+    end = g.width > shift ? std::min(g.out_width, (g.width - 1 - shift) / step + 1) : 0;
+    end = std::max(begin, end);
   }
 };
 
 }  // namespace
 
-void im2col(Context& ctx, const ConvGeometry& g, const Tensor& x, std::int64_t first, const Tensor& cols) {
+void im2col(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const Tensor& x,
+            const Tensor& cols) {
   visit_floating(x.dtype(), "im2col", [&]<class T>() {
     const T* const in = x.data<T>();
     T* const out = cols.data<T>();
-    const std::int64_t patch = g.patch();
-    const std::int64_t grain = std::max<std::int64_t>(1, kElementGrain / std::max<std::int64_t>(patch, 1));
-    ctx.pool().parallel_ranges(cols.size(0), grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const Corner corner(g, first + r);
-        T* to = out + r * patch;
-        // Kernel columns [left, right) lie inside the input.
-        const std::int64_t left = std::clamp<std::int64_t>(-corner.x, 0, g.kernel[1]);
-        const std::int64_t right = std::clamp<std::int64_t>(g.width - corner.x, left, g.kernel[1]);
-        for (std::int64_t c = 0; c < g.channels; ++c) {
-          const T* const plane = in + (corner.image * g.channels + c) * g.height * g.width;
-          for (std::int64_t i = 0; i < g.kernel[0]; ++i, to += g.kernel[1]) {
-            const std::int64_t y = corner.y + i;
-            if (y < 0 || y >= g.height) {
-              std::fill_n(to, g.kernel[1], T(0));
+    const std::int64_t lines = cols.size(1), length = cols.size(2), area = g.kernel[0] * g.kernel[1];
+    const std::int64_t step = g.stride[1];
+    ctx.pool().parallel_ranges(
+        slice.images * lines, std::max<std::int64_t>(1, kElementGrain / length),
+        [&](std::int64_t first, std::int64_t last) {
+          for (std::int64_t index = first; index < last; ++index) {
+            const std::int64_t line = index % lines, image = slice.image + index / lines;
+            T* to = out + index * length;
+            if (line == g.patch()) {
+              std::fill_n(to, length, T(1));
               continue;
             }
-            const T* const row = plane + y * g.width + corner.x;
-            for (std::int64_t j = 0; j < left; ++j) to[j] = T(0);
-            for (std::int64_t j = left; j < right; ++j) to[j] = row[j];
-            for (std::int64_t j = right; j < g.kernel[1]; ++j) to[j] = T(0);
+            const std::int64_t i = line % area / g.kernel[1];
+            const T* const plane = in + (image * g.channels + line / area) * g.height * g.width;
+            const Span span(g, line % g.kernel[1]);
+            for (std::int64_t p = slice.row; p < slice.row + slice.rows; ++p, to += g.out_width) {
+              const std::int64_t y = p * g.stride[0] + i - g.padding[0];
+              if (y < 0 || y >= g.height) {
+                std::fill_n(to, g.out_width, T(0));
+                continue;
+              }
+              const T* const from = plane + y * g.width;
+              std::fill(to, to + span.begin, T(0));
+              if (step == 1)
+                std::copy(from + span.begin + span.shift, from + span.end + span.shift, to + span.begin);
+              else
+                for (std::int64_t q = span.begin; q < span.end; ++q) to[q] = from[q * step + span.shift];
+              std::fill(to + span.end, to + g.out_width, T(0));
+            }
           }
-        }
-      }
-    });
+        });
   });
 }
 
-void col2im(Context& ctx, const ConvGeometry& g, const Tensor& cols, std::int64_t first, const Tensor& dx) {
+void col2im(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const Tensor& cols,
+            const Tensor& dx) {
   visit_floating(cols.dtype(), "col2im", [&]<class T>() {
-    using A = accumulator_t<T>;
     const T* const in = cols.data<T>();
-    A* const out = dx.data<A>();
-    const std::int64_t patch = g.patch(), area = g.kernel[0] * g.kernel[1],
-                       per_image = g.out_height * g.out_width;
-    const std::int64_t last = first + cols.size(0);
-    if (per_image == 0) return;
-    // One plane of dx belongs to one piece of work, which takes the positions in order.
-    ctx.pool().parallel_for(g.batch * g.channels, [&](std::int64_t index) {
-      const std::int64_t image = index / g.channels, c = index % g.channels;
-      A* const plane = out + index * g.height * g.width;
-      const std::int64_t end = std::min(last, (image + 1) * per_image);
-      for (std::int64_t position = std::max(first, image * per_image); position < end; ++position) {
-        const Corner corner(g, position);
-        const T* const from = in + (position - first) * patch + c * area;
-        const std::int64_t left = std::clamp<std::int64_t>(-corner.x, 0, g.kernel[1]);
-        const std::int64_t right = std::clamp<std::int64_t>(g.width - corner.x, left, g.kernel[1]);
-        for (std::int64_t i = 0; i < g.kernel[0]; ++i) {
-          const std::int64_t y = corner.y + i;
+    T* const out = dx.data<T>();
+    const std::int64_t length = cols.size(2), area = g.kernel[0] * g.kernel[1], step = g.stride[1];
+    // One plane of dx belongs to one piece of work, which takes the kernel elements in order.
+    ctx.pool().parallel_for(slice.images * g.channels, [&](std::int64_t index) {
+      T* const plane = out + (slice.image * g.channels + index) * g.height * g.width;
+      for (std::int64_t element = 0; element < area; ++element) {
+        const Span span(g, element % g.kernel[1]);
+        const T* from = in + (index * area + element) * length;
+        for (std::int64_t p = slice.row; p < slice.row + slice.rows; ++p, from += g.out_width) {
+          const std::int64_t y = p * g.stride[0] + element / g.kernel[1] - g.padding[0];
           if (y < 0 || y >= g.height) continue;
-          A* const row = plane + y * g.width + corner.x;
-          for (std::int64_t j = left; j < right; ++j) row[j] += A(from[i * g.kernel[1] + j]);
+          T* const to = plane + y * g.width;
+          for (std::int64_t q = span.begin; q < span.end; ++q) {
+            const std::int64_t at = q * step + span.shift;
+            to[at] = to[at] + from[q];
+          }
         }
       }
     });

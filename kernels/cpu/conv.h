@@ -5,9 +5,9 @@
 
 namespace llsa::kernels::cpu {
 
-void im2col(Context& ctx, const ConvGeometry& geometry, const Tensor& x, std::int64_t first,
+void im2col(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
             const Tensor& cols);
-void col2im(Context& ctx, const ConvGeometry& geometry, const Tensor& cols, std::int64_t first,
+void col2im(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& cols,
             const Tensor& dx);
 
 }  // namespace llsa::kernels::cpu
