@@ -13,9 +13,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
+#include <mutex>
 #include <unordered_map>
-#include <vector>
 
 #include "core/error.h"
 #include "kernels/cpu/gemm.h"
@@ -131,6 +130,10 @@ Product& find_product(const Key& key) {
   const auto found = products.find(key);
   if (found != products.end()) return found->second;
   if (products.size() >= kKept) products.clear();
+  // One at a time: threads that need the same product wait for the one that makes it, in a way that TSan can
+  // see.
+  static std::mutex making;
+  const std::lock_guard lock(making);
   return products.emplace(key, make_product(key)).first->second;
 }
 

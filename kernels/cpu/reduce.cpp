@@ -14,7 +14,8 @@
 namespace llsa::kernels::cpu {
 namespace {
 
-constexpr std::int64_t kLaneBlock = 512;    // elements summed by vector lanes alone: 32 or 64 in each
+constexpr int kLanes = 64;                  // sums that run side by side
+constexpr std::int64_t kLaneBlock = 1024;   // elements summed by them: 16 each
 constexpr std::int64_t kRowBlock = 4096;    // elements folded into one, C = 1
 constexpr std::int64_t kColumnTile = 1024;  // columns whose results stay in the first-level cache
 
@@ -33,10 +34,16 @@ struct Sum {
     A sum = 0;
     for (std::int64_t begin = 0; begin < n; begin += kLaneBlock) {
       const std::int64_t end = std::min(n, begin + kLaneBlock);
-      A part = 0;
-#pragma omp simd reduction(+ : part)
-      for (std::int64_t i = begin; i < end; ++i) part += A(x[i]);
-      sum += part;
+      A lane[kLanes] = {};
+      std::int64_t i = begin;
+      for (; i + kLanes <= end; i += kLanes) {
+#pragma omp simd
+        for (int j = 0; j < kLanes; ++j) lane[j] += A(x[i + j]);
+      }
+      for (int j = 0; i < end; ++i, ++j) lane[j] += A(x[i]);
+      for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+      sum += lane[0];
     }
     return sum;
   }
