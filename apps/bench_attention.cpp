@@ -103,19 +103,28 @@ Row measure(Run run, const kernels::AttentionFlops& flops) {
           (flops.forward + flops.backward) / both.median / 1e9};
 }
 
-void print_row(const char* name, std::int64_t tokens, const Row& row, const Ceilings& ceilings, double keys) {
-  print_line(text("%8lld  %-10s %6.0f  %9.2f %7.0f %4.0f%%  %9.2f %7.0f %4.0f%%",
-                  static_cast<long long>(tokens), name, keys, 1e3 * row.forward, row.forward_rate,
-                  100 * row.forward_rate / ceilings.fma, 1e3 * row.both, row.both_rate,
-                  100 * row.both_rate / ceilings.fma));
+std::string columns(std::int64_t tokens, double seconds, double rate, const Ceilings& ceilings) {
+  return text("%9.2f %7s %6.0f %4.0f%% %4.0f%%", 1e3 * seconds,
+              count_text(static_cast<double>(tokens) / seconds).c_str(), rate, 100 * rate / ceilings.fma,
+              100 * rate / ceilings.matmul);
+}
+
+void print_row(const std::string& name, std::int64_t tokens, const Row& row, const Ceilings& ceilings,
+               std::int64_t keys) {
+  print_line(text("%7lld  %-8s %6lld |", static_cast<long long>(tokens), name.c_str(),
+                  static_cast<long long>(keys)) +
+             columns(tokens, row.forward, row.forward_rate, ceilings) + " |" +
+             columns(tokens, row.both, row.both_rate, ceilings));
 }
 
 nn::JsonWriter figure(const Row& row, const Ceilings& ceilings) {
   nn::JsonWriter json;
   json.add("forward_ms", 1e3 * row.forward).add("forward_gflops", row.forward_rate);
   json.add("forward_backward_ms", 1e3 * row.both).add("forward_backward_gflops", row.both_rate);
-  json.add("forward_of_fma", row.forward_rate / ceilings.fma)
-      .add("forward_backward_of_fma", row.both_rate / ceilings.fma);
+  for (const auto& [name, rate] :
+       {std::pair("forward", row.forward_rate), std::pair("forward_backward", row.both_rate)}) {
+    json.add(cat(name, "_of_fma"), rate / ceilings.fma).add(cat(name, "_of_matmul"), rate / ceilings.matmul);
+  }
   return json;
 }
 
@@ -169,7 +178,10 @@ Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max
   check(ctx);
   print_line(text("b = 1, H = %lld, D = %lld, B = 16, K = 8, f32; LLSA with pooling and selection; medians",
                   static_cast<long long>(kHeads), static_cast<long long>(kHeadDim)));
-  print_line("  tokens  attention    keys  forward ms GFLOP/s peak   with backward ms GFLOP/s peak");
+  print_line("                         |  forward                            |  forward and backward");
+  print_line(
+      " tokens  attention  keys |       ms   tok/s GFLOP/s  fma  product |       ms   tok/s GFLOP/s  fma  "
+      "product");
   double before[2] = {}, before_tokens = 0;
   std::optional<double> cross[2];
   for (std::int64_t tokens = 64; tokens <= max_tokens; tokens *= tokens < 16384 ? 2 : 4) {
@@ -178,7 +190,7 @@ Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max
     if (tokens <= kLongestFull) {
       full = measure([&](bool backward) { run_full(ctx, in, backward); },
                      kernels::full_attention_flops(kHeads, tokens, tokens, kHeadDim));
-      print_row("full", tokens, *full, ceilings, static_cast<double>(tokens));
+      print_row("full", tokens, *full, ceilings, tokens);
       figures.emplace_back(cat("full_", tokens), figure(*full, ceilings));
     }
     kernels::LlsaOptions options;
@@ -186,13 +198,12 @@ Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max
     const auto plan = kernels::llsa_plan(tokens, options);
     const Row llsa = measure([&](bool backward) { run_llsa(ctx, in, plan, backward); },
                              kernels::llsa_flops(plan, kHeads, kHeadDim));
-    print_row(cat("LLSA L=", plan.levels).c_str(), tokens, llsa, ceilings,
-              static_cast<double>(plan.keys_per_query()));
+    print_row(cat("LLSA L=", plan.levels), tokens, llsa, ceilings, plan.keys_per_query());
     figures.emplace_back(cat("llsa_", tokens), figure(llsa, ceilings));
     if (!full) continue;
     const double ratio[2] = {llsa.forward / full->forward, llsa.both / full->both};
     print_line(
-        text("                                 LLSA is x%.2f as fast forward, x%.2f with backward; executed "
+        text("                         | LLSA is x%.2f as fast forward, x%.2f with backward; executed "
              "GFLOP/s x%.2f and x%.2f",
              1 / ratio[0], 1 / ratio[1], llsa.forward_rate / full->forward_rate,
              llsa.both_rate / full->both_rate));
