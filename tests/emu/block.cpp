@@ -18,6 +18,8 @@ std::string at(const Wait& wait) {
   return cat(wait.what, " at ", wait.place.file ? wait.place.file : "?", ":", wait.place.line);
 }
 
+constexpr unsigned kMaxArrivals = 0x7fff;
+
 void compute_nothing(void* const*, std::uint32_t) {}
 
 }  // namespace
@@ -138,10 +140,11 @@ std::string Block::describe() const {
   };
   for (unsigned i = 0; i < threads_; ++i) {
     const Lane& lane = lanes_[i];
-    const std::string state = lane.ended                        ? "ended"
-                              : static_cast<int>(i) == current_ ? "here"
-                              : ready_.contains(i)              ? "can run"
-                                                                : "waits in " + at(lane.wait);
+    const bool here = static_cast<int>(i) == current_;
+    const std::string state = lane.ended            ? "ended"
+                              : !ready_.contains(i) ? "waits in " + at(lane.wait)
+                              : here                ? "here"
+                                                    : "can run";
     const auto found = last.find(state);
     if (found != last.end() && found->second.second + 1 == i) {
       found->second.second = i;
@@ -292,13 +295,18 @@ int Block::barrier(int id, unsigned threads, bool predicate, Wait wait) {
 // ---- mbarriers and bulk copies ------------------------------------------------------------------------
 
 Mbarrier& Block::mbarrier(unsigned address, Place place) {
-  return *reinterpret_cast<Mbarrier*>(shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier", place));
+  auto& b = *reinterpret_cast<Mbarrier*>(shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier", place));
+  if (b.expected > kMaxArrivals)  // the NaN of fresh shared memory
+    fail("mbarrier at %s:%d was not initialised", place.file, place.line);
+  return b;
 }
 
 void Block::mbarrier_init(unsigned address, unsigned count, Place place) {
-  if (count < 1 || count > 0xffff) fail("mbarrier.init at %s:%d: count %u", place.file, place.line, count);
+  if (count < 1 || count > kMaxArrivals)
+    fail("mbarrier.init at %s:%d: count %u", place.file, place.line, count);
   const auto arrivals = static_cast<std::uint16_t>(count);
-  mbarrier(address, place) = {arrivals, arrivals, 0, 0};
+  unsigned char* const p = shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier.init", place);
+  *reinterpret_cast<Mbarrier*>(p) = {arrivals, arrivals, 0, 0};
 }
 
 void Block::end_phase_if_complete(unsigned address, Mbarrier& barrier) {

@@ -1,8 +1,8 @@
 // All inline PTX of the library: one wrapper per instruction, with a body for the device and one for the
 // emulator.
 //
-// Shared memory is named by its address in the shared window (simt::smem_address). Instructions that need sm_90
-// trap on older devices; the host does not launch kernels with them there.
+// Shared memory is named by its address in the shared window (simt::smem_address). Instructions that need
+// sm_90 trap on older devices; the host does not launch kernels with them there.
 //
 // Fragments of m16n8k16, with lane = 4 g + t; a register of two elements holds the lower column (row) in its
 // lower half:
@@ -12,9 +12,9 @@
 //   B      b0    column g,  rows    2t     2t + 1        b1    column g,  rows    2t + 8 2t + 9
 //   C, D   d[0], d[1]  row g, columns 2t, 2t + 1         d[2], d[3]  row g + 8, columns 2t, 2t + 1
 //
-// ldmatrix hands out 8 x 8 matrices of 16-bit elements in just this way: lane l gives the address of row l % 8
-// of matrix l / 8 (16 bytes, aligned to 16) and receives in r[k] row g, columns 2t, 2t + 1 of matrix k; with
-// _trans, column g, rows 2t, 2t + 1.
+// ldmatrix hands out 8 x 8 matrices of 16-bit elements in just this way: lane l gives the address of row
+// l % 8 of matrix l / 8 (16 bytes, aligned to 16) and receives in r[k] row g, columns 2t, 2t + 1 of matrix k;
+// with _trans, column g, rows 2t, 2t + 1.
 #pragma once
 
 #include <cstdint>
