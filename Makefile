@@ -30,7 +30,7 @@ demo: all
 	@scripts/demo $(BUILD)
 
 test: all
-	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa_tests
+	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa_all_tests
 	@SANITIZE=$(SANITIZE) scripts/test $(VARIANT)
 
 bench: all
