@@ -12,6 +12,9 @@ namespace {
 
 thread_local Block* running_block = nullptr;
 
+/// Unwinds the stack of a lane in a block where another one has failed.
+struct Abandoned {};
+
 std::uint32_t bit_of(unsigned lane) { return 1u << (lane % kWarp); }
 
 std::string at(const Wait& wait) {
@@ -81,10 +84,7 @@ void Block::run(dim3 block, std::size_t shared_bytes, const Settings& settings, 
   emu::release(&started_);
   go_to(choose_next(), false);
   acquire(&ended_);
-  if (failed_) {
-    fibers_.forget_running();
-    throw KernelError(error_);
-  }
+  if (failed_) throw KernelError(error_);
 }
 
 void Block::lane_entry() {
@@ -92,16 +92,26 @@ void Block::lane_entry() {
   Block& block = this_block();
   acquire(&block.started_);
   try {
-    (*block.body_)();
-    block.lane_ended();
+    if (!block.failed_) {
+      (*block.body_)();
+      block.lane_ended();
+    }
+  } catch (const Abandoned&) {
   } catch (const std::exception& e) {
     block.error_ = cat(e.what(), " [block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") thread (",
                        threadIdx.x, ",", threadIdx.y, ",", threadIdx.z, ")]", block.describe());
     block.failed_ = true;
   }
   emu::release(&block.ended_);
-  block.go_to(block.failed_ || block.alive_ == 0 ? -1 : block.choose_next(), true);
+  block.go_to(block.failed_ ? block.abandon_next() : block.alive_ > 0 ? block.choose_next() : -1, true);
   __builtin_unreachable();
+}
+
+int Block::abandon_next() {
+  lanes_[static_cast<std::size_t>(current_)].ended = true;
+  for (unsigned i = 0; i < threads_; ++i)
+    if (!lanes_[i].ended) return static_cast<int>(i);
+  return -1;
 }
 
 void Block::lane_ended() {
@@ -173,6 +183,7 @@ void Block::go_to(int lane, bool ends) {
     threadIdx = {i % shape_.x, i / shape_.x % shape_.y, i / (shape_.x * shape_.y)};
   }
   switch_fiber(from, lane < 0 ? main_ : fibers_[static_cast<std::size_t>(lane)], ends);
+  if (failed_ && current_ >= 0) throw Abandoned{};
 }
 
 int Block::choose_next() {

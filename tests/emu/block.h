@@ -106,6 +106,8 @@ class Block {
   static void lane_entry();
   void prepare(dim3 block, std::size_t shared_bytes, std::uint64_t number);
   void lane_ended();
+  /// After a failure: the next lane that has to unwind its stack, or -1.
+  int abandon_next();
   Meeting& meeting(Warp& warp, std::uint32_t mask);
   void check_meeting(const Warp& warp, const Meeting& meeting, Collective compute, const Wait& wait) const;
   void release(Barrier& barrier);

@@ -8,6 +8,7 @@
 #include "kernels/cuda/simt/ptx.h"
 #include "kernels/cuda/simt/simt.h"
 #include "tests/emu/emulator.h"
+#include "tests/emu/sanitizers.h"
 
 using namespace llsa;
 
@@ -181,7 +182,7 @@ TEST_CASE("cp.async") {
 }
 
 TEST_CASE("what a copy brings is not there before it was waited for") {
-#if !defined(__SANITIZE_ADDRESS__)  // it would stop the program at the read
+#if !LLSA_EMU_ASAN  // it would stop the program at the read
   static uint4 source[2];
   static bool early[2], late;
   source[0].x = source[1].x = 7;
@@ -324,22 +325,24 @@ TEST_CASE("__trap") {
 }
 
 TEST_CASE("shared memory begins undefined") {
-  static float first, first_dynamic;
+  static float first[2], first_dynamic[2];
   simt::launch(
       +[] {
         SIMT_SHARED(x, float[2]);
         SIMT_DYNAMIC_SHARED(raw);
-        first = x[1];
-        first_dynamic = *reinterpret_cast<float*>(raw);
-        x[1] = 1;  // the next block's is undefined again
+        first[blockIdx.x] = x[1];
+        first_dynamic[blockIdx.x] = *reinterpret_cast<float*>(raw);
+        x[1] = *reinterpret_cast<float*>(raw) = 1;  // the next block's is undefined again
       },
       dim3(2), dim3(1), 4, nullptr);
-  CHECK(std::isnan(first));
-  CHECK(std::isnan(first_dynamic));
+  for (const int block : {0, 1}) {
+    CHECK(std::isnan(first[block]));
+    CHECK(std::isnan(first_dynamic[block]));
+  }
 }
 
 TEST_CASE("a missing barrier gives other bits in another order") {
-#if !defined(LLSA_EMU_TSAN)  // it would report the race
+#if !LLSA_EMU_TSAN  // it would report the race
   static int copy[32];
   const Kernel kernel = [] {
     SIMT_SHARED(x, int[32]);
@@ -356,6 +359,23 @@ TEST_CASE("a missing barrier gives other bits in another order") {
   CHECK(contains(seen[0], "-1 0 -1 2"));  // even lanes read what is not there yet
   CHECK(contains(seen[1], "1 -1 3 -1"));
 #endif
+}
+
+TEST_CASE("a failed launch unwinds the stacks of all threads") {
+  static int alive = 0;
+  struct Counted {
+    Counted() { atomicAdd(&alive, 1); }
+    ~Counted() { atomicAdd(&alive, -1); }
+  };
+  check_fails(96,
+              [] {
+                const Counted counted;
+                __syncwarp();
+                if (threadIdx.x == 70) __trap();
+                __syncthreads();
+              },
+              {"__trap"});
+  CHECK(alive == 0);
 }
 
 TEST_CASE("after a failed launch the next one works") {

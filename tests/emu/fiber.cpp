@@ -40,6 +40,8 @@ namespace llsa::emu {
 namespace {
 
 constexpr std::size_t kGuard = 4096;
+// A fiber that ends leaves a few frames behind that never return, and with them AddressSanitizer's marks.
+constexpr std::size_t kLastFrames = 16 * 1024;
 constexpr std::size_t kStack = (LLSA_EMU_ASAN || LLSA_EMU_TSAN ? 256 : 64) * std::size_t{1024};
 
 }  // namespace
@@ -121,6 +123,7 @@ void FiberPool::reserve(std::size_t count) {
 __attribute__((no_sanitize("address"))) void FiberPool::prime(std::size_t i, void (*entry)()) {
   Fiber& f = fibers_[i];
   f.fake_stack = nullptr;
+  unpoison(f.stack + f.stack_bytes - kLastFrames, kLastFrames);
 #if LLSA_EMU_TSAN
   if (!f.tsan_fiber) f.tsan_fiber = __tsan_create_fiber(0);  // a millisecond each, so they are kept
 #endif
@@ -138,16 +141,6 @@ __attribute__((no_sanitize("address"))) void FiberPool::prime(std::size_t i, voi
   *--p = reinterpret_cast<void*>(entry);
   for (int k = 0; k < 6; ++k) *--p = nullptr;
   f.stack_pointer = p;
-#endif
-}
-
-void FiberPool::forget_running() {
-  if (memory_) unpoison(memory_, bytes_);
-#if LLSA_EMU_TSAN
-  for (Fiber& f : fibers_) {
-    if (f.tsan_fiber) __tsan_destroy_fiber(f.tsan_fiber);
-    f.tsan_fiber = nullptr;
-  }
 #endif
 }
 

@@ -51,8 +51,6 @@ class FiberPool {
   void reserve(std::size_t count);
   /// Fiber i, set to begin with `entry`, which must never return.
   void prime(std::size_t i, void (*entry)());
-  /// Makes all stacks accessible again after fibers were left in the middle.
-  void forget_running();
 
   Fiber& operator[](std::size_t i) { return fibers_[i]; }
 

@@ -105,20 +105,20 @@ TEST_CASE("orders") {
 }
 
 TEST_CASE("lanes and blocks take their turns in the order that was asked for") {
-  static std::vector<int> turns;
+  static int turns[160], taken;
   const auto turns_in = [](const char* order) {
     emu::Settings settings = emu::parse_order(order);
     settings.threads = 1;
     const emu::WithSettings in_order(settings);
-    turns.clear();
+    taken = 0;
     simt::launch(
         +[] {
-          turns.push_back(static_cast<int>(100 * blockIdx.x + threadIdx.x));
+          turns[atomicAdd(&taken, 1)] = static_cast<int>(100 * blockIdx.x + threadIdx.x);
           __syncthreads();
-          turns.push_back(static_cast<int>(1000 + 100 * blockIdx.x + threadIdx.x));
+          turns[atomicAdd(&taken, 1)] = static_cast<int>(1000 + 100 * blockIdx.x + threadIdx.x);
         },
         dim3(2), dim3(40), 0, nullptr);
-    return turns;
+    return std::vector<int>(turns, turns + taken);
   };
   const auto forward = turns_in("fwd"), reverse = turns_in("rev"), random = turns_in("rnd:1");
   REQUIRE(forward.size() == 160);

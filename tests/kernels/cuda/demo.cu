@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kSumThreads)
     total = block_sum(total, warps);
     if (threadIdx.x == 0) {
       *out = total;
-      *counter = 0;
+      atomicExch(counter, 0u);  // for the next launch
     }
   }
 }
