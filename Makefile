@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: all demo test bench format lint install check-all clean help
+.PHONY: configure all demo test bench format lint install check-all clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -21,9 +21,11 @@ COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX)
 # CMake runs a make of its own, which is no part of this one's job server.
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
-all:
+configure:
 	@scripts/setup --build $(BUILD) build
 	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+
+all: configure
 	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
 
 demo: all
@@ -41,8 +43,8 @@ format:
 	@scripts/setup --build $(BUILD) lint
 	@scripts/lint --fix $(BUILD)
 
-lint:
-	@scripts/setup --build $(BUILD) build lint
+lint: configure
+	@scripts/setup --build $(BUILD) lint
 	@scripts/lint $(BUILD)
 
 install:
