@@ -1,4 +1,5 @@
-// Log-linear Sparse Attention (Zhou et al., arXiv 2512.16615) for any N, B, K, L: O(N K log N) work, O(N) memory.
+// Log-linear Sparse Attention (Zhou et al., arXiv 2512.16615) for any N, B, K, L: O(N K log N) work, O(N)
+// memory.
 //
 // Stages, each callable on its own:
 //
@@ -20,8 +21,8 @@
 
 namespace llsa::kernels {
 
-/// level[l - 1] = I_l, i32 [b,H,n_l,w_l]: the tokens of level l that query token i of level l picked, ascending;
-/// unused places at the end of a row hold -1.
+/// level[l - 1] = I_l, i32 [b,H,n_l,w_l]: the tokens of level l that query token i of level l picked,
+/// ascending; unused places at the end of a row hold -1.
 struct LlsaIndices {
   std::vector<Tensor> level;
 };
@@ -41,9 +42,9 @@ struct LlsaTranspose {
 /// Sums stay in f32 (f64 for f64) through all levels, in a fixed order, and are rounded once.
 std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan);
 
-/// Index tables from q, k [b,H,N,D]. Score Q^(l)[i] . K^(l)[j]; I_L: the min(K_L, n_L) best of all j; below, the
-/// min(K_l, |C|) best of the candidates C, the children of the parent's picks. Ties go to the lower index; a
-/// NaN is picked only where numbers run out.
+/// Index tables from q, k [b,H,N,D]. Score Q^(l)[i] . K^(l)[j]; I_L: the min(K_L, n_L) best of all j; below,
+/// the min(K_l, |C|) best of the candidates C, the children of the parent's picks. Ties go to the lower
+/// index; a NaN is picked only where numbers run out.
 LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan);
 
 /// Transpose of one index table, i32 [b,H,rows,width] with entries in [0, keys) and -1 for unused places.
@@ -53,9 +54,9 @@ IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t k
 /// Transposes of all levels.
 LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const LlsaPlan& plan);
 
-/// Attention over the set that the indices span (from llsa_select or elsewhere; checked to be in range, ascending,
-/// -1 only at row ends): O[q] = sum_j w_j exp(q.k_j/sqrt(D)) v_j / sum_j w_j exp(q.k_j/sqrt(D)), with w_j = 1
-/// for fine tokens and c_l[j] for those of level l (1 without reweight).
+/// Attention over the set that the indices span (from llsa_select or elsewhere; checked to be in range,
+/// ascending, -1 only at row ends): O[q] = sum_j w_j exp(q.k_j/sqrt(D)) v_j / sum_j w_j exp(q.k_j/sqrt(D)),
+/// with w_j = 1 for fine tokens and c_l[j] for those of level l (1 without reweight).
 AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                const LlsaIndices& indices, const LlsaPlan& plan);
 

@@ -17,15 +17,16 @@ struct LlsaOptions {
   std::vector<int> topk = {8};  ///< one K for all levels, or K_1..K_L, finest first; each >= 1
   int levels = -1;              ///< L; -1 = auto = max(0, m - 1), m the largest integer with B^m <= N
   int enriched = -1;            ///< L_e: coarse tokens of levels 1..L_e are attended; -1 = all L levels
-  bool reweight = true;  ///< a coarse token counts as the fine tokens it covers: ln of their number on its logit
+  bool reweight =
+      true;  ///< a coarse token counts as the fine tokens it covers: ln of their number on its logit
 };
 
 /// Options resolved for N tokens. Vectors named by level hold level l at [l - 1], except `count`.
 struct LlsaPlan {
-  std::int64_t tokens = 0;          ///< N
-  int block = 0;                    ///< B
-  int levels = 0;                   ///< L; 0 = plain full attention
-  int enriched = 0;                 ///< L_e
+  std::int64_t tokens = 0;  ///< N
+  int block = 0;            ///< B
+  int levels = 0;           ///< L; 0 = plain full attention
+  int enriched = 0;         ///< L_e
   bool reweight = true;
   std::vector<std::int64_t> count;  ///< n_0 .. n_L
   std::vector<int> topk;            ///< K_1 .. K_L
@@ -39,8 +40,8 @@ struct LlsaPlan {
   std::int64_t keys_per_query() const;
 };
 
-/// Checks the options and resolves them. Throws ValueError: N < 1, B < 2, a K < 1 or as many K as there are no
-/// levels, L beyond what N and B allow (n_{L-1} > 1), L_e outside 0..L.
+/// Checks the options and resolves them. Throws ValueError: N < 1, B < 2, a K < 1 or as many K as there are
+/// no levels, L beyond what N and B allow (n_{L-1} > 1), L_e outside 0..L.
 LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options);
 
 /// Operations of the products over the keys that are attended (2 forward, 5 backward) and of the scores that

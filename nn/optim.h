@@ -27,9 +27,9 @@ class AdamW {
  public:
   explicit AdamW(ParameterStore& store, const AdamWOptions& options = {});
 
-  /// One update from the store's gradients, which stay as they are, and of the average when there is one. From
-  /// the first gradient that is not finite on nothing moves any more, so the cause can still be looked for
-  /// when the flag is read later.
+  /// One update from the store's gradients, which stay as they are, and of the average when there is one.
+  /// From the first gradient that is not finite on nothing moves any more, so the cause can still be looked
+  /// for when the flag is read later.
   void step(double learning_rate, Ema* ema = nullptr);
 
   /// f64 [1]: norm of the gradient of the last step, before clipping (0 before the first).
