@@ -6,6 +6,10 @@
 // system refuses, the cache is given back and the request tried once more.
 #include "core/allocator.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -35,6 +39,10 @@ namespace llsa {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+// Blocks from kLarge on ask for huge pages: far fewer faults, and gathers from all over them stay within the
+// processor's translation buffers.
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
+constexpr std::size_t kLarge = 2 * kHugePage;
 constexpr std::size_t kSmall = 4096;
 constexpr int kSmallBits = 12;
 constexpr std::size_t kMaxBytes = std::size_t{1} << 62;
@@ -128,7 +136,12 @@ class CpuAllocator final : public Allocator {
   void* allocate_new(std::size_t bytes) const {
     const std::size_t held = stats_.active + stats_.cached;
     if (bytes > limit_ || held > limit_ - bytes) return nullptr;
-    return std::aligned_alloc(kAlignment, bytes);
+    if (bytes < kLarge) return std::aligned_alloc(kAlignment, bytes);
+    void* const block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
+#if defined(__linux__)
+    if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);  // a wish: refusal changes nothing but speed
+#endif
+    return block;
   }
 
   void free_cached() noexcept {

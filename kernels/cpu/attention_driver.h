@@ -64,7 +64,7 @@ class Output {
 /// while it goes through the queries (5 products per pair); with fewer, dK and dV are computed key by key in
 /// a second pass (7 products, as many pieces of work as there are blocks). Fixed, so that results do not
 /// depend on the number of threads.
-constexpr std::int64_t kWholeHeads = 8;
+constexpr std::int64_t kWholeHeads = 4;
 
 /// How many blocks make one piece of work: about 2^16 pairs.
 inline std::int64_t blocks_per_chunk(std::int64_t pairs_per_block) {
