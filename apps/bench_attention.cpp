@@ -172,7 +172,7 @@ Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max
   print_line("  tokens  attention    keys  forward ms GFLOP/s peak   with backward ms GFLOP/s peak");
   double before[2] = {}, before_tokens = 0;
   std::optional<double> cross[2];
-  for (std::int64_t tokens = 256; tokens <= max_tokens; tokens *= tokens < 16384 ? 2 : 4) {
+  for (std::int64_t tokens = 64; tokens <= max_tokens; tokens *= tokens < 16384 ? 2 : 4) {
     const Inputs in = make_inputs(ctx, tokens);
     std::optional<Row> full;
     if (tokens <= kLongestFull) {

@@ -147,7 +147,7 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       ->check(CLI::Range(0, 4096));
   bench->add_option("--max-tokens", args.max_tokens, "attention: longest sequence")
       ->capture_default_str()
-      ->check(CLI::Range(256, 1 << 24));
+      ->check(CLI::Range(64, 1 << 24));
   return bench;
 }
 
