@@ -16,18 +16,26 @@ struct bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
-  explicit bf16(float value) {
-    std::uint32_t u;
-    std::memcpy(&u, &value, sizeof u);
-    const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
-    bits = is_nan ? static_cast<std::uint16_t>((u >> 16) | 0x40u)
-                  : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+  explicit bf16(float value) : bits(round(value)) {}
+  /// Loops store sums by this: compilers vectorise it, unlike the copy of a whole bf16.
+  bf16& operator=(float value) {
+    bits = round(value);
+    return *this;
   }
   operator float() const {
     const std::uint32_t u = static_cast<std::uint32_t>(bits) << 16;
     float value;
     std::memcpy(&value, &u, sizeof value);
     return value;
+  }
+
+ private:
+  static std::uint16_t round(float value) {
+    std::uint32_t u;
+    std::memcpy(&u, &value, sizeof u);
+    const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
+    return is_nan ? static_cast<std::uint16_t>((u >> 16) | 0x40u)
+                  : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
   }
 };
 

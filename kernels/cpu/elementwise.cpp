@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "kernels/cpu/activation.h"
 #include "kernels/cpu/strided.h"
@@ -19,7 +20,7 @@ template <class T, class F, class... In>
 void map(Context& ctx, std::int64_t n, T* out, F f, const In*... in) {
   ctx.pool().parallel_ranges(n, kElementGrain, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) out[i] = T(f(static_cast<Acc<T>>(in[i])...));
+    for (std::int64_t i = begin; i < end; ++i) out[i] = f(static_cast<Acc<T>>(in[i])...);
   });
 }
 
@@ -49,17 +50,17 @@ void binary_map(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& ou
       const std::int64_t n = block.cols;
       if (so == 1 && sa == 1 && sb == 1) {
 #pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(Acc<T>(x[i]), Acc<T>(y[i])));
+        for (std::int64_t i = 0; i < n; ++i) o[i] = f(Acc<T>(x[i]), Acc<T>(y[i]));
       } else if (so == 1 && sa == 1 && sb == 0) {
         const Acc<T> value(*y);
 #pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(Acc<T>(x[i]), value));
+        for (std::int64_t i = 0; i < n; ++i) o[i] = f(Acc<T>(x[i]), value);
       } else if (so == 1 && sa == 0 && sb == 1) {
         const Acc<T> value(*x);
 #pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i) o[i] = T(f(value, Acc<T>(y[i])));
+        for (std::int64_t i = 0; i < n; ++i) o[i] = f(value, Acc<T>(y[i]));
       } else {
-        for (std::int64_t i = 0; i < n; ++i) o[i * so] = T(f(Acc<T>(x[i * sa]), Acc<T>(y[i * sb])));
+        for (std::int64_t i = 0; i < n; ++i) o[i * so] = f(Acc<T>(x[i * sa]), Acc<T>(y[i * sb]));
       }
     }
   });
@@ -151,10 +152,11 @@ void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
     const T* const values = x.data<T>();
     std::atomic<std::int32_t> finite = 1;
     ctx.pool().parallel_ranges(x.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-      Acc<T> sum = 0;  // v * 0 is 0 for finite v, else NaN
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t i = begin; i < end; ++i) sum += Acc<T>(values[i]) * 0;
-      if (!(sum == 0)) finite.store(0, std::memory_order_relaxed);
+      int bad = 0;
+#pragma omp simd reduction(| : bad)
+      for (std::int64_t i = begin; i < end; ++i)
+        bad |= !(std::abs(Acc<T>(values[i])) <= std::numeric_limits<Acc<T>>::max());
+      if (bad != 0) finite.store(0, std::memory_order_relaxed);
     });
     *flag.data<std::int32_t>() = finite.load();
   });

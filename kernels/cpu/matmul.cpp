@@ -78,7 +78,7 @@ void product_into(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<T> a
     gemm(m, n, k, a, b, bias, wide, n, false);
     for (std::int64_t i = 0; i < m; ++i) {
 #pragma omp simd
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = T(wide[i * n + j]);
+      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = wide[i * n + j];
     }
   }
 }
@@ -87,7 +87,7 @@ void product_into(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<T> a
 template <class T>
 void gelu_backward(const T* dy, const T* pre, T* out, std::int64_t n) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) out[i] = T(Acc<T>(dy[i]) * gelu_tanh_derivative(Acc<T>(pre[i])));
+  for (std::int64_t i = 0; i < n; ++i) out[i] = Acc<T>(dy[i]) * gelu_tanh_derivative(Acc<T>(pre[i]));
 }
 
 /// sum[j] += column sums of dy[rows,n] (rows ld apart)
@@ -281,7 +281,7 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
                    const T* const from = product + at + i * n;
                    T* const to = activated + at + i * n;
 #pragma omp simd
-                   for (std::int64_t j = 0; j < cols; ++j) to[j] = T(gelu_tanh(Acc<T>(from[j])));
+                   for (std::int64_t j = 0; j < cols; ++j) to[j] = gelu_tanh(Acc<T>(from[j]));
                  }
                });
   });

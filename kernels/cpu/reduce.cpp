@@ -14,6 +14,10 @@
 namespace llsa::kernels::cpu {
 namespace {
 
+constexpr std::int64_t kLaneBlock = 512;    // elements summed by vector lanes alone: 32 or 64 in each
+constexpr std::int64_t kRowBlock = 4096;    // elements folded into one, C = 1
+constexpr std::int64_t kColumnTile = 1024;  // columns whose results stay in the first-level cache
+
 struct Sum {
   template <class A>
   static A initial() {
@@ -27,8 +31,13 @@ struct Sum {
   template <class A, class T>
   static A fold(const T* x, std::int64_t n) {
     A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < n; ++i) sum += A(x[i]);
+    for (std::int64_t begin = 0; begin < n; begin += kLaneBlock) {
+      const std::int64_t end = std::min(n, begin + kLaneBlock);
+      A part = 0;
+#pragma omp simd reduction(+ : part)
+      for (std::int64_t i = begin; i < end; ++i) part += A(x[i]);
+      sum += part;
+    }
     return sum;
   }
 };
@@ -57,12 +66,9 @@ struct Max {
   }
 };
 
-constexpr std::int64_t kRowBlock = 4096;    // elements folded into one, C = 1
-constexpr std::int64_t kColumnTile = 1024;  // columns whose results stay in the first-level cache
-
 /// Blocks of rows, C > 1.
 std::int64_t block_rows(std::int64_t columns) {
-  return std::clamp<std::int64_t>(kElementGrain / columns, 16, 256);
+  return std::clamp<std::int64_t>(kElementGrain / columns, 16, 64);
 }
 
 /// x[A,R,C] -> y[A,blocks,C]

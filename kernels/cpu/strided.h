@@ -91,7 +91,10 @@ struct StridedLoop {
     const std::int64_t outer_count =
         std::accumulate(outer.begin(), outer.end(), std::int64_t{1}, std::multiplies<>());
     if (outer_count * rows * cols == 0) return;
-    const std::int64_t col_step = std::min(cols, kElementGrain);
+    // Where the last operand is walked down its columns, blocks use its cache lines whole.
+    const std::int64_t fewest_rows =
+        std::min<std::int64_t>(rows, row_stride[P - 1] == 1 && col_stride[P - 1] > 1 ? 64 : 1);
+    const std::int64_t col_step = std::min(cols, kElementGrain / std::max<std::int64_t>(fewest_rows, 1));
     const std::int64_t row_step = std::min(rows, std::max<std::int64_t>(1, kElementGrain / col_step));
     const std::int64_t col_blocks = (cols + col_step - 1) / col_step;
     const std::int64_t row_blocks = (rows + row_step - 1) / row_step;
