@@ -86,12 +86,12 @@ std::array<float, kHalf> make_frequencies() {
 
 void time_embedding(Context&, const Tensor& t, const Tensor& out) {
   static const std::array<float, kHalf> frequencies = make_frequencies();
+  const float* times = t.data<float>();
   visit_floating(out.dtype(), "time_embedding", [&]<class T>() {
     for (std::int64_t i = 0; i < t.numel(); ++i) {
       T* row = out.data<T>() + i * 2 * kHalf;
       for (std::int64_t j = 0; j < kHalf; ++j) {
-        const double angle =
-            static_cast<double>(t.data<float>()[i] * frequencies[static_cast<std::size_t>(j)]);
+        const float angle = times[i] * frequencies[static_cast<std::size_t>(j)];
         row[j] = T(static_cast<accumulator_t<T>>(std::cos(angle)));
         row[kHalf + j] = T(static_cast<accumulator_t<T>>(std::sin(angle)));
       }
