@@ -39,46 +39,47 @@ void run_rows(Context& ctx, std::int64_t rows, std::int64_t width, Body&& body) 
              [&](std::int64_t chunk) { body(chunk * grain, std::min(rows, (chunk + 1) * grain)); });
 }
 
-/// Rows in groups ([G,R,C]: one shift and scale per group, say), cut into chunks that do not cross groups.
+/// out[group, i] = sum of partial[chunk, i] over the group's `per_group` chunks, in order; i < count.
+template <class A, class T>
+void sum_partials(Context& ctx, const A* partial, std::int64_t groups, std::int64_t per_group,
+                  std::int64_t count, T* out) {
+  constexpr std::int64_t kColumns = 64;
+  const std::int64_t blocks = ceil_div(count, kColumns);
+  run_chunks(ctx, groups * blocks, groups * per_group * count, [&](std::int64_t index) {
+    const std::int64_t group = index / blocks;
+    const std::int64_t begin = index % blocks * kColumns;
+    const std::int64_t n = std::min(kColumns, count - begin);
+    double sum[kColumns] = {};
+    for (std::int64_t chunk = group * per_group; chunk < (group + 1) * per_group; ++chunk) {
+      const A* row = partial + chunk * count + begin;
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(row[i]);
+    }
+    for (std::int64_t i = 0; i < n; ++i)
+      out[group * count + begin + i] = static_cast<T>(static_cast<accumulator_t<T>>(sum[i]));
+  });
+}
+
+/// Rows in groups ([G,R,C]: one shift and scale per group, say), cut into even chunks that do not cross
+/// groups.
 struct GroupedRows {
   std::int64_t groups, rows, width;  // G, R, C
-  std::int64_t grain, per_group, chunks;
+  std::int64_t per_group, grain, chunks;
 
   GroupedRows(std::int64_t g, std::int64_t r, std::int64_t c)
       : groups(g),
         rows(r),
         width(c),
-        grain(std::max<std::int64_t>(chunk_rows(c), 64)),
-        per_group(ceil_div(r, grain)),
+        per_group(ceil_div(r, std::max<std::int64_t>(chunk_rows(c), 64))),
+        grain(per_group == 0 ? 1 : ceil_div(r, per_group)),
         chunks(g * per_group) {}
 
-  /// body(chunk, group, begin, end): rows [begin, end) of all G R rows.
+  /// body(chunk, group, begin, end): rows [begin, end) of a group.
   template <class Body>
   void run(Context& ctx, Body&& body) const {
     run_chunks(ctx, chunks, groups * rows * width, [&](std::int64_t chunk) {
-      const std::int64_t group = chunk / per_group;
-      const std::int64_t first = (chunk % per_group) * grain;
-      body(chunk, group, group * rows + first, group * rows + std::min(rows, first + grain));
-    });
-  }
-
-  /// out[group, i] = sum of partial[chunk, i] over the group's chunks, in order; i < count.
-  template <class A, class T>
-  void sum_partials(Context& ctx, const A* partial, std::int64_t count, T* out) const {
-    constexpr std::int64_t kColumns = 64;
-    const std::int64_t blocks = ceil_div(count, kColumns);
-    run_chunks(ctx, groups * blocks, chunks * count, [&](std::int64_t index) {
-      const std::int64_t group = index / blocks;
-      const std::int64_t begin = index % blocks * kColumns;
-      const std::int64_t n = std::min(kColumns, count - begin);
-      double sum[kColumns] = {};
-      for (std::int64_t chunk = group * per_group; chunk < (group + 1) * per_group; ++chunk) {
-        const A* row = partial + chunk * count + begin;
-#pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(row[i]);
-      }
-      for (std::int64_t i = 0; i < n; ++i)
-        out[group * count + begin + i] = static_cast<T>(static_cast<accumulator_t<T>>(sum[i]));
+      const std::int64_t begin = chunk % per_group * grain;
+      body(chunk, chunk / per_group, std::min(rows, begin), std::min(rows, begin + grain));
     });
   }
 };

@@ -46,6 +46,20 @@ Tensor sums_buffer(Context& ctx, bool wanted, const GroupedRows& rows) {
   return wanted ? ctx.empty(Shape{rows.chunks, rows.width}, dtype_of<A>::value) : Tensor();
 }
 
+/// body(chunk, group, begin, end) with rows counted over all groups.
+template <class Body>
+void run_rows_of(Context& ctx, const GroupedRows& rows, Body&& body) {
+  rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    body(chunk, group, group * rows.rows + begin, group * rows.rows + end);
+  });
+}
+
+/// out [G,C] from the sums of all chunks.
+template <class A, class T>
+void sum_groups(Context& ctx, const GroupedRows& rows, const A* sums, T* out) {
+  sum_partials(ctx, sums, rows.groups, rows.per_group, rows.width, out);
+}
+
 }  // namespace
 
 void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
@@ -55,7 +69,7 @@ void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor&
     const GroupedRows rows = grouped(x);
     const std::int64_t n = rows.width;
     const A inverse_n = A(1) / static_cast<A>(n);
-    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> gains = prepared<T>(gain, group, n, gain_base<A>(gain, plus_one));
       const std::vector<A> offsets = prepared<T>(offset, group, n, A(0));
       const A* w = gains.data();
@@ -98,7 +112,7 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
     const A inverse_n = A(1) / static_cast<A>(n);
     const Tensor gain_sums = sums_buffer<A>(ctx, dgain.defined(), rows);
     const Tensor offset_sums = sums_buffer<A>(ctx, doffset.defined(), rows);
-    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> gains = prepared<T>(gain, group, n, gain_base<A>(gain, plus_one));
       const A* w = gains.data();
       A* dw = chunk_sums<A>(gain_sums, chunk, n);
@@ -134,8 +148,8 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
         }
       }
     });
-    if (dgain.defined()) rows.sum_partials(ctx, gain_sums.data<A>(), n, dgain.data<T>());
-    if (doffset.defined()) rows.sum_partials(ctx, offset_sums.data<A>(), n, doffset.data<T>());
+    if (dgain.defined()) sum_groups(ctx, rows, gain_sums.data<A>(), dgain.data<T>());
+    if (doffset.defined()) sum_groups(ctx, rows, offset_sums.data<A>(), doffset.data<T>());
   });
 }
 
@@ -146,7 +160,7 @@ void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, c
     const GroupedRows rows = grouped(x);
     const std::int64_t n = rows.width;
     const A inverse_n = A(1) / static_cast<A>(n);
-    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> weights = prepared<T>(weight, group, n, gain_base<A>(weight, false));
       const A* w = weights.data();
       for (std::int64_t r = begin; r < end; ++r) {
@@ -172,7 +186,7 @@ void rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Te
     const GroupedRows rows = grouped(x);
     const std::int64_t n = rows.width;
     const Tensor sums = sums_buffer<A>(ctx, dw.defined(), rows);
-    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> weights = prepared<T>(weight, group, n, gain_base<A>(weight, false));
       const A* w = weights.data();
       A* dweight = chunk_sums<A>(sums, chunk, n);
@@ -195,7 +209,7 @@ void rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Te
         }
       }
     });
-    if (dw.defined()) rows.sum_partials(ctx, sums.data<A>(), n, dw.data<T>());
+    if (dw.defined()) sum_groups(ctx, rows, sums.data<A>(), dw.data<T>());
   });
 }
 
@@ -204,7 +218,7 @@ void gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tensor&
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
     const std::int64_t n = rows.width;
-    rows.run(ctx, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
       const A* w = gates.data();
       for (std::int64_t r = begin; r < end; ++r) {
@@ -226,7 +240,7 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
     const GroupedRows rows = grouped(y);
     const std::int64_t n = rows.width;
     const Tensor sums = sums_buffer<A>(ctx, true, rows);
-    rows.run(ctx, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+    run_rows_of(ctx, rows, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
       const A* w = gates.data();
       A* dw = chunk_sums<A>(sums, chunk, n);
@@ -241,7 +255,7 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
         }
       }
     });
-    rows.sum_partials(ctx, sums.data<A>(), n, dgate.data<T>());
+    sum_groups(ctx, rows, sums.data<A>(), dgate.data<T>());
   });
 }
 

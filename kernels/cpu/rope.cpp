@@ -139,31 +139,31 @@ void qkv_split(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Te
   const std::int64_t width = 3 * heads * d;
   visit_floating(qkv.dtype(), "qkv_split", [&]<class T>() {
     using A = accumulator_t<T>;
-    const T* in = qkv.data<T>();
+    const GroupedRows rows(samples, tokens, width);
     T* const out[3] = {q.data<T>(), k.data<T>(), v.data<T>()};
     A* const rstd[2] = {data_or_null<A>(q_rstd), data_or_null<A>(k_rstd)};
     const std::vector<A> weight[2] = {weight_values<T>(q_weight, d), weight_values<T>(k_weight, d)};
     const A* c = data_or_null<A>(cos);
     const A* s = data_or_null<A>(sin);
     visit_head_dim(d, [&]<int kD>() {
-      run_rows(ctx, samples * tokens, width, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t r = begin; r < end; ++r) {
-          const std::int64_t n = r % tokens;
-          const T* row = in + r * width;
+      rows.run(ctx, [&](std::int64_t, std::int64_t sample, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t column = 0; column < 3 * heads; ++column) {
+          const std::int64_t part = column / heads;
           const std::int64_t first =
-              (r / tokens) * heads * tokens + n;  // of head 0; heads are `tokens` rows apart
-          for (int part = 0; part < 2; ++part) {
-            for (std::int64_t h = 0; h < heads; ++h, row += d) {
-              const std::int64_t at = first + h * tokens;
-              A scale = 1;
-              if (rstd[part] != nullptr)
-                rstd[part][at] = scale = inverse_rms<kD>(row, d, static_cast<A>(eps));
-              rotate<kD>(row, scale, weight[part].data(), c ? c + n * (d / 2) : c, s ? s + n * (d / 2) : s,
-                         A(1), d, out[part] + at * d);
+              (sample * heads + column % heads) * tokens;  // row of token 0 in the output
+          const T* row = qkv.data<T>() + (sample * tokens + begin) * width + column * d;
+          T* y = out[part] + (first + begin) * d;
+          for (std::int64_t n = begin; n < end; ++n, row += width, y += d) {
+            if (part == 2) {
+              std::memcpy(y, row, static_cast<std::size_t>(d) * sizeof(T));
+              continue;
             }
+            A scale = 1;
+            if (rstd[part] != nullptr)
+              rstd[part][first + n] = scale = inverse_rms<kD>(row, d, static_cast<A>(eps));
+            rotate<kD>(row, scale, weight[part].data(), c ? c + n * (d / 2) : c, s ? s + n * (d / 2) : s,
+                       A(1), d, y);
           }
-          for (std::int64_t h = 0; h < heads; ++h, row += d)
-            std::memcpy(out[2] + (first + h * tokens) * d, row, static_cast<std::size_t>(d) * sizeof(T));
         }
       });
     });
@@ -178,7 +178,7 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
   const std::int64_t width = 3 * heads * d;
   visit_floating(qkv.dtype(), "qkv_split_backward", [&]<class T>() {
     using A = accumulator_t<T>;
-    const GroupedRows rows(1, samples * tokens, width);
+    const GroupedRows rows(samples, tokens, width);
     const HeadView<T> grads[3] = {HeadView<T>(dq), HeadView<T>(dk), HeadView<T>(dv)};
     const A* const rstd[2] = {data_or_null<A>(q_rstd), data_or_null<A>(k_rstd)};
     const std::vector<A> weight[2] = {weight_values<T>(q_weight, d), weight_values<T>(k_weight, d)};
@@ -189,39 +189,40 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
     if (rstd[0] != nullptr) sums[0] = ctx.empty(Shape{rows.chunks, d}, dtype_of<A>::value);
     if (rstd[1] != nullptr) sums[1] = ctx.empty(Shape{rows.chunks, d}, dtype_of<A>::value);
     visit_head_dim(d, [&]<int kD>() {
-      rows.run(ctx, [&](std::int64_t chunk, std::int64_t, std::int64_t begin, std::int64_t end) {
+      rows.run(ctx, [&](std::int64_t chunk, std::int64_t sample, std::int64_t begin, std::int64_t end) {
         std::vector<A> dz(static_cast<std::size_t>(d));
         std::vector<A> dweight[2] = {std::vector<A>(static_cast<std::size_t>(d)),
                                      std::vector<A>(static_cast<std::size_t>(d))};
-        for (std::int64_t r = begin; r < end; ++r) {
-          const std::int64_t n = r % tokens, sample = r / tokens;
-          const T* row = qkv.data<T>() + r * width;
-          T* out = dqkv.data<T>() + r * width;
-          const A* cn = c ? c + n * (d / 2) : c;
-          const A* sn = s ? s + n * (d / 2) : s;
-          for (int part = 0; part < 2; ++part) {
-            for (std::int64_t h = 0; h < heads; ++h, row += d, out += d) {
-              const T* g = grads[part].at(sample, h, n);
-              if (rstd[part] == nullptr) {
-                rotate<kD>(g, A(1), ones.data(), cn, sn, A(-1), d, out);
-              } else {
-                rotate<kD>(g, A(1), ones.data(), cn, sn, A(-1), d, dz.data());
-                norm_backward<kD>(dz.data(), row, weight[part].data(),
-                                  rstd[part][(sample * heads + h) * tokens + n], d, out,
-                                  dweight[part].data());
-              }
+        for (std::int64_t column = 0; column < 3 * heads; ++column) {
+          const std::int64_t part = column / heads, head = column % heads;
+          const std::int64_t offset = (sample * tokens + begin) * width + column * d;
+          const T* row = qkv.data<T>() + offset;
+          T* out = dqkv.data<T>() + offset;
+          for (std::int64_t n = begin; n < end; ++n, row += width, out += width) {
+            const T* g = grads[part].at(sample, head, n);
+            const A* cn = c ? c + n * (d / 2) : c;
+            const A* sn = s ? s + n * (d / 2) : s;
+            if (part == 2) {
+              std::memcpy(out, g, static_cast<std::size_t>(d) * sizeof(T));
+            } else if (rstd[part] == nullptr) {
+              rotate<kD>(g, A(1), ones.data(), cn, sn, A(-1), d, out);
+            } else {
+              rotate<kD>(g, A(1), ones.data(), cn, sn, A(-1), d, dz.data());
+              norm_backward<kD>(dz.data(), row, weight[part].data(),
+                                rstd[part][(sample * heads + head) * tokens + n], d, out,
+                                dweight[part].data());
             }
           }
-          for (std::int64_t h = 0; h < heads; ++h, out += d)
-            std::memcpy(out, grads[2].at(sample, h, n), static_cast<std::size_t>(d) * sizeof(T));
         }
         for (int part = 0; part < 2; ++part)
           if (sums[part].defined())
             std::copy(dweight[part].begin(), dweight[part].end(), sums[part].template data<A>() + chunk * d);
       });
     });
-    if (sums[0].defined()) rows.sum_partials(ctx, sums[0].template data<A>(), d, dq_weight.data<T>());
-    if (sums[1].defined()) rows.sum_partials(ctx, sums[1].template data<A>(), d, dk_weight.data<T>());
+    if (sums[0].defined())
+      sum_partials(ctx, sums[0].template data<A>(), 1, rows.chunks, d, dq_weight.data<T>());
+    if (sums[1].defined())
+      sum_partials(ctx, sums[1].template data<A>(), 1, rows.chunks, d, dk_weight.data<T>());
   });
 }
 
