@@ -18,8 +18,8 @@
 
 namespace llsa::kernels {
 
-/// sum of g^2 as f64 [1]; summed in f32 (f64) lanes over stretches of 1024 elements, in f64 and in order
-/// between them. Any shape; f32, bf16, f64. An infinity or NaN in g gives infinity or NaN.
+/// sum of g^2 as f64 [1], summed in f64 and in an order that depends on the size alone. Any shape; f32, bf16,
+/// f64. An infinity or NaN in g gives infinity or NaN.
 Tensor sum_squares(Context& ctx, const Tensor& g);
 
 struct ClipResult {
