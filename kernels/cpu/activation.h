@@ -32,34 +32,34 @@ namespace gelu {
 constexpr double kCubic = 0.044715;
 constexpr double kTwice = 1.5957691216057308;  // 2 sqrt(2 / pi)
 
-/// e^-2u with u = sqrt(2 / pi) (x + 0.044715 x^3), limited to e^+-80 (double: e^+-700): (1 + tanh u) / 2 = 1
-/// / (1 + e^-2u).
+/// Beyond +-9.5, (1 + tanh u) / 2 is 1 or below 1e-33; within, e^-2u is a normal float.
+constexpr double kLimit = 9.5;
+
+/// e^-2u with u = sqrt(2 / pi) (x + 0.044715 x^3), |x| <= kLimit: (1 + tanh u) / 2 = 1 / (1 + e^-2u).
 inline float exp_minus_2u(float x) {
-  const float v = x * (static_cast<float>(kTwice) + static_cast<float>(kTwice * kCubic) * (x * x));
   std::uint32_t n;
-  const float p = vec::exp_parts(limit(-v, -80.0f, 80.0f), n);
+  const float p =
+      vec::exp_parts(x * (static_cast<float>(-kTwice) - static_cast<float>(kTwice * kCubic) * (x * x)), n);
   return p * vec::power_of_two(n);
 }
-inline double exp_minus_2u(double x) {
-  return std::exp(limit(-x * (kTwice + kTwice * kCubic * (x * x)), -700.0, 700.0));
-}
+inline double exp_minus_2u(double x) { return std::exp(x * (-kTwice - kTwice * kCubic * (x * x))); }
 
 }  // namespace gelu
 
 /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 template <class T>
 inline T gelu_tanh(T x) {
-  return x / (T(1) + gelu::exp_minus_2u(x));
+  return x / (T(1) + gelu::exp_minus_2u(limit(x, T(-gelu::kLimit), T(gelu::kLimit))));
 }
 
-/// s (1 + x (1 - s) 2u'), s = (1 + tanh u) / 2
+/// s + x 2u' s (1 - s), s = (1 + tanh u) / 2 and 1 - s = s e^-2u
 template <class T>
 inline T gelu_tanh_derivative(T x) {
-  x = limit(x, T(-30), T(30));
+  x = limit(x, T(-gelu::kLimit), T(gelu::kLimit));
   const T e = gelu::exp_minus_2u(x);
   const T s = T(1) / (T(1) + e);
   const T slope = T(gelu::kTwice) + T(3 * gelu::kTwice * gelu::kCubic) * (x * x);
-  return s * (T(1) + x * (e * s) * slope);
+  return s + (e * (x * slope)) * (s * s);
 }
 
 /// x / 2 (1 + erf(x / sqrt 2))

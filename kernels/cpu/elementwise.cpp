@@ -66,6 +66,14 @@ void binary_map(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& ou
   });
 }
 
+template <class T>
+bool is_finite(const T* x, std::int64_t n) {
+  int bad = 0;
+#pragma omp simd reduction(| : bad)
+  for (std::int64_t i = 0; i < n; ++i) bad |= !(std::abs(Acc<T>(x[i])) <= std::numeric_limits<Acc<T>>::max());
+  return bad == 0;
+}
+
 }  // namespace
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
@@ -152,11 +160,7 @@ void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
     const T* const values = x.data<T>();
     std::atomic<std::int32_t> finite = 1;
     ctx.pool().parallel_ranges(x.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-      int bad = 0;
-#pragma omp simd reduction(| : bad)
-      for (std::int64_t i = begin; i < end; ++i)
-        bad |= !(std::abs(Acc<T>(values[i])) <= std::numeric_limits<Acc<T>>::max());
-      if (bad != 0) finite.store(0, std::memory_order_relaxed);
+      if (!is_finite(values + begin, end - begin)) finite.store(0, std::memory_order_relaxed);
     });
     *flag.data<std::int32_t>() = finite.load();
   });
