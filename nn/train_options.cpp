@@ -31,7 +31,8 @@ T parse_number(const Setting& setting, const std::string& text) {
       static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
   if (text.empty() || *end != '\0' || errno != 0 || !in_range) {
     throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
-                         setting.least, " to ", setting.most, ", got '", text, "'"));
+                         static_cast<T>(setting.least), " to ", static_cast<T>(setting.most), ", got '", text,
+                         "'"));
   }
   return value;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/machine.h"
 #include "core/philox.h"
 #include "nn/data/transform.h"
 
@@ -252,6 +254,15 @@ Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const Lo
           cat("rank ", options.rank, " of ", options.world, ", expected 0 <= rank < world"));
   const Shape batch_shape({options.batch, 3, options.height, options.width});  // throws when it overflows
   require(batch_shape.numel() > 0, "an empty batch");
+  // Every worker prepares one batch while up to `prefetch` wait and one is in use.
+  const double held =
+      4.0 * static_cast<double>(batch_shape.numel()) * (options.prefetch + options.workers + 1);
+  if (held > static_cast<double>(available_memory())) {
+    throw OutOfMemoryError(
+        cat("[loader] batches ", batch_shape, " held ready take ", std::llround(held / (1 << 20)),
+            " MiB, this process may use ", available_memory() >> 20, " MiB"),
+        "use a smaller batch or smaller images");
+  }
   impl_ = std::make_unique<Impl>(ctx, std::move(folder), options);
   for (int w = 0; w < options.workers; ++w)
     impl_->workers.emplace_back([impl = impl_.get()] { impl->work(); });

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -96,6 +97,7 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
 TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
   const TempDir dir;
   fs::create_directory(dir / "empty");
+  REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + (dir / "shapes")).code == 0);
   llsa::test::write_file(dir / "bad.json", R"({"stepz": 1})");
   const std::pair<std::string, std::string> cases[] = {
       {"train --out x --data " + (dir / "missing"), "missing"},
@@ -107,6 +109,9 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
       {"info " + (dir / "missing"), "does not exist"},
       {"train --out " + (dir / "r") + " --data " + (dir / "empty") + " --resume", "empty"},
       {"data shapes --count 4 --size 2 --out " + (dir / "s"), "size"},
+      {"train --batch 1000000 --size 4096 --threads 1 --data " + (dir / "shapes") + " --out " + (dir / "r"),
+       "MiB"},
+      {"train --size 999999 --data " + (dir / "shapes") + " --out " + (dir / "r"), "size"},
   };
   for (const auto& [arguments, says] : cases) {
     CAPTURE(arguments);
@@ -179,6 +184,35 @@ TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
   CHECK(mentions(text, "stopped at step"));
   CHECK(mentions(text, "--resume"));
   CHECK(mentions(llsa_program("info " + run).text, "can be resumed"));
+}
+
+TEST_CASE("a killed run loses at most the steps since its last checkpoint") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  const std::string more = "--steps 100000000 --sample-every 0 --save-every 1 --log-every 1";
+  for (int round = 0; round < 3; ++round) {
+    const std::string resume = round > 0 ? " --resume" : "";
+    // Killed at some moment after two more checkpoints, most likely while the next one is being written.
+    const std::string command = "( " LLSA_PROGRAM " " + tiny_training(data, run, more) + resume +
+                                " 2>/dev/null & pid=$!; before=$(ls " + run +
+                                "/checkpoints 2>/dev/null | tail -1); for i in $(seq 400); do now=$(ls " +
+                                run +
+                                "/checkpoints 2>/dev/null | tail -1); [[ -n $now && $now > $before ]] && "
+                                "break; sleep 0.05; done; kill -KILL $pid; wait $pid )";
+    CHECK(std::system(("bash -c '" + command + "' >/dev/null 2>&1").c_str()) != -1);
+    const Outcome info = llsa_program("info " + run);
+    CAPTURE(info.text);
+    CHECK(info.code == 0);
+    CHECK(mentions(info.text, "can be resumed"));
+  }
+  const Outcome finished =
+      llsa_program("train --resume --save-every 0 --log-every 1000 --steps 1 --out " + run);
+  CAPTURE(finished.text);
+  CHECK(finished.code == 0);
+  for (const auto& entry : fs::directory_iterator(run + "/checkpoints")) {
+    CHECK(entry.path().filename().string().rfind("step_", 0) == 0);  // nothing half-written is left
+  }
 }
 
 TEST_SUITE_END();
