@@ -1,0 +1,129 @@
+# The CUDA kernels: every kernels/cuda/**/*.cu is compiled
+#   - by the host compiler for the emulator of tests/emu, into the object library `llsa_emu`, wherever the toolkit's headers are;
+#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures).
+#
+# Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
+#   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
+#   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
+set(LLSA_CUDA AUTO CACHE STRING "Compile the CUDA kernels for the device: AUTO (if nvcc is found), ON, OFF")
+set(CUDA_ARCHS "" CACHE STRING "GPU architectures, as in \"80 90a\" (default: sm_80, sm_90a and PTX for compute_90)")
+set_property(CACHE LLSA_CUDA PROPERTY STRINGS AUTO ON OFF)
+
+# ---- the toolkit -----------------------------------------------------------------------------------------------------
+
+find_program(LLSA_NVCC_PROGRAM nvcc HINTS $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
+set(toolkit)
+if(LLSA_NVCC_PROGRAM)
+  file(REAL_PATH ${LLSA_NVCC_PROGRAM} toolkit)
+  cmake_path(GET toolkit PARENT_PATH toolkit)
+  cmake_path(GET toolkit PARENT_PATH toolkit)
+endif()
+find_path(LLSA_CUDA_INCLUDE_DIR cuda_bf16.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
+mark_as_advanced(LLSA_NVCC_PROGRAM LLSA_CUDA_INCLUDE_DIR)
+
+set(LLSA_NVCC)
+if(LLSA_CUDA STREQUAL "ON" AND NOT LLSA_NVCC_PROGRAM)
+  message(FATAL_ERROR "LLSA_CUDA=ON, but no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
+elseif(NOT LLSA_CUDA STREQUAL "OFF" AND LLSA_NVCC_PROGRAM)
+  set(LLSA_NVCC ${LLSA_NVCC_PROGRAM})
+endif()
+
+# ---- for the emulator ------------------------------------------------------------------------------------------------
+
+function(llsa_emulated_sources variable)
+  set(sources)
+  foreach(file ${ARGN})
+    cmake_path(ABSOLUTE_PATH file NORMALIZE)
+    cmake_path(RELATIVE_PATH file BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE name)
+    set(source ${PROJECT_BINARY_DIR}/emulated/${name}.cpp)
+    file(CONFIGURE OUTPUT ${source} CONTENT "#include \"@name@\"\n" @ONLY)
+    list(APPEND sources ${source})
+  endforeach()
+  set(${variable} ${sources} PARENT_SCOPE)
+endfunction()
+
+# What compiles kernel files, the emulator, and whatever includes a CUDA header under it.
+add_library(llsa_emu_flags INTERFACE)
+target_compile_definitions(llsa_emu_flags INTERFACE SIMT_EMU)
+target_compile_options(llsa_emu_flags INTERFACE -fno-strict-aliasing)  # kernels read vectors of one type as another
+target_include_directories(llsa_emu_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)
+if(LLSA_CUDA_INCLUDE_DIR)
+  target_include_directories(llsa_emu_flags SYSTEM INTERFACE ${LLSA_CUDA_INCLUDE_DIR})
+endif()
+if(LLSA_SANITIZE MATCHES "thread")
+  target_compile_definitions(llsa_emu_flags INTERFACE LLSA_EMU_TSAN=1)
+endif()
+
+# llsa_add_emulated_tests(): the object library llsa_emu and the program llsa_emu_tests.
+function(llsa_add_emulated_tests)
+  file(GLOB EMULATOR CONFIGURE_DEPENDS tests/emu/*.cpp)
+  file(GLOB EMULATOR_TESTS CONFIGURE_DEPENDS tests/emu/*_test.cpp tests/kernels/cuda/*_test.cpp)
+  file(GLOB_RECURSE KERNELS CONFIGURE_DEPENDS kernels/cuda/*.cu)
+  file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/emu/*.cu tests/kernels/cuda/*.cu)
+  list(REMOVE_ITEM EMULATOR ${EMULATOR_TESTS})
+  llsa_emulated_sources(emulated ${KERNELS})
+  llsa_emulated_sources(emulated_tests ${TEST_KERNELS})
+
+  add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${emulated})
+  set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
+  target_link_libraries(llsa_emu PRIVATE llsa_flags llsa_emu_flags Threads::Threads)
+  if(LLSA_SANITIZE MATCHES "thread")
+    # Only what kernels do shall be judged.
+    set_source_files_properties(${EMULATOR} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
+  endif()
+
+  add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp ${EMULATOR_TESTS} ${emulated_tests}
+                                                 $<TARGET_OBJECTS:llsa_emu>)
+  set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library)
+endfunction()
+
+# ---- for the device --------------------------------------------------------------------------------------------------
+
+if(CUDA_ARCHS)
+  set(gencode)
+  separate_arguments(archs UNIX_COMMAND "${CUDA_ARCHS}")
+  foreach(arch ${archs})
+    if(arch STREQUAL "native")
+      list(APPEND gencode -arch=native)
+    else()
+      list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
+    endif()
+  endforeach()
+else()
+  set(gencode -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
+              -gencode arch=compute_90,code=compute_90)
+endif()
+set(LLSA_NVCC_FLAGS -std=c++20 -O3 ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
+                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra -Werror=all-warnings)
+
+function(llsa_nvcc_objects variable)
+  set(objects)
+  foreach(file ${ARGN})
+    cmake_path(ABSOLUTE_PATH file NORMALIZE)
+    cmake_path(RELATIVE_PATH file BASE_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE name)
+    set(object ${PROJECT_BINARY_DIR}/nvcc/${name}.o)
+    cmake_path(GET object PARENT_PATH folder)
+    file(MAKE_DIRECTORY ${folder})
+    add_custom_command(OUTPUT ${object}
+                       COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT ${object} -c ${file} -o ${object}
+                       DEPENDS ${file} DEPFILE ${object}.d COMMENT "nvcc ${name}" VERBATIM)
+    list(APPEND objects ${object})
+  endforeach()
+  set(${variable} ${objects} PARENT_SCOPE)
+endfunction()
+
+# llsa_add_device_tests(): the program llsa_gpu_tests, the same tests on the device.
+function(llsa_add_device_tests)
+  file(GLOB TESTS CONFIGURE_DEPENDS tests/kernels/cuda/*_test.cpp)
+  file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/kernels/cuda/*.cu)
+  llsa_nvcc_objects(objects ${TEST_KERNELS})
+  find_library(LLSA_CUDART_LIBRARY cudart_static HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+  mark_as_advanced(LLSA_CUDART_LIBRARY)
+  add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp ${TESTS} ${objects})
+  set_target_properties(llsa_gpu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  target_include_directories(llsa_gpu_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  target_include_directories(llsa_gpu_tests SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
+  target_link_libraries(llsa_gpu_tests PRIVATE llsa_flags llsa_headers llsa_library ${LLSA_CUDART_LIBRARY} Threads::Threads
+                                               ${CMAKE_DL_LIBS} rt)
+endfunction()

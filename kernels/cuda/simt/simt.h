@@ -1,0 +1,106 @@
+// The front door of every kernel file: the same source is compiled by nvcc for the device, and by the host
+// compiler (with SIMT_EMU) for an emulator in which the tests run it on the CPU. ptx.h beside it holds all
+// inline PTX.
+//
+//   __global__ void __launch_bounds__(128) my_kernel(const float* x, float* y, int n) {
+//     SIMT_SHARED(part, float[4]);   // static:  float part[4]
+//     SIMT_DYNAMIC_SHARED(tiles);    // dynamic: unsigned char* tiles, aligned to 128 bytes
+//     ...
+//   }
+//   simt::launch(my_kernel, dim3(blocks), dim3(128), shared_bytes, stream, x, y, n);
+//
+// Rules for kernels. The emulator finds most breaches; the device makes wrong results of them, or nothing for
+// years.
+//
+//  1. Include this header and ptx.h, nothing else of CUDA. Launch through simt::launch, never <<<>>>: it asks
+//     for more than 48 KiB of dynamic shared memory where needed and throws CudaError.
+//  2. Inline PTX only in ptx.h, with a body for both worlds. No __CUDA_ARCH__ in kernels: the host chooses
+//  the
+//     kernel by compute capability, and a wrapper that the architecture lacks traps.
+//  3. Shared memory only through the two macros: at most 48 KiB static, 227 KiB together. Dynamic shared
+//  memory
+//     is aligned to 128 bytes and no more: where a swizzle wants 1024, round up. It begins undefined, as NaN.
+//  4. Masks are explicit and complete. No __activemask, no reliance on lanes moving together: between one
+//     lane's write to shared memory and another's read stands a __syncwarp or __syncthreads, and again
+//     between that read and the next write.
+//  5. All lanes of its mask reach a collective (shuffle, vote, reduction, __syncwarp, ldmatrix, mma) at one
+//     source line, and all threads of the block a __syncthreads. No return before a later barrier: let
+//     threads without work pass it idle.
+//  6. cp.async: what a lane copied is there after its cp_async_wait and, for other lanes, a barrier after
+//  that.
+//     cp_async_wait<0>() before the kernel ends.
+//  7. No waiting for other blocks. "The last block sums up": __threadfence(), an atomic counter,
+//     __threadfence().
+//  8. No float atomics: results must not depend on the order of blocks. Integers and bits may be atomic.
+//  9. Locals in kernels have trivial destructors; parameters are trivially copyable and passed by value.
+// 10. Arrays that are indexed at run time spill: base + (i & 1) * stride instead of buffer[i & 1].
+// SIMT_UNROLL
+//     stands before a loop whose index selects registers.
+// 11. CUDA's intrinsics (__float_as_uint, __ldg, __popc, __shfl_xor_sync, atomicMax, ...) and the operators
+// of
+//     cuda_bf16.h are there in both worlds; one that is missing is added to tests/emu/intrinsics.h. The
+//     approximate ones (__expf, __fdividef, rsqrtf) are exact in the emulator: compare emulator and device
+//     with tolerances, never by bits.
+// 12. No cooperative groups, CUB, Thrust, __constant__ memory or printf in kernels.
+#pragma once
+
+#if defined(__CUDACC__)
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "../../../core/error.h"
+
+#define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
+#define SIMT_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+
+namespace llsa::simt {
+
+/// Runs kernel(arguments...) on the stream with these sizes, the grid's blocks in any order. Returns at once.
+/// Throws CudaError if the device refuses the launch; what fails later is reported by a later call.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+            cudaStream_t stream, Arguments&&... arguments) {
+  static_assert((std::is_trivially_copyable_v<Parameters> && ...),
+                "kernel parameters are copied byte by byte");
+  cudaError_t error = cudaSuccess;
+  if (shared_bytes > 48 * 1024)
+    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                 cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (error == cudaSuccess) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    error = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+  }
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // it is reported here, and not once more by the next call
+  const char* name = "kernel";
+  if (cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel)) != cudaSuccess) cudaGetLastError();
+  throw CudaError(cat("[launch] ", name, " with grid (", grid.x, ", ", grid.y, ", ", grid.z, "), block (",
+                      block.x, ", ", block.y, ", ", block.z, "), ", shared_bytes,
+                      " bytes of shared memory: ", cudaGetErrorString(error)));
+}
+
+/// The address in the shared window that the wrappers of ptx.h take, of a pointer into shared memory.
+__device__ __forceinline__ unsigned smem_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+}  // namespace llsa::simt
+
+#elif defined(SIMT_EMU)
+
+#include <emu/kernel_api.h>
+
+#else
+#error "kernels are compiled by nvcc, or by a C++ compiler with SIMT_EMU"
+#endif

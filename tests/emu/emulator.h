@@ -1,0 +1,78 @@
+// A CUDA device on the CPU, for tests: what tests may set and see. Kernel files include
+// kernels/cuda/simt/simt.h instead.
+//
+//   kernel_api.h     what kernels see: built-in variables, intrinsics, atomics (warp.h, atomics.h,
+//   intrinsics.h) ptx_api.h        what kernels/cuda/simt/ptx.h calls: asynchronous copies, mbarriers,
+//   tensor-core instructions grid.cpp         a launch: blocks are handed to OS threads by a counter block.h
+//   a block: its lanes are fibers of one OS thread; barriers, collectives of warps, deadlocks shared.h the
+//   block's shared memory async.h          copies in flight fiber.h          stacks and switches
+//   cuda_runtime.cpp cudaMalloc and company over plain memory
+//
+// A lane runs until it has to wait; then the next one that can run does. So a missing barrier shows as a
+// wrong result in one of the orders, and under ThreadSanitizer, for which lanes are threads, as a data
+// race. Shared memory begins as NaN, and so does what cudaMalloc returns; both end at the exact byte under
+// AddressSanitizer. What goes wrong inside a launch is thrown by it as KernelError and names kernel line,
+// block, thread and what every other thread was doing.
+//
+// Not emulated: time, weak memory order, bank conflicts, clusters, cooperative groups, textures,
+// half-precision PTX.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "../../core/error.h"
+
+namespace llsa::emu {
+
+/// A kernel that no device would run correctly, or a launch that no device would accept.
+class KernelError : public CudaError {
+  using CudaError::CudaError;
+};
+
+/// In which order the lanes of a block, and the blocks of a grid, take their turns.
+enum class Order : std::uint8_t { forward, reverse, random };
+
+struct Settings {
+  Order order = Order::forward;
+  std::uint64_t seed = 1;  // of Order::random
+  int threads = 0;  // OS threads that run blocks; 0: as many as there are processors, at most 2 under TSan
+};
+
+/// "fwd", "rev" or "rnd:SEED" as in the environment variable SIMT_ORDER; other settings keep their
+/// defaults. Throws ValueError for anything else.
+Settings parse_order(const std::string& text);
+
+/// The settings of later launches. At first those of SIMT_ORDER and SIMT_THREADS.
+Settings settings();
+void set_settings(const Settings& settings);
+
+/// Settings for a scope.
+class WithSettings {
+ public:
+  explicit WithSettings(const Settings& s) : before_(settings()) { set_settings(s); }
+  ~WithSettings() { set_settings(before_); }
+  WithSettings(const WithSettings&) = delete;
+  WithSettings& operator=(const WithSettings&) = delete;
+
+ private:
+  Settings before_;
+};
+
+/// Bytes that cudaMalloc may hand out in all (0: no limit), for tests of running out of memory.
+void set_device_memory(std::size_t bytes);
+/// Bytes that cudaMalloc has handed out and cudaFree has not taken back.
+std::size_t device_bytes_in_use();
+/// How many devices cudaGetDeviceCount reports; 0 as without a driver. At first 1.
+void set_device_count(int count);
+
+/// Counts since the program started.
+struct Statistics {
+  std::uint64_t launches = 0;
+  std::uint64_t blocks = 0;
+  std::uint64_t switches = 0;
+};
+Statistics statistics();
+
+}  // namespace llsa::emu
