@@ -31,14 +31,14 @@ inline dim3 grid_of(std::int64_t blocks) {
 template <class... Params, class... Args>
 void launch_threads(Context& ctx, void (*kernel)(Params...), std::int64_t n, Args... args) {
   if (n <= 0) return;
-  simt::launch(kernel, grid_of(ceil_div(n, kThreads)), dim3(kThreads), 0, stream_of(ctx), args...);
+  llsa::simt::launch(kernel, grid_of(ceil_div(n, kThreads)), dim3(kThreads), 0, stream_of(ctx), args...);
 }
 
 /// Starts a warp for each of n pieces; a kernel finds its own by piece_of_warp() and checks it against n.
 template <class... Params, class... Args>
 void launch_warps(Context& ctx, void (*kernel)(Params...), std::int64_t n, Args... args) {
   if (n <= 0) return;
-  simt::launch(kernel, grid_of(ceil_div(n, kWarps)), dim3(kWarps * 32), 0, stream_of(ctx), args...);
+  llsa::simt::launch(kernel, grid_of(ceil_div(n, kWarps)), dim3(kWarps * 32), 0, stream_of(ctx), args...);
 }
 
 __device__ inline std::int64_t piece_of_thread() {
