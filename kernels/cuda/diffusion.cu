@@ -66,7 +66,7 @@ __global__ void embed_time(std::int64_t n, const float* t, Frequencies frequenci
   const std::int64_t i = piece_of_thread();
   if (i >= n * kHalf) return;
   const std::int64_t sample = i / kHalf, j = i % kHalf;
-  const double angle = static_cast<double>(t[sample] * frequencies.value[j]);
+  const float angle = t[sample] * frequencies.value[j];
   T* const row = out + sample * 2 * kHalf;
   row[j] = static_cast<T>(static_cast<A>(std::cos(angle)));
   row[kHalf + j] = static_cast<T>(static_cast<A>(std::sin(angle)));

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "../simt/simt.h"
+
 namespace llsa::kernels::cuda {
 
 template <class T>
@@ -35,27 +37,28 @@ __device__ T silu_derivative(T x) {
 constexpr double kGeluCubic = 0.044715;
 constexpr double kGeluTwice = 1.5957691216057308;  // 2 sqrt(2 / pi)
 
-/// e^-2u with u = sqrt(2 / pi) (x + 0.044715 x^3): (1 + tanh u) / 2 = 1 / (1 + e^-2u)
+constexpr double kGeluLimit = 9.5;               // beyond it, (1 + tanh u) / 2 is 1 or below 1e-33
+
+/// e^-2u with u = sqrt(2 / pi) (x + 0.044715 x^3), |x| <= kGeluLimit: (1 + tanh u) / 2 = 1 / (1 + e^-2u)
 template <class T>
 __device__ T gelu_exp_minus_2u(T x) {
-  constexpr double kLimit = sizeof(T) == 8 ? 700 : 80;
-  return std::exp(limit(-x * (T(kGeluTwice) + T(kGeluTwice * kGeluCubic) * (x * x)), -kLimit, kLimit));
+  return std::exp(x * (T(-kGeluTwice) - T(kGeluTwice * kGeluCubic) * (x * x)));
 }
 
 /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 template <class T>
 __device__ T gelu_tanh(T x) {
-  return x / (T(1) + gelu_exp_minus_2u(x));
+  return x / (T(1) + gelu_exp_minus_2u(limit(x, -kGeluLimit, kGeluLimit)));
 }
 
-/// s (1 + x (1 - s) 2u'), s = (1 + tanh u) / 2
+/// s + x 2u' s (1 - s), s = (1 + tanh u) / 2 and 1 - s = s e^-2u
 template <class T>
 __device__ T gelu_tanh_derivative(T x) {
-  x = limit(x, -30, 30);
+  x = limit(x, -kGeluLimit, kGeluLimit);
   const T e = gelu_exp_minus_2u(x);
   const T s = T(1) / (T(1) + e);
   const T slope = T(kGeluTwice) + T(3 * kGeluTwice * kGeluCubic) * (x * x);
-  return s * (T(1) + x * (e * s) * slope);
+  return s + (e * (x * slope)) * (s * s);
 }
 
 /// x / 2 (1 + erf(x / sqrt 2))

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "../../../core/philox.h"
+#include "../simt/simt.h"
 
 namespace llsa::kernels::cuda {
 
