@@ -34,8 +34,8 @@ struct HeadRows {
 /// Coarse levels that fit a kernel's parameters: 2^32 tokens in blocks of two.
 constexpr int kMaxLevels = 32;
 
-/// The attended set. At level l < L a query's list are the children of the picks I_{l+1} of its node; at level
-/// L it is every token. The last block of a level may be partly filled; picks ascend, so it comes last.
+/// The attended set. At level l < L a query's list are the children of the picks I_{l+1} of its node; at
+/// level L it is every token. The last block of a level may be partly filled; picks ascend, so it comes last.
 template <class T>
 struct AttendedSet {
   struct Level {
@@ -65,8 +65,8 @@ struct AttendedSet {
         enriched(args.plan.enriched),
         reweight(args.plan.reweight) {
     if (levels > kMaxLevels)
-      throw ValueError(cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ",
-                           levels));
+      throw ValueError(
+          cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ", levels));
     std::int64_t span = 1;
     for (int l = 0; l <= levels; ++l) {
       const auto at = static_cast<std::size_t>(l);

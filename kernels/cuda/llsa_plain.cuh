@@ -81,8 +81,9 @@ void launch_tiles(Context& ctx, void (*kernel)(Params...), std::int64_t tiles_pe
                          " bytes of shared memory per warp, more than ", kSharedBytes),
                      "use a smaller head dimension");
   const std::int64_t warps = std::min<std::int64_t>(4, kSharedBytes / warp_bytes);
-  simt::launch(kernel, head_grid(ceil_div(tiles_per_head, warps), heads), dim3(static_cast<unsigned>(warps) * 32),
-               static_cast<std::size_t>(warps * warp_bytes), stream_of(ctx), args...);
+  simt::launch(kernel, head_grid(ceil_div(tiles_per_head, warps), heads),
+               dim3(static_cast<unsigned>(warps) * 32), static_cast<std::size_t>(warps * warp_bytes),
+               stream_of(ctx), args...);
 }
 
 /// The tile of this warp; may lie beyond the last.
@@ -98,7 +99,8 @@ __device__ std::int64_t list_length(const AttendedSet<T>& set, int l) {
 
 /// Entry p of a list of level l: a token, or -1. `picks` as from picks_above, unused at the coarsest level.
 template <class T>
-__device__ std::int64_t list_token(const AttendedSet<T>& set, int l, const std::int32_t* picks, std::int64_t p) {
+__device__ std::int64_t list_token(const AttendedSet<T>& set, int l, const std::int32_t* picks,
+                                   std::int64_t p) {
   const std::int64_t n = set.level[l].count;
   if (p >= list_length(set, l)) return -1;
   if (l == set.levels) return p;

@@ -3,8 +3,9 @@
 //     P = 2^(q.k log2(e)/sqrt(D) + log2 w - LSE/ln 2),  dP = dO.v,  dS = P (dP - delta),  delta = sum(O dO)
 //
 //     terms       delta and the LSE in base 2, a warp per query
-//     queries     dQ = sum_k dS k / sqrt(D): a warp per 4 queries of a block, over their list as in the forward
-//     keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the queries
+//     queries     dQ = sum_k dS k / sqrt(D): a warp per 4 queries of a block, over their list as in the
+//     forward keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the
+//     queries
 //                 that the transposed index lists for the block; at the coarsest level over all queries
 //
 // Levels go from the coarsest down, and each passes its gradients on: with G_l the gradient that reaches the
@@ -25,8 +26,8 @@ enum : int { kLeft, kRight, kLeftSum, kRightSum };
 /// products(0), products(1): [entry][row]. sum row r of matrix `to` += sum over present entries i of
 /// products(which)[i][r] x[entry i].
 template <class T, class A>
-__device__ void add_products(const WarpMemory<A>& warp, int to, int which, unsigned present, std::int64_t entry,
-                             const T* x, std::int64_t stride) {
+__device__ void add_products(const WarpMemory<A>& warp, int to, int which, unsigned present,
+                             std::int64_t entry, const T* x, std::int64_t stride) {
   const int lane = lane_of_thread();
   for (int j0 = 0; j0 < warp.d; j0 += 32) {
     const int j = j0 + lane;
@@ -47,8 +48,8 @@ __device__ void add_products(const WarpMemory<A>& warp, int to, int which, unsig
 }
 
 template <class T, class A>
-__global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_o, const A* lse2, const A* delta,
-                        T* dq) {
+__global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_o, const A* lse2,
+                        const A* delta, T* dq) {
   SIMT_DYNAMIC_SHARED(memory);
   const std::int64_t tile = tile_of_warp(), head = blockIdx.y;
   const int rows = tile < tiles.per_head ? tiles.rows(tile) : 0;
@@ -106,8 +107,8 @@ struct QueryLists {
 
 template <class T, class A, class Out>
 __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists lists, HeadRows<const T> d_o,
-                     const A* lse2, const A* delta, const A* above_k, const A* above_v, std::int64_t above_count,
-                     Out* dk, Out* dv) {
+                     const A* lse2, const A* delta, const A* above_k, const A* above_v,
+                     std::int64_t above_count, Out* dk, Out* dv) {
   SIMT_DYNAMIC_SHARED(memory);
   const std::int64_t tile = tile_of_warp(), head = blockIdx.y;
   const int rows = tile < tiles.per_head ? tiles.rows(tile) : 0;
@@ -202,8 +203,8 @@ void attend_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor&
       const auto run = [&](auto* to_k, auto* to_v) {
         using Out = std::remove_pointer_t<decltype(to_k)>;
         launch_tiles(ctx, keys<T, A, Out>, tiles.per_head, heads, WarpMemory<A>::bytes(4, 2, set.d), set, l,
-                     tiles, lists, g, lse2, delta, device_data<const A>(above_k), device_data<const A>(above_v),
-                     above_count, to_k, to_v);
+                     tiles, lists, g, lse2, delta, device_data<const A>(above_k),
+                     device_data<const A>(above_v), above_count, to_k, to_v);
       };
       if (l == 0) {
         run(device_data<T>(dk), device_data<T>(dv));

@@ -43,7 +43,7 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
       const std::int64_t token = list_token(set, l, picks, p0 + lane);
       const unsigned present = __ballot_sync(kAllLanes, token >= 0);
       if (present == 0) continue;
-      A s[kRows];
+      A s[kRows] = {};
       if (token >= 0) {
         warp.dots(kQuery, k + token * k_stride, s);
         const A bias = set.template bias<A>(l, token);

@@ -1,6 +1,7 @@
 // Block means of the tokens, level by level: twin of kernels/cpu/llsa_pyramid.cpp, with its order of sums.
 //
-//     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = round(sum_l[i] / c_l[i])
+//     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = round(sum_l[i] /
+//     c_l[i])
 //
 // A thread per element of a level; neighbouring threads take neighbouring d, so that every read and write is
 // coalesced. Sums are f32 (f64 for f64) and are kept only where a level follows.
@@ -38,12 +39,11 @@ void llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std
     std::int64_t span = 1;
     for (std::size_t l = 0; l < levels.size(); ++l) {
       span = std::min(span * plan.block, plan.tokens);
-      const Tensor sums =
-          l + 1 < levels.size() ? ctx.empty(levels[l].shape(), dtype_of<A>::value) : Tensor();
+      const Tensor sums = l + 1 < levels.size() ? ctx.empty(levels[l].shape(), dtype_of<A>::value) : Tensor();
       const auto pool = [&]<class Below>(const Tensor& from) {
-        launch_threads(ctx, pool_level<T, A, Below>, levels[l].numel(), HeadRows<const Below>(from), from.size(2),
-                       levels[l].numel(), levels[l].size(2), static_cast<int>(x.size(3)), plan.block,
-                       plan.tokens, span, device_data<A>(sums), device_data<T>(levels[l]));
+        launch_threads(ctx, pool_level<T, A, Below>, levels[l].numel(), HeadRows<const Below>(from),
+                       from.size(2), levels[l].numel(), levels[l].size(2), static_cast<int>(x.size(3)),
+                       plan.block, plan.tokens, span, device_data<A>(sums), device_data<T>(levels[l]));
       };
       if (l == 0)
         pool.template operator()<T>(x);

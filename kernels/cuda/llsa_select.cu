@@ -3,9 +3,9 @@
 //     score   key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c])        a thread per score
 //     pick    I_l[i] = the K largest, ties to the lower candidate         a warp per row
 //
-// ordered() maps scores to unsigned integers of the same order, with NaN below all numbers and -0 equal to +0;
-// 0 stands for "no candidate". The K-th largest is built bit by bit, each bit decided by counting; candidates
-// ascend, so rows come out ascending. Any K and any number of candidates.
+// ordered() maps scores to unsigned integers of the same order, with NaN below all numbers and -0 equal to
+// +0; 0 stands for "no candidate". The K-th largest is built bit by bit, each bit decided by counting;
+// candidates ascend, so rows come out ascending. Any K and any number of candidates.
 //
 // Scores go through global memory, a bounded number of rows at a time. FLOPs: 2 D per candidate; bytes: K^(l)
 // rows from L1/L2, since the children of a parent share their candidates. Bound by the latency of the loops,
@@ -152,7 +152,8 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
       const Tensor keys = ctx.empty({rows * row_bytes}, DType::u8);
       for (std::int64_t first = 0; first < all_rows; first += rows) {
         const std::int64_t now = std::min(rows, all_rows - first);
-        launch_threads(ctx, score_candidates<T, Key>, now * s.candidates, s, first, now, device_data<Key>(keys));
+        launch_threads(ctx, score_candidates<T, Key>, now * s.candidates, s, first, now,
+                       device_data<Key>(keys));
         launch_warps(ctx, pick_best<T, Key>, now, s, first, now, device_data<const Key>(keys),
                      index[at].data<std::int32_t>());
       }

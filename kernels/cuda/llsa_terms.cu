@@ -1,5 +1,5 @@
-// delta = sum(O dO) and LSE log2(e): a warp per query, summed as a tree of fixed shape. Reads O and dO once, 4
-// D bytes per query in bf16: bound by memory.
+// delta = sum(O dO) and LSE log2(e): a warp per query, summed as a tree of fixed shape. Reads O and dO once,
+// 4 D bytes per query in bf16: bound by memory.
 #include "kernels/cuda/llsa_terms.h"
 
 #include "kernels/cuda/llsa.h"
@@ -9,8 +9,8 @@ namespace llsa::kernels::cuda {
 namespace {
 
 template <class T, class A>
-__global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse, std::int64_t tokens,
-                                 int d, std::int64_t all, A* lse2, A* delta) {
+__global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse,
+                                 std::int64_t tokens, int d, std::int64_t all, A* lse2, A* delta) {
   const std::int64_t at = piece_of_warp();
   if (at >= all) return;
   const T* const g = d_o.head(at / tokens) + at % tokens * d_o.stride;

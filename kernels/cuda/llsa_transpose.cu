@@ -58,7 +58,8 @@ __global__ void count_entries(Table t, std::int32_t* counts) {
 }
 
 /// One block per head.
-__global__ void __launch_bounds__(kScanThreads) scan_counts(Table t, std::int32_t* counts, std::int32_t* offset) {
+__global__ void __launch_bounds__(kScanThreads)
+    scan_counts(Table t, std::int32_t* counts, std::int32_t* offset) {
   std::int32_t* const of_head = counts + blockIdx.x * t.chunks * t.keys;
   std::int32_t* const out = offset + blockIdx.x * (t.keys + 1);
   block_exclusive_scan(
@@ -87,7 +88,8 @@ __global__ void fill_queries(Table t, std::int32_t* counts, std::int32_t* query)
   if (t.shared)
     for (std::int64_t j = threadIdx.x; j < t.keys; j += 32) cursor[j] = global[j];
   __syncwarp();
-  for_entries(t, [&](std::int64_t row, std::int32_t key) { out[cursor[key]++] = static_cast<std::int32_t>(row); });
+  for_entries(
+      t, [&](std::int64_t row, std::int32_t key) { out[cursor[key]++] = static_cast<std::int32_t>(row); });
 }
 
 }  // namespace
@@ -98,8 +100,9 @@ void index_transpose(Context& ctx, const Tensor& index, std::int64_t keys, const
   if (heads == 0) return;
   const std::int64_t rows_per_chunk = std::max(kMinRows, ceil_div(rows, kMaxChunks));
   const std::int64_t chunks = std::max<std::int64_t>(1, ceil_div(rows, rows_per_chunk));
-  const Table table = {index.data<std::int32_t>(), rows,   keys, rows_per_chunk,
-                       chunks, static_cast<int>(index.size(3)), keys <= kSharedKeys};
+  const Table table = {
+      index.data<std::int32_t>(), rows, keys, rows_per_chunk, chunks, static_cast<int>(index.size(3)),
+      keys <= kSharedKeys};
   const Tensor counts = ctx.empty({heads, chunks, std::max<std::int64_t>(keys, 1)}, DType::i32);
   const std::size_t shared = table.shared ? static_cast<std::size_t>(keys) * 4 : 0;
   const dim3 grid = head_grid(chunks, heads);
