@@ -79,6 +79,7 @@ function(llsa_add_emulated_tests)
   add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp ${EMULATOR_TESTS} ${emulated_tests}
                                                  $<TARGET_OBJECTS:llsa_emu>)
   set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
 endfunction()
 
@@ -138,6 +139,7 @@ function(llsa_add_device_tests)
   llsa_nvcc_objects(objects ${TEST_KERNELS})
   add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp ${TESTS} ${objects})
   set_target_properties(llsa_gpu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  target_compile_definitions(llsa_gpu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_include_directories(llsa_gpu_tests PRIVATE ${PROJECT_SOURCE_DIR})
   target_include_directories(llsa_gpu_tests SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
   target_link_libraries(llsa_gpu_tests PRIVATE llsa_flags llsa_headers llsa_library ${LLSA_CUDART_LIBRARY} Threads::Threads
