@@ -29,7 +29,7 @@ bool is_sticky(cudaError_t status) {
 
 /// The path from the repository's root on, whatever the build made of __FILE__.
 std::string_view short_path(std::string_view file) {
-  for (const std::string_view root : {"/core/", "/kernels/", "/tests/"}) {
+  for (const std::string_view root : {"/tests/", "/kernels/", "/core/"}) {
     const std::size_t at = file.rfind(root);
     if (at != std::string_view::npos) return file.substr(at + 1);
   }

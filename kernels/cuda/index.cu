@@ -53,12 +53,12 @@ __global__ void scatter(std::int64_t rows, std::int64_t picks, std::int64_t widt
     unsigned matches = __ballot_sync(kAllLanes, mine < picks && numbers[mine] == row);
     for (; matches != 0; matches &= matches - 1) {
       const T* const from = dy + (begin + __ffs(static_cast<int>(matches)) - 1) * width;
-SIMT_UNROLL
+      SIMT_UNROLL
       for (int j = 0; j < kEach; ++j)
         if (first + 32 * j < width) sum[j] += static_cast<A>(from[first + 32 * j]);
     }
   }
-SIMT_UNROLL
+  SIMT_UNROLL
   for (int j = 0; j < kEach; ++j)
     if (first + 32 * j < width) dtable[row * width + first + 32 * j] = static_cast<T>(sum[j]);
 }

@@ -39,10 +39,10 @@ __global__ void draw_elements(Draw draw, const std::int64_t* sample_ids, T* x) {
     values[2] = b.first;
     values[3] = b.second;
   } else {
-SIMT_UNROLL
+    SIMT_UNROLL
     for (int j = 0; j < 4; ++j) values[j] = Philox::to_uniform(words[static_cast<std::size_t>(j)]);
   }
-SIMT_UNROLL
+  SIMT_UNROLL
   for (int j = 0; j < 4; ++j)
     if (first + j < draw.length) x[row * draw.length + first + j] = static_cast<T>(static_cast<A>(values[j]));
 }

@@ -14,9 +14,7 @@ Context& host() {
 
 }  // namespace
 
-void matmul(Context&, const Tensor& a, const Tensor& b, const Tensor& out) {
-  cpu::matmul(host(), a, b, out);
-}
+void matmul(Context&, const Tensor& a, const Tensor& b, const Tensor& out) { cpu::matmul(host(), a, b, out); }
 
 void linear(Context&, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
             const Tensor& pre) {

@@ -37,7 +37,7 @@ __device__ T silu_derivative(T x) {
 constexpr double kGeluCubic = 0.044715;
 constexpr double kGeluTwice = 1.5957691216057308;  // 2 sqrt(2 / pi)
 
-constexpr double kGeluLimit = 9.5;               // beyond it, (1 + tanh u) / 2 is 1 or below 1e-33
+constexpr double kGeluLimit = 9.5;  // beyond it, (1 + tanh u) / 2 is 1 or below 1e-33
 
 /// e^-2u with u = sqrt(2 / pi) (x + 0.044715 x^3), |x| <= kGeluLimit: (1 + tanh u) / 2 = 1 / (1 + e^-2u)
 template <class T>
