@@ -50,6 +50,15 @@ class Context {
   /// How often the host waited for the device: a training step that is not logged must not raise it.
   std::uint64_t synchronizations() const { return synchronizations_; }
 
+  /// Whether products of f32 matrices on a CUDA device may round their operands to TF32 (10 bits of
+  /// mantissa): faster by far, off unless asked for. The CPU does not look at it.
+  bool tf32() const { return tf32_; }
+  void allow_tf32(bool allowed) { tf32_ = allowed; }
+
+  /// What a backend keeps between calls: handles of libraries, their workspaces. Empty at first; only the
+  /// backend of this device looks into it.
+  std::shared_ptr<void>& backend_state() { return backend_state_; }
+
  private:
   void check_transfer(const char* where, const Tensor& tensor) const;
 
@@ -57,6 +66,8 @@ class Context {
   std::shared_ptr<cuda::Stream> stream_;  // null on the CPU
   std::shared_ptr<Allocator> allocator_;
   std::atomic<std::uint64_t> synchronizations_ = 0;
+  bool tf32_ = false;
+  std::shared_ptr<void> backend_state_;  // goes first: it holds memory of the allocator
 };
 
 }  // namespace llsa
