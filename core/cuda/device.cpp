@@ -14,9 +14,17 @@ cudaEvent_t raw_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 void require_device(int index) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorInsufficientDriver)
-    throw DeviceError(cat("[device] cuda:", index, " cannot be used: ", cudaGetErrorString(status)),
+  if (status == cudaErrorInsufficientDriver) {
+    int driver = 0, runtime = 0;
+    static_cast<void>(cudaDriverGetVersion(&driver));
+    static_cast<void>(cudaRuntimeGetVersion(&runtime));
+    const auto version = [](int v) { return cat(v / 1000, ".", v % 1000 / 10); };
+    throw DeviceError(cat("[device] cuda:", index, " was asked for, ",
+                          driver == 0 ? std::string("there is no NVIDIA driver")
+                                      : cat("the NVIDIA driver serves CUDA ", version(driver),
+                                            " and this program needs ", version(runtime))),
                       "install or update the NVIDIA driver, or use the device cpu");
+  }
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     throw DeviceError(cat("[device] cuda:", index, " was asked for, there is no CUDA device"),
                       "use the device cpu");
