@@ -12,10 +12,21 @@
 #include "core/cuda/check.h"
 #include "core/cuda/device.h"
 #include "core/error.h"
+#include "core/poison.h"
 #include "core/size_class.h"
 
 namespace llsa::cuda {
 namespace {
+
+/// Lets only the first `used` of `bytes` bytes be touched. Under the emulator device memory is host memory,
+/// which the address sanitizer can watch.
+void watch([[maybe_unused]] void* pointer, [[maybe_unused]] std::size_t used,
+           [[maybe_unused]] std::size_t bytes) {
+#if defined(SIMT_EMU)
+  LLSA_UNPOISON(pointer, used);
+  LLSA_POISON(static_cast<std::byte*>(pointer) + used, bytes - used);
+#endif
+}
 
 class CudaAllocator final : public Allocator {
  public:
@@ -50,6 +61,7 @@ class CudaAllocator final : public Allocator {
     }
     stats_.active += size.bytes;
     stats_.peak = std::max(stats_.peak, stats_.active);
+    watch(pointer, bytes, size.bytes);
     return pointer;
   }
 
@@ -59,6 +71,7 @@ class CudaAllocator final : public Allocator {
     const SizeClass size = SizeClass::of(bytes);
     stats_.active -= size.bytes;
     stats_.cached += size.bytes;
+    watch(pointer, 0, size.bytes);
     free_[size.index].blocks.push_back(pointer);
   }
 
