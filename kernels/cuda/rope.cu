@@ -1,73 +1,20 @@
-// RoPE, and its fusion with the q/k norm and the head split: a warp per head of a token, a lane per pair of
-// neighbours. A row of one head is read once from memory; its second reading, after the norm, comes from the
-// first-level cache. Weight gradients: a warp goes through kRowBlock heads, each lane adding up its pairs; a
-// fold adds the partial sums in order.
+// RoPE, and its fusion with the q/k norm and the head split, for any head dimension and alignment: a warp per
+// head of a token, a lane per pair of neighbours. A row of one head is read once from memory; its second
+// reading, after the norm, comes from the first-level cache. Weight gradients: a warp goes through kHeadBlock
+// heads, each lane adding up its pairs; a fold adds the partial sums in order. The usual head dimensions take
+// the kernels of device/head_packs.cuh instead, which move 16 bytes per lane.
 #include "kernels/cuda/rope.h"
 
 #include <cmath>
 
 #include "kernels/cuda/device/fold.cuh"
+#include "kernels/cuda/device/head_packs.cuh"
+#include "kernels/cuda/device/heads.cuh"
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/types.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
-
-constexpr std::int64_t kRowBlock = 64;  // heads of tokens in one partial sum of weight gradients
-
-/// Two neighbours; the second one is 0 where a row of odd length ends.
-template <class A>
-struct Pair {
-  A even, odd;
-};
-
-template <class T, class A = accumulator_t<T>>
-__device__ Pair<A> load_pair(const T* x, std::int64_t pair, std::int64_t d) {
-  const std::int64_t i = 2 * pair;
-  return {static_cast<A>(x[i]), i + 1 < d ? static_cast<A>(x[i + 1]) : A(0)};
-}
-
-template <class T, class A>
-__device__ void store_pair(T* x, std::int64_t pair, std::int64_t d, Pair<A> value) {
-  x[2 * pair] = static_cast<T>(value.even);
-  if (2 * pair + 1 < d) x[2 * pair + 1] = static_cast<T>(value.odd);
-}
-
-/// Cosines and sines of the pairs of one token; without a table nothing turns.
-template <class A>
-struct Turn {
-  const A* cos;
-  const A* sin;
-  std::int64_t half;
-
-  /// sign = -1 turns back.
-  __device__ Pair<A> apply(Pair<A> x, std::int64_t token, std::int64_t pair, A sign) const {
-    if (cos == nullptr) return x;
-    const A c = cos[token * half + pair];
-    const A s = sign * sin[token * half + pair];
-    return {c * x.even - s * x.odd, s * x.even + c * x.odd};
-  }
-};
-
-/// The row of head h of token n of sample s in a [b,H,N,D] tensor with unit stride in D.
-template <class T>
-struct HeadView {
-  T* data = nullptr;
-  std::int64_t sample = 0, head = 0, token = 0;
-
-  HeadView() = default;
-  explicit HeadView(const Tensor& x)
-      : data(device_data<T>(x)), sample(x.stride(0)), head(x.stride(1)), token(x.stride(2)) {}
-  __device__ T* at(std::int64_t s, std::int64_t h, std::int64_t n) const {
-    return data + s * sample + h * head + n * token;
-  }
-};
-
-struct Heads {
-  std::int64_t samples, heads, tokens, d;
-  explicit Heads(const Tensor& x) : samples(x.size(0)), heads(x.size(1)), tokens(x.size(2)), d(x.size(3)) {}
-  std::int64_t rows() const { return samples * heads * tokens; }
-};
 
 template <class T, class A>
 __global__ void rope_rows(Heads size, HeadView<T> x, Turn<A> turn, A sign, T* y) {
@@ -78,40 +25,6 @@ __global__ void rope_rows(Heads size, HeadView<T> x, Turn<A> turn, A sign, T* y)
   for (std::int64_t p = lane_of_thread(); 2 * p < size.d; p += 32)
     store_pair(y + r * size.d, p, size.d, turn.apply(load_pair(in, p, size.d), n, p, sign));
 }
-
-/// q, k or v of a fused projection. weight, rstd: null where there is no norm.
-template <class T>
-struct Part {
-  using A = accumulator_t<T>;
-  const T* weight = nullptr;
-  A* rstd = nullptr;
-  T* out = nullptr;
-  T* dweight = nullptr;
-  HeadView<T> grad;
-
-  __device__ Pair<A> weights(std::int64_t pair, std::int64_t d) const {
-    return weight == nullptr ? Pair<A>{A(1), A(1)} : load_pair(weight, pair, d);
-  }
-};
-template <class T>
-struct Parts {
-  Part<T> of[3];
-};
-
-/// Which head of which token a warp has: numbers run through [b,N,3,H], the order of the projection.
-struct Place {
-  std::int64_t part, head, token, sample;
-  __device__ Place(const Heads& size, std::int64_t piece) {
-    head = piece % size.heads;
-    part = piece / size.heads % 3;
-    token = piece / size.heads / 3 % size.tokens;
-    sample = piece / size.heads / 3 / size.tokens;
-  }
-  /// Row of a contiguous [b,H,N,..] tensor.
-  __device__ std::int64_t row(const Heads& size) const {
-    return (sample * size.heads + head) * size.tokens + token;
-  }
-};
 
 template <class T, class A>
 __global__ void split_rows(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, A eps) {
@@ -167,16 +80,16 @@ __global__ void split_rows_backward(Heads size, const T* qkv, Parts<T> parts, Tu
   }
 }
 
-/// sums[block,:] = sum of dz u over kRowBlock rows (sample, token, head) of q or of k.
+/// sums[block,:] = sum of dz u over kHeadBlock rows (sample, token, head) of q or of k.
 template <class T, class A>
 __global__ void weight_sums(Heads size, int which, const T* qkv, Part<T> part, Turn<A> turn, A* sums) {
   const std::int64_t block = piece_of_warp(), rows = size.samples * size.tokens * size.heads;
-  if (block * kRowBlock >= rows) return;
+  if (block * kHeadBlock >= rows) return;
   const std::int64_t d = size.d;
-  const std::int64_t end = (block + 1) * kRowBlock < rows ? (block + 1) * kRowBlock : rows;
+  const std::int64_t end = (block + 1) * kHeadBlock < rows ? (block + 1) * kHeadBlock : rows;
   for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
     Pair<A> sum{A(0), A(0)};
-    for (std::int64_t r = block * kRowBlock; r < end; ++r) {
+    for (std::int64_t r = block * kHeadBlock; r < end; ++r) {
       const std::int64_t head = r % size.heads, token = r / size.heads % size.tokens;
       const std::int64_t sample = r / size.heads / size.tokens;
       const T* const in = qkv + ((sample * size.tokens + token) * 3 + which) * size.heads * d + head * d;
@@ -214,8 +127,14 @@ void qkv_split(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Te
     parts.of[0] = {device_data<T>(q_weight), device_data<A>(q_rstd), device_data<T>(q), nullptr, {}};
     parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), device_data<T>(k), nullptr, {}};
     parts.of[2] = {nullptr, nullptr, device_data<T>(v), nullptr, {}};
-    launch_warps(ctx, split_rows<T, A>, 3 * size.rows(), size, device_data<T>(qkv), parts,
-                 Turn<A>{device_data<A>(cos), device_data<A>(sin), size.d / 2}, static_cast<A>(eps));
+    const Turn<A> turn{device_data<A>(cos), device_data<A>(sin), size.d / 2};
+    const T* const in = device_data<T>(qkv);
+    const bool packed = packed_heads(size, turn, parts, in) && visit_head_lanes<T>(size.d, [&]<int L>() {
+                          launch_warps(ctx, split_packs<L, T, A>, ceil_div(3 * size.rows(), 32 / L), size, in,
+                                       parts, turn, static_cast<A>(eps));
+                        });
+    if (!packed)
+      launch_warps(ctx, split_rows<T, A>, 3 * size.rows(), size, in, parts, turn, static_cast<A>(eps));
   });
 }
 
@@ -233,15 +152,23 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
     parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), nullptr, device_data<T>(dk_weight),
                    HeadView<T>(dk)};
     parts.of[2] = {nullptr, nullptr, nullptr, nullptr, HeadView<T>(dv)};
-    launch_warps(ctx, split_rows_backward<T, A>, 3 * size.rows(), size, device_data<T>(qkv), parts, turn,
-                 device_data<T>(dqkv));
+    const T* const in = device_data<T>(qkv);
+    T* const out = device_data<T>(dqkv);
+    const bool packable = packed_heads(size, turn, parts, in, out);
+    const bool packed = packable && visit_head_lanes<T>(size.d, [&]<int L>() {
+                          launch_warps(ctx, split_packs_backward<L, T, A>, ceil_div(3 * size.rows(), 32 / L),
+                                       size, in, parts, turn, out);
+                        });
+    if (!packed) launch_warps(ctx, split_rows_backward<T, A>, 3 * size.rows(), size, in, parts, turn, out);
     for (int which = 0; which < 2; ++which) {
       const Part<T>& part = parts.of[which];
       if (part.dweight == nullptr) continue;
-      const std::int64_t blocks = ceil_div(size.rows(), kRowBlock);
+      const std::int64_t blocks = ceil_div(size.rows(), kHeadBlock);
       const Tensor sums = ctx.empty(Shape{blocks, size.d}, dtype_of<A>::value);
-      launch_warps(ctx, weight_sums<T, A>, blocks, size, which, device_data<T>(qkv), part, turn,
-                   sums.data<A>());
+      if (!packed || !visit_head_lanes<T>(size.d, [&]<int L>() {
+            launch_warps(ctx, weight_sum_packs<L, T, A>, blocks, size, which, in, part, turn, sums.data<A>());
+          }))
+        launch_warps(ctx, weight_sums<T, A>, blocks, size, which, in, part, turn, sums.data<A>());
       fold_axis<FoldSum, A>(ctx, sums.data<A>(), 1, blocks, size.d, 1.0, part.dweight);
     }
   });

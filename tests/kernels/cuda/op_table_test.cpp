@@ -76,8 +76,9 @@ TEST_CASE("f32 and f64 agree with the CPU at odd sizes") {
   if (!cuda_device()) return;
   Contexts both;
   for (const OpRow& row : op_table()) {
-    for (const OpSize size : {OpSize{1, 5, 2}, OpSize{31, 8, 2}, OpSize{33, 5, 1}, OpSize{65, 2, 1},
-                              OpSize{3, 1, 2}, OpSize{3, 33, 2}, OpSize{2, 130, 1}}) {
+    for (const OpSize size :
+         {OpSize{1, 5, 2}, OpSize{31, 8, 2}, OpSize{33, 5, 1}, OpSize{65, 2, 1}, OpSize{3, 1, 2},
+          OpSize{3, 33, 2}, OpSize{5, 32, 2}, OpSize{3, 64, 1}, OpSize{2, 130, 1}}) {
       INFO(std::string(row.name) << ", " << size.tokens << " tokens, width " << size.width);
       for (const DType dtype : {DType::f32, DType::f64}) {
         INFO("dtype " << std::string(name_of(dtype)));
@@ -94,7 +95,7 @@ TEST_CASE("bf16 errs at most twice as much as the CPU does") {
   Contexts both;
   for (const OpRow& row : op_table()) {
     if (!row.narrow) continue;
-    for (const OpSize size : {OpSize{33, 8, 2}, OpSize{5, 31, 1}}) {
+    for (const OpSize size : {OpSize{33, 8, 2}, OpSize{5, 31, 1}, OpSize{9, 32, 2}, OpSize{9, 64, 1}}) {
       INFO(std::string(row.name) << ", " << size.tokens << " tokens, width " << size.width);
       const OpSample sample = row.sample({both.cpu, size, DType::bf16, 5});
       const Results exact = run(both, row, cast_sample(sample, DType::f64));
