@@ -1,11 +1,12 @@
 // LLSA forward and backward: which kernels take a problem.
 #include "kernels/cuda/llsa.h"
+#include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_plain.h"
 
 namespace llsa::kernels::cuda {
 
 void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {
-  attend_plain(ctx, args, o, lse);
+  (fits_mma(args, o) ? attend_mma : attend_plain)(ctx, args, o, lse);
 }
 
 void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,

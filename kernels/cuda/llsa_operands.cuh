@@ -27,7 +27,8 @@ struct HeadRows {
         heads(static_cast<int>(x.size(1))) {}
 
   __device__ T* head(std::int64_t h) const {
-    return data + h / heads * batch_stride + h % heads * head_stride;
+    const auto all = static_cast<unsigned>(h), per_sample = static_cast<unsigned>(heads);
+    return data + all / per_sample * batch_stride + all % per_sample * head_stride;
   }
 };
 
