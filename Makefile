@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: configure all demo test bench format lint install check-all clean help
+.PHONY: configure all demo test bench format lint install check-all ptxas-report gpu-check clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -11,19 +11,22 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 NATIVE ?=
 SANITIZE ?=
+CUDA ?=
+CUDA_ARCHS ?=
 
 comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
 VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
 COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
+CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)")
 
 # CMake runs a make of its own, which is no part of this one's job server.
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
 configure:
 	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
 
 all: configure
 	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
@@ -49,7 +52,7 @@ lint: configure
 
 install:
 	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(INSTALL_BUILD) $(COMPILER) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
+	@$(CMAKE) -S . -B $(INSTALL_BUILD) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
 	    -DCMAKE_INSTALL_PREFIX=$(PREFIX) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
 	@$(CMAKE) --build $(INSTALL_BUILD) --parallel $(JOBS)
 	@DESTDIR=$(DESTDIR) $(CMAKE) --install $(INSTALL_BUILD)
@@ -57,6 +60,14 @@ install:
 check-all:
 	@scripts/setup --build $(BUILD) build lint check
 	@scripts/check-all $(BUILD)
+
+ptxas-report:
+	@mkdir -p $(BUILD)
+	@JOBS=$(JOBS) scripts/ptxas-report $(BUILD)
+
+gpu-check:
+	@scripts/setup --build $(BUILD) build
+	@scripts/gpu-check $(BUILD)
 
 clean:
 	rm -rf $(BUILD)
@@ -71,5 +82,7 @@ help:
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
 	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
+	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
+	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, a short run"
 	@echo "make clean      remove $(BUILD)"
-	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler"
+	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=ON|AUTO|OFF CUDA_ARCHS=\"80 90a\""

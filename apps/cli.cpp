@@ -86,6 +86,16 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   return train;
 }
 
+template <class Args>
+void add_machine(CLI::App& command, Args& args) {
+  command.add_option("--device", args.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command.add_option("--dtype", args.dtype, "what the model computes in")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command.add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+}
+
 CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   CLI::App* sample = app.add_subcommand("sample", "Draw images from a trained model");
   sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the published layout")
@@ -107,8 +117,7 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   sample->add_option("--batch", args.batch, "images at a time")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  sample->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
-      ->check(CLI::Range(0, 4096));
+  add_machine(*sample, args);
   return sample;
 }
 
@@ -128,8 +137,7 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
       ->check(CLI::Range(0.0, 1000.0));
   eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
-  eval->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
-      ->check(CLI::Range(0, 4096));
+  add_machine(*eval, args);
   eval->add_flag("--json", args.json, "print one JSON object");
   return eval;
 }

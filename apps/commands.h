@@ -50,6 +50,8 @@ struct SampleArgs {
   std::uint64_t seed = 0;
   std::string size;  ///< "HxW" or "N"; empty = the model's own
   std::int64_t batch = 64;
+  std::string device = "auto";
+  std::string dtype = "f32";
   int threads = 0;
 };
 int run_sample(const SampleArgs& args);
@@ -62,6 +64,8 @@ struct EvalArgs {
   double guidance = 1.5;
   int steps = 20;
   std::uint64_t seed = 0;
+  std::string device = "auto";
+  std::string dtype = "f32";
   int threads = 0;
   bool json = false;
 };

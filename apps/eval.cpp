@@ -1,11 +1,13 @@
 #include <cstdio>
 
 #include "apps/commands.h"
+#include "core/device_choice.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/image_folder.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/eval/frechet.h"
+#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::apps {
@@ -17,8 +19,10 @@ int run_eval(const EvalArgs& args) {
   for (const std::string& warning : held_out.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
 
-  Context ctx(args.threads);
-  const nn::FrechetReference reference(ctx, held_out, published.config.height, published.config.width,
+  // Images are drawn on the device and scored on the CPU.
+  Context host(args.threads);
+  Context ctx(device_from_name(args.device), args.threads);
+  const nn::FrechetReference reference(host, held_out, published.config.height, published.config.width,
                                        args.count, args.reference);
   nn::SampleOptions sampling;
   sampling.count = args.count;
@@ -27,10 +31,14 @@ int run_eval(const EvalArgs& args) {
   sampling.seed = args.seed;
   sampling.noise_scale = published.noise_scale;
 
-  const auto trained = nn::load_published_model(ctx, checkpoint);
-  const double score = reference.score(ctx, nn::sample(ctx, *trained, sampling));
-  nn::Dit fresh(ctx, published.config, args.seed);
-  const double untrained = reference.score(ctx, nn::sample(ctx, fresh, sampling));
+  const DType dtype = dtype_from_name(args.dtype);
+  const auto score_of = [&](nn::Dit& model) {
+    return reference.score(host, nn::to_host(ctx, nn::sample(ctx, model, sampling)));
+  };
+  const auto trained = nn::load_published_model(ctx, checkpoint, dtype);
+  const double score = score_of(*trained);
+  nn::Dit fresh(ctx, published.config, args.seed, dtype);
+  const double untrained = score_of(fresh);
   const double real = reference.real_score();
 
   if (args.json) {

@@ -5,10 +5,12 @@
 
 #include "apps/commands.h"
 #include "apps/model_flags.h"
+#include "core/device_choice.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/host.h"
 
 namespace llsa::apps {
 namespace {
@@ -60,15 +62,16 @@ int run_sample(const SampleArgs& args) {
   if (native_size) options.noise_scale = published.noise_scale;
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
-  Context ctx(args.threads);
-  const auto model = nn::load_published_model(ctx, checkpoint);
+  Context ctx(device_from_name(args.device), args.threads);
+  const auto model = nn::load_published_model(ctx, checkpoint, dtype_from_name(args.dtype));
   const bool live = isatty(STDERR_FILENO) != 0;
-  const Tensor images = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
+  const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
     if (live)
       std::fprintf(stderr, "\r%lld / %lld images\033[K", static_cast<long long>(done),
                    static_cast<long long>(count));
     return true;
   });
+  const Tensor images = nn::to_host(ctx, drawn);
   if (live) std::fprintf(stderr, "\r\033[K");
 
   std::vector<std::int32_t> classes;

@@ -5,7 +5,8 @@
 # Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
 #   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
 #   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
-set(LLSA_CUDA AUTO CACHE STRING "Compile the CUDA kernels for the device: AUTO (if nvcc is found), ON, OFF")
+#   llsa_add_cuda_backend()                      the backend becomes part of the library
+set(LLSA_CUDA OFF CACHE STRING "Compile the CUDA backend for the device: AUTO (if nvcc is found), ON, OFF")
 set(CUDA_ARCHS "" CACHE STRING "GPU architectures, as in \"80 90a\" (default: sm_80, sm_90a and PTX for compute_90)")
 set_property(CACHE LLSA_CUDA PROPERTY STRINGS AUTO ON OFF)
 
@@ -18,7 +19,7 @@ if(LLSA_NVCC_PROGRAM)
   cmake_path(GET toolkit PARENT_PATH toolkit)
   cmake_path(GET toolkit PARENT_PATH toolkit)
 endif()
-find_path(LLSA_CUDA_INCLUDE_DIR cuda_bf16.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
+find_path(LLSA_CUDA_INCLUDE_DIR cublasLt.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
 mark_as_advanced(LLSA_NVCC_PROGRAM LLSA_CUDA_INCLUDE_DIR)
 
 set(LLSA_NVCC)
@@ -59,14 +60,16 @@ function(llsa_add_emulated_tests)
   file(GLOB EMULATOR CONFIGURE_DEPENDS tests/emu/*.cpp)
   file(GLOB EMULATOR_TESTS CONFIGURE_DEPENDS tests/emu/*_test.cpp tests/kernels/cuda/*_test.cpp)
   file(GLOB_RECURSE KERNELS CONFIGURE_DEPENDS kernels/cuda/*.cu)
+  file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/emu/*.cu tests/kernels/cuda/*.cu)
   list(REMOVE_ITEM EMULATOR ${EMULATOR_TESTS})
   llsa_emulated_sources(emulated ${KERNELS})
   llsa_emulated_sources(emulated_tests ${TEST_KERNELS})
 
-  add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${emulated})
+  add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${HOST_CODE} ${emulated})
   set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
   target_link_libraries(llsa_emu PRIVATE llsa_flags llsa_emu_flags Threads::Threads)
+  # Linked before the library, these objects take the place of its own CUDA backend, real or absent.
   if(LLSA_SANITIZE MATCHES "thread")
     # Only what kernels do shall be judged.
     set_source_files_properties(${EMULATOR} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
@@ -75,7 +78,8 @@ function(llsa_add_emulated_tests)
   add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp ${EMULATOR_TESTS} ${emulated_tests}
                                                  $<TARGET_OBJECTS:llsa_emu>)
   set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE -O1)
-  target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library)
+  target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
 endfunction()
 
 # ---- for the device --------------------------------------------------------------------------------------------------
@@ -94,7 +98,7 @@ else()
   set(gencode -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
               -gencode arch=compute_90,code=compute_90)
 endif()
-set(LLSA_NVCC_FLAGS -std=c++20 -O3 ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
+set(LLSA_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
                     -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra -Werror=all-warnings)
 
 function(llsa_nvcc_objects variable)
@@ -113,15 +117,30 @@ function(llsa_nvcc_objects variable)
   set(${variable} ${objects} PARENT_SCOPE)
 endfunction()
 
+# llsa_add_cuda_backend(): puts the CUDA backend into the library, in the place of the throwing one.
+function(llsa_add_cuda_backend)
+  file(GLOB_RECURSE KERNELS CONFIGURE_DEPENDS kernels/cuda/*.cu)
+  file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
+  llsa_nvcc_objects(objects ${KERNELS})
+  llsa_layer(cuda ${HOST_CODE})
+  target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
+  set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+  find_library(LLSA_CUDART_LIBRARY cudart_static ${folders} REQUIRED)
+  find_library(LLSA_CUBLASLT_LIBRARY cublasLt ${folders} REQUIRED)
+  mark_as_advanced(LLSA_CUDART_LIBRARY LLSA_CUBLASLT_LIBRARY)
+  set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  target_sources(llsa_library PRIVATE ${objects})
+  target_link_libraries(llsa_library PUBLIC ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} ${CMAKE_DL_LIBS} rt)
+endfunction()
+
 # llsa_add_device_tests(): the program llsa_gpu_tests, the same tests on the device.
 function(llsa_add_device_tests)
   file(GLOB TESTS CONFIGURE_DEPENDS tests/kernels/cuda/*_test.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/kernels/cuda/*.cu)
   llsa_nvcc_objects(objects ${TEST_KERNELS})
-  find_library(LLSA_CUDART_LIBRARY cudart_static HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
-  mark_as_advanced(LLSA_CUDART_LIBRARY)
   add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp ${TESTS} ${objects})
   set_target_properties(llsa_gpu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  target_compile_definitions(llsa_gpu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_include_directories(llsa_gpu_tests PRIVATE ${PROJECT_SOURCE_DIR})
   target_include_directories(llsa_gpu_tests SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
   target_link_libraries(llsa_gpu_tests PRIVATE llsa_flags llsa_headers llsa_library ${LLSA_CUDART_LIBRARY} Threads::Threads

@@ -1,9 +1,8 @@
 // The caching allocator of host memory.
 //
-// Sizes are rounded up to a class: multiples of 64 bytes up to 4 KiB, then eight classes per power of two (at
-// most 12.5 % more than asked). A freed block goes to the list of its class and serves only that class again;
-// the lists are threaded through the freed blocks themselves, so freeing cannot fail. When the limit or the
-// system refuses, the cache is given back and the request tried once more.
+// Sizes are rounded up to a class (size_class.h). A freed block goes to the list of its class and serves only
+// that class again; the lists are threaded through the freed blocks themselves, so freeing cannot fail. When
+// the limit or the system refuses, the cache is given back and the request tried once more.
 #include "core/allocator.h"
 
 #if defined(__linux__)
@@ -12,59 +11,21 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <mutex>
 
 #include "core/error.h"
 #include "core/machine.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define LLSA_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LLSA_ASAN 1
-#endif
-#endif
-#if defined(LLSA_ASAN)
-#include <sanitizer/asan_interface.h>
-#define LLSA_POISON(pointer, bytes) __asan_poison_memory_region(pointer, bytes)
-#define LLSA_UNPOISON(pointer, bytes) __asan_unpoison_memory_region(pointer, bytes)
-#else
-#define LLSA_POISON(pointer, bytes) static_cast<void>(0)
-#define LLSA_UNPOISON(pointer, bytes) static_cast<void>(0)
-#endif
+#include "core/poison.h"
+#include "core/size_class.h"
 
 namespace llsa {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 // Blocks from kLarge on ask for huge pages: far fewer faults, and gathers from all over them stay within the
 // processor's translation buffers.
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 constexpr std::size_t kLarge = 2 * kHugePage;
-constexpr std::size_t kSmall = 4096;
-constexpr int kSmallBits = 12;
-constexpr std::size_t kMaxBytes = std::size_t{1} << 62;
-constexpr std::size_t kClasses = kSmall / kAlignment + 1 + 8 * (62 - kSmallBits);
-
-struct SizeClass {
-  std::size_t index;
-  std::size_t bytes;
-};
-
-/// 1 <= bytes <= kMaxBytes
-SizeClass size_class(std::size_t bytes) {
-  if (bytes <= kSmall) {
-    const std::size_t index = (bytes + kAlignment - 1) / kAlignment;
-    return {index, index * kAlignment};
-  }
-  const int power = std::bit_width(bytes - 1) - 1;  // 2^power < bytes <= 2^(power + 1)
-  const std::size_t step = std::size_t{1} << (power - 3);
-  const std::size_t steps = (bytes + step - 1) / step;  // 9..16
-  const auto octave = static_cast<std::size_t>(power - kSmallBits);
-  return {kSmall / kAlignment + octave * 8 + (steps - 8), steps * step};
-}
 
 class CpuAllocator final : public Allocator {
  public:
@@ -78,8 +39,8 @@ class CpuAllocator final : public Allocator {
   void* allocate(std::size_t bytes) override {
     if (bytes == 0) return nullptr;
     const std::lock_guard lock(mutex_);
-    if (bytes > kMaxBytes) throw out_of_memory(bytes);
-    const SizeClass size = size_class(bytes);
+    if (bytes > SizeClass::kMaxBytes) throw out_of_memory(bytes);
+    const SizeClass size = SizeClass::of(bytes);
     ++stats_.allocations;
     void* pointer = nullptr;
     if (free_[size.index] != nullptr) {
@@ -104,7 +65,7 @@ class CpuAllocator final : public Allocator {
   void deallocate(void* pointer, std::size_t bytes) noexcept override {
     if (pointer == nullptr) return;
     const std::lock_guard lock(mutex_);
-    const SizeClass size = size_class(bytes);
+    const SizeClass size = SizeClass::of(bytes);
     stats_.active -= size.bytes;
     stats_.cached += size.bytes;
     LLSA_UNPOISON(pointer, size.bytes);
@@ -136,7 +97,7 @@ class CpuAllocator final : public Allocator {
   void* allocate_new(std::size_t bytes) const {
     const std::size_t held = stats_.active + stats_.cached;
     if (bytes > limit_ || held > limit_ - bytes) return nullptr;
-    if (bytes < kLarge) return std::aligned_alloc(kAlignment, bytes);
+    if (bytes < kLarge) return std::aligned_alloc(SizeClass::kAlignment, bytes);
     void* const block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
 #if defined(__linux__)
     if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);  // a wish: refusal changes nothing but speed
@@ -167,7 +128,7 @@ class CpuAllocator final : public Allocator {
   const char* const limit_kind_;
   mutable std::mutex mutex_;
   AllocatorStats stats_;
-  std::array<FreeBlock*, kClasses> free_{};
+  std::array<FreeBlock*, SizeClass::kCount> free_{};
 };
 
 }  // namespace

@@ -12,9 +12,18 @@ constexpr std::int64_t kZeroGrain = std::int64_t{1} << 20;  // bytes per chunk
 Context::Context(int threads, std::size_t memory_limit)
     : pool_(threads), allocator_(make_cpu_allocator(memory_limit)) {}
 
+Context::Context(Device device, int threads, std::size_t memory_limit) : pool_(threads) {
+  if (device.is_cuda()) stream_ = std::make_shared<cuda::Stream>(device.index);
+  allocator_ = stream_ ? cuda::make_allocator(stream_, memory_limit) : make_cpu_allocator(memory_limit);
+}
+
 Tensor Context::zeros(const Shape& shape, DType dtype) {
   Tensor tensor = empty(shape, dtype);
   std::byte* bytes = tensor.raw();
+  if (stream_) {
+    stream_->fill(bytes, 0, tensor.nbytes());
+    return tensor;
+  }
   pool_.parallel_ranges(static_cast<std::int64_t>(tensor.nbytes()), kZeroGrain,
                         [bytes](std::int64_t begin, std::int64_t end) {
                           std::memset(bytes + begin, 0, static_cast<std::size_t>(end - begin));
@@ -22,10 +31,49 @@ Tensor Context::zeros(const Shape& shape, DType dtype) {
   return tensor;
 }
 
+void Context::check_transfer(const char* where, const Tensor& tensor) const {
+  if (tensor.device() != device())
+    throw DeviceError(
+        cat("[", where, "] expected a tensor on ", device().str(), ", got one on ", tensor.device().str()));
+  if (!tensor.is_contiguous())
+    throw ShapeError(cat("[", where, "] expected a contiguous tensor, got strides ", Shape(tensor.strides()),
+                         " for shape ", tensor.shape()));
+}
+
+void Context::upload(const void* host, const Tensor& to) {
+  check_transfer("upload", to);
+  if (to.numel() == 0) return;
+  if (stream_)
+    stream_->upload(host, to.raw(), to.nbytes());
+  else
+    std::memcpy(to.raw(), host, to.nbytes());
+}
+
+void Context::download(const Tensor& from, void* host) {
+  check_transfer("download", from);
+  if (from.numel() == 0) return;
+  if (stream_) {
+    ++synchronizations_;
+    stream_->download(from.raw(), host, from.nbytes());
+  } else {
+    std::memcpy(host, from.raw(), from.nbytes());
+  }
+}
+
 double Context::item(const Tensor& tensor) {
   if (tensor.numel() != 1) throw ShapeError(cat("[item] expected one element, got shape ", tensor.shape()));
+  return visit_any(tensor.dtype(), [&]<class T>() {
+    T value;
+    if (!stream_) ++synchronizations_;  // download counts those of a device
+    download(tensor, &value);
+    return static_cast<double>(value);
+  });
+}
+
+void Context::synchronize() {
+  if (!stream_) return;
   ++synchronizations_;
-  return visit_any(tensor.dtype(), [&]<class T>() { return static_cast<double>(*tensor.data<T>()); });
+  stream_->synchronize();
 }
 
 }  // namespace llsa

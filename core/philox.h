@@ -2,7 +2,8 @@
 // generator.
 //
 // A value is a function of (seed, stream, element) alone, so it does not depend on threads, on devices or on
-// the order of calls. Integers and uniforms are equal bit for bit on every device, normals to 1e-6.
+// the order of calls. Integers and uniforms are equal bit for bit on every device, normals to 1e-6. What is
+// constexpr here runs in kernels too.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@ struct Philox {
   std::uint64_t stream = 0;  ///< upper half of the counter: what the numbers are for, and for which sample
 
   /// Four independent 32-bit words for a counter value.
-  std::array<std::uint32_t, 4> words(std::uint64_t counter) const {
+  constexpr std::array<std::uint32_t, 4> words(std::uint64_t counter) const {
     std::array<std::uint32_t, 4> x = {
         static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
         static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
@@ -35,10 +36,10 @@ struct Philox {
   }
 
   /// The element-th 32-bit word of the stream.
-  std::uint32_t word(std::uint64_t element) const { return words(element / 4)[element % 4]; }
+  constexpr std::uint32_t word(std::uint64_t element) const { return words(element / 4)[element % 4]; }
 
   /// Uniform in [0, 1) with 24 bits.
-  static float to_uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+  static constexpr float to_uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
   float uniform(std::uint64_t element) const { return to_uniform(word(element)); }
 
   /// Uniform integer in [0, n), n >= 1, by multiplication of a 32-bit word (bias below n / 2^32).

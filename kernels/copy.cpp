@@ -1,6 +1,7 @@
 #include "kernels/copy.h"
 
-#include <cstring>
+#include <cstddef>
+#include <utility>
 
 #include "kernels/backend.h"
 #include "kernels/check.h"
@@ -72,11 +73,39 @@ Tensor host_view(void* host, const Tensor& like) {
 }  // namespace
 
 void copy_from_host(Context& ctx, const void* host, const Tensor& dst) {
-  if (dst.numel() != 0) backend(ctx).copy.copy(ctx, host_view(const_cast<void*>(host), dst), dst);
+  check_device(ctx, "copy_from_host", {&dst});
+  if (dst.numel() == 0) return;
+  if (ctx.device().is_cpu()) return backend(ctx).copy.copy(ctx, host_view(const_cast<void*>(host), dst), dst);
+  if (dst.is_contiguous()) return ctx.upload(host, dst);
+  const Tensor dense = ctx.empty_like(dst);
+  ctx.upload(host, dense);
+  backend(ctx).copy.copy(ctx, dense, dst);
 }
 
 void copy_to_host(Context& ctx, const Tensor& src, void* host) {
-  if (src.numel() != 0) backend(ctx).copy.copy(ctx, src, host_view(host, src));
+  check_device(ctx, "copy_to_host", {&src});
+  if (src.numel() == 0) return;
+  if (ctx.device().is_cpu())
+    backend(ctx).copy.copy(ctx, src, host_view(host, src));
+  else
+    ctx.download(contiguous(ctx, src), host);
+}
+
+Tensor transfer(Context& from, const Tensor& x, Context& to) {
+  check_device(from, "transfer", {&x});
+  if (from.device() == to.device()) return x;
+  const Tensor dense = contiguous(from, x);
+  const Tensor out = to.empty_like(x);
+  if (from.device().is_cpu()) {
+    to.upload(dense.raw(), out);
+  } else if (to.device().is_cpu()) {
+    from.download(dense, out.raw());
+  } else {
+    std::vector<std::byte> bytes(dense.nbytes());
+    from.download(dense, bytes.data());
+    to.upload(bytes.data(), out);
+  }
+  return out;
 }
 
 }  // namespace llsa::kernels

@@ -28,6 +28,10 @@ Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis);
 void copy_from_host(Context& ctx, const void* host, const Tensor& dst);
 void copy_to_host(Context& ctx, const Tensor& src, void* host);
 
+/// x on another context's device: x itself where that is the same device, else a contiguous copy. x belongs
+/// to `from`. The host waits where the copy leaves a device.
+Tensor transfer(Context& from, const Tensor& x, Context& to);
+
 /// A tensor with the vector's elements. Throws ShapeError when the sizes differ.
 template <class X>
 Tensor from_vector(Context& ctx, const std::vector<X>& values, const Shape& shape) {

@@ -9,6 +9,7 @@
 
 #include "autograd/elementwise.h"
 #include "autograd/var.h"
+#include "core/device_choice.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "nn/checkpoint/published.h"
@@ -21,6 +22,7 @@
 #include "nn/diffusion/sampler.h"
 #include "nn/dit.h"
 #include "nn/ema.h"
+#include "nn/host.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "nn/train_log.h"
@@ -58,10 +60,6 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
             folder.root(), " has ", found, " class folders"),
         "leave the key out to take the number from the folder, or set it to null to train without classes");
   }
-  if (options.device == "cuda") {
-    throw DeviceError("the device cuda was asked for, but this library was built without CUDA",
-                      "use --device cpu, or auto to take what there is");
-  }
   options.model.classes = static_cast<int>(options.model_classes);
   options.model = options.model.resolved();
   options.validate();
@@ -75,7 +73,7 @@ class Run {
         files_(out),
         images_(std::make_shared<const ImageFolder>(given.data, decode_options(given))),
         options_(resolve(given, *images_)),
-        ctx_(static_cast<int>(options_.threads)),
+        ctx_(device_from_name(options_.device), static_cast<int>(options_.threads)),
         model_(ctx_, options_.model, static_cast<std::uint64_t>(options_.seed),
                dtype_from_name(options_.dtype)),
         optimizer_(model_.parameters(),
@@ -86,6 +84,9 @@ class Run {
                   options_.lr_final} {
     schedule_.validate();
     model_.set_checkpointing(options_.recompute);
+    if (ctx_.device().is_cuda()) {
+      say(cat("computing on ", ctx_.device().str(), ", ", cuda::device_properties(ctx_.device().index).name));
+    }
     for (const std::string& warning : images_->warnings()) say(warning);
     resume ? continue_run() : begin_run();
     unread_.losses = ctx_.zeros({kMostUnread}, DType::f32);
@@ -285,7 +286,7 @@ class Run {
     sampling.steps = static_cast<int>(options_.sample_steps);
     sampling.seed = static_cast<std::uint64_t>(options_.seed);
     sampling.noise_scale = options_.noise_scale;
-    const Tensor images = sample(ctx_, model_, sampling);
+    const Tensor images = to_host(ctx_, sample(ctx_, model_, sampling));
     std::vector<std::int32_t> classes;
     for (std::int64_t i = 0; i < sampling.count && options_.model.classes > 0; ++i) {
       classes.push_back(static_cast<std::int32_t>(i % options_.model.classes));

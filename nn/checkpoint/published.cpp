@@ -12,6 +12,7 @@
 #include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
+#include "nn/host.h"
 #include "nn/json.h"
 #include "nn/published_config.h"
 
@@ -75,7 +76,7 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
   if (!is_floating(from.dtype())) {
     throw IoError(cat(path, ": ", name, " has dtype ", name_of(from.dtype()), ", expected a floating one"));
   }
-  kernels::copy(ctx, from, into);
+  kernels::copy(ctx, from_host(ctx, from), into);
   if (ctx.item(kernels::all_finite(ctx, into)) == 0) {
     throw IoError(cat(path, ": ", name, " has a value that is not finite"),
                   "the file comes from a run that had diverged");
@@ -124,8 +125,9 @@ void write_published_model(const std::string& directory, const Dit& model, const
   Context& ctx = model.context();
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const Parameter& parameter : model.parameters().all()) {
-    tensors.emplace_back(parameter.name,
-                         kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32));
+    tensors.emplace_back(
+        parameter.name,
+        to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
   }
   write_safetensors(published_weights_path(directory), tensors, {{"format", "pt"}});
   write_file_atomically((root / "model_index.json").string(), model_index_json());
@@ -192,7 +194,7 @@ std::vector<std::string> init_from_published_model(Dit& model, const std::string
                         target.shape[2], "]"));
     }
     const NoGrad no_grad;
-    const Var grid(ctx, kernels::cast(ctx, source, store.flat().dtype()));
+    const Var grid(ctx, kernels::cast(ctx, from_host(ctx, source), store.flat().dtype()));
     const Tensor resized = resize_position_embedding(grid, target.shape[0], target.shape[1]).value();
     read_tensor(ctx, resized, store.view(flat, target), kPosEmbed, path);
     notes.push_back(cat("the position embedding was resized from ", source.shape(), " to ", target.shape));

@@ -11,6 +11,7 @@
 #include "core/safetensors.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/published.h"
+#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -69,7 +70,7 @@ void write_training_state(const std::string& directory, const TrainOptions& opti
                                                            {kSecondMoment, &optimizer.second_moment()}};
   for (const auto& [prefix, flat] : buffers) {
     for (const Parameter& parameter : store.all()) {
-      tensors.emplace_back(prefix + parameter.name, store.view(*flat, parameter));
+      tensors.emplace_back(prefix + parameter.name, to_host(store.context(), store.view(*flat, parameter)));
     }
   }
   write_safetensors((folder / "state.safetensors").string(), tensors);

@@ -277,9 +277,9 @@ Batch Loader::next() {
   batch.x = impl_->ctx.empty({options.batch, 3, options.height, options.width}, DType::f32);
   batch.y = impl_->ctx.empty({options.batch}, DType::i32);
   batch.sample_ids = impl_->ctx.empty({options.batch}, DType::i64);
-  std::memcpy(batch.x.raw(), prepared.x.data(), batch.x.nbytes());
-  std::memcpy(batch.y.raw(), prepared.y.data(), batch.y.nbytes());
-  std::memcpy(batch.sample_ids.raw(), prepared.ids.data(), batch.sample_ids.nbytes());
+  impl_->ctx.upload(prepared.x.data(), batch.x);
+  impl_->ctx.upload(prepared.y.data(), batch.y);
+  impl_->ctx.upload(prepared.ids.data(), batch.sample_ids);
   return batch;
 }
 

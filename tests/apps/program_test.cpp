@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <string>
 
+#include "core/cuda/device.h"
 #include "tests/support/files.h"
 
 namespace {
@@ -137,8 +138,14 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(fs::exists(run + "/config.json"));
   CHECK(fs::exists(run + "/samples/step_000000002.png"));
   CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
-  CHECK(mentions(llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume")).text,
-                 "without CUDA"));
+  if (llsa::cuda::device_count() == 0) {
+    const Outcome refused = llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume"));
+    CHECK(refused.code == 1);
+    CHECK(mentions(refused.text, "use the device cpu"));
+    CHECK(llsa_program("sample " + run + " --device cuda --out " + (dir / "no.png")).code == 1);
+    CHECK(!fs::exists(dir / "no.png"));
+  }
+  CHECK(mentions(llsa_program("sample " + run + " --device gpu --out " + (dir / "no.png")).text, "cuda:N"));
   CHECK(mentions(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
 
   CHECK(llsa_program("sample " + run + " --count 4 --steps 2 --out " + (dir / "grid.png") + " --each " +

@@ -1,0 +1,129 @@
+#include "core/cuda/device.h"
+
+#include <algorithm>
+
+#include "core/cuda/check.h"
+#include "core/error.h"
+
+namespace llsa::cuda {
+namespace {
+
+cudaStream_t raw(void* handle) { return static_cast<cudaStream_t>(handle); }
+cudaEvent_t raw_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
+
+void require_device(int index) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver) {
+    int driver = 0, runtime = 0;
+    static_cast<void>(cudaDriverGetVersion(&driver));
+    static_cast<void>(cudaRuntimeGetVersion(&runtime));
+    const auto version = [](int v) { return cat(v / 1000, ".", v % 1000 / 10); };
+    throw DeviceError(cat("[device] cuda:", index, " was asked for, ",
+                          driver == 0 ? std::string("there is no NVIDIA driver")
+                                      : cat("the NVIDIA driver serves CUDA ", version(driver),
+                                            " and this program needs ", version(runtime))),
+                      "install or update the NVIDIA driver, or use the device cpu");
+  }
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+    throw DeviceError(cat("[device] cuda:", index, " was asked for, there is no CUDA device"),
+                      "use the device cpu");
+  LLSA_CUDA_CHECK(status);
+  if (index < 0 || index >= count)
+    throw DeviceError(
+        cat("[device] cuda:", index, " was asked for, there ",
+            count == 1 ? std::string("is only cuda:0") : cat("are cuda:0 to cuda:", count - 1)));
+}
+
+}  // namespace
+
+bool compiled() { return true; }
+
+int device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  static_cast<void>(cudaGetLastError());
+  return 0;
+}
+
+DeviceProperties device_properties(int index) {
+  require_device(index);
+  cudaDeviceProp properties;
+  LLSA_CUDA_CHECK(cudaGetDeviceProperties(&properties, index));
+  return {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
+          properties.totalGlobalMem};
+}
+
+Stream::Stream(int index) : index_(index) {
+  require_device(index);
+  LLSA_CUDA_CHECK(cudaSetDevice(index));
+  cudaStream_t stream = nullptr;
+  LLSA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  handle_ = stream;
+}
+
+Stream::~Stream() {
+  static_cast<void>(cudaSetDevice(index_));
+  static_cast<void>(cudaStreamSynchronize(raw(handle_)));
+  static_cast<void>(cudaStreamDestroy(raw(handle_)));
+}
+
+void* Stream::handle() const {
+  LLSA_CUDA_CHECK(cudaSetDevice(index_));
+  return handle_;
+}
+
+void Stream::synchronize() const { LLSA_CUDA_CHECK(cudaStreamSynchronize(raw(handle()))); }
+
+void Stream::upload(const void* host, void* device, std::size_t bytes) const {
+  if (bytes == 0) return;
+  LLSA_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, raw(handle())));
+}
+
+void Stream::download(const void* device, void* host, std::size_t bytes) const {
+  if (bytes == 0) return;
+  LLSA_CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, raw(handle())));
+  synchronize();
+}
+
+void Stream::copy(const void* from, void* to, std::size_t bytes) const {
+  if (bytes == 0) return;
+  LLSA_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, raw(handle())));
+}
+
+void Stream::fill(void* device, unsigned char value, std::size_t bytes) const {
+  if (bytes == 0) return;
+  LLSA_CUDA_CHECK(cudaMemsetAsync(device, value, bytes, raw(handle())));
+}
+
+Event::Event(bool timing) {
+  cudaEvent_t event = nullptr;
+  LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
+  handle_ = event;
+}
+
+Event::~Event() { static_cast<void>(cudaEventDestroy(raw_event(handle_))); }
+
+void Event::record(const Stream& stream) {
+  LLSA_CUDA_CHECK(cudaEventRecord(raw_event(handle_), raw(stream.handle())));
+}
+
+void Event::block(const Stream& stream) const {
+  LLSA_CUDA_CHECK(cudaStreamWaitEvent(raw(stream.handle()), raw_event(handle_), 0));
+}
+
+void Event::synchronize() const { LLSA_CUDA_CHECK(cudaEventSynchronize(raw_event(handle_))); }
+
+float Event::milliseconds_since(const Event& earlier) const {
+  float milliseconds = 0;
+  LLSA_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, raw_event(earlier.handle_), raw_event(handle_)));
+  return milliseconds;
+}
+
+PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) {
+  if (bytes != 0) LLSA_CUDA_CHECK(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
+}
+
+PinnedBuffer::~PinnedBuffer() { static_cast<void>(cudaFreeHost(data_)); }
+
+}  // namespace llsa::cuda

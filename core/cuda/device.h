@@ -1,0 +1,99 @@
+// CUDA devices as the rest of the library sees them. In a build without CUDA the functions of this header
+// answer "no device" or throw DeviceError (core/cuda_absent.cpp); no CUDA header is needed to include it.
+//
+// All work of a context goes to one stream of its own, and so does all reuse of its memory: a block that is
+// freed on the host may be handed out again at once, because whatever still reads it on the device was put
+// into the stream before whatever will write it.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "../allocator.h"
+
+namespace llsa::cuda {
+
+/// Whether this build has the CUDA backend.
+bool compiled();
+/// Usable devices; 0 without a driver, without a device, and in a build without CUDA.
+int device_count();
+
+struct DeviceProperties {
+  std::string name;
+  int major = 0, minor = 0;  ///< compute capability
+  int processors = 0;        ///< streaming multiprocessors
+  std::size_t memory = 0;    ///< bytes in all
+};
+/// Throws DeviceError unless 0 <= index < device_count(), saying why: no CUDA in this build, no driver, no
+/// device, index too large.
+DeviceProperties device_properties(int index);
+
+/// An ordered queue of work on one device.
+class Stream {
+ public:
+  /// Throws DeviceError as device_properties does, CudaError.
+  explicit Stream(int index);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  int index() const { return index_; }
+  /// A cudaStream_t. Makes the device the calling thread's current one, so that what is launched next goes
+  /// there.
+  void* handle() const;
+  /// Waits until everything in the stream is done. Throws CudaError for whatever failed in it.
+  void synchronize() const;
+
+  /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return
+  /// before the copy has been made only where the host memory is pinned; download() waits.
+  void upload(const void* host, void* device, std::size_t bytes) const;
+  void download(const void* device, void* host, std::size_t bytes) const;
+  void copy(const void* from, void* to, std::size_t bytes) const;
+  void fill(void* device, unsigned char value, std::size_t bytes) const;
+
+ private:
+  int index_;
+  void* handle_ = nullptr;
+};
+
+/// A point in a stream, for waiting and for measuring time.
+class Event {
+ public:
+  explicit Event(bool timing = false);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record(const Stream& stream);
+  /// Lets another stream wait for the recorded point; the host does not wait.
+  void block(const Stream& stream) const;
+  void synchronize() const;
+  /// Milliseconds from an earlier event to this one; both made with timing, both reached.
+  float milliseconds_since(const Event& earlier) const;
+
+ private:
+  void* handle_ = nullptr;
+};
+
+/// Page-locked host memory, which copies to and from a device need to run beside kernels.
+class PinnedBuffer {
+ public:
+  explicit PinnedBuffer(std::size_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_;
+};
+
+/// Caching allocator of device memory for work in one stream, which it keeps alive. `limit` bounds active +
+/// cached bytes; 0 = what the device has. Blocks are aligned to 256 bytes.
+std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream> stream, std::size_t limit = 0);
+
+}  // namespace llsa::cuda

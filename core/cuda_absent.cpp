@@ -1,0 +1,40 @@
+// CUDA devices in a build without CUDA: there is none, and asking for one is an error.
+#include "core/cuda/device.h"
+
+#include "core/error.h"
+
+namespace llsa::cuda {
+namespace {
+
+[[noreturn]] void absent() {
+  throw DeviceError("[device] this build has no CUDA", "build with a CUDA toolkit, or use the device cpu");
+}
+
+}  // namespace
+
+bool compiled() { return false; }
+int device_count() { return 0; }
+DeviceProperties device_properties(int) { absent(); }
+
+Stream::Stream(int index) : index_(index) { absent(); }
+Stream::~Stream() = default;
+void* Stream::handle() const { absent(); }
+void Stream::synchronize() const { absent(); }
+void Stream::upload(const void*, void*, std::size_t) const { absent(); }
+void Stream::download(const void*, void*, std::size_t) const { absent(); }
+void Stream::copy(const void*, void*, std::size_t) const { absent(); }
+void Stream::fill(void*, unsigned char, std::size_t) const { absent(); }
+
+Event::Event(bool) { absent(); }
+Event::~Event() = default;
+void Event::record(const Stream&) { absent(); }
+void Event::block(const Stream&) const { absent(); }
+void Event::synchronize() const { absent(); }
+float Event::milliseconds_since(const Event&) const { absent(); }
+
+PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
+PinnedBuffer::~PinnedBuffer() = default;
+
+std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }
+
+}  // namespace llsa::cuda

@@ -1,0 +1,26 @@
+#include "core/device_choice.h"
+
+#include <charconv>
+#include <system_error>
+
+#include "core/cuda/device.h"
+#include "core/error.h"
+
+namespace llsa {
+
+Device device_from_name(std::string_view name) {
+  constexpr std::string_view kIndexed = "cuda:";
+  if (name == "cpu") return {};
+  if (name == "cuda") return {DeviceType::cuda, 0};
+  if (name == "auto") return cuda::device_count() > 0 ? Device{DeviceType::cuda, 0} : Device{};
+  if (name.substr(0, kIndexed.size()) == kIndexed) {
+    const std::string_view digits = name.substr(kIndexed.size());
+    int index = -1;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+    if (error == std::errc() && end == digits.data() + digits.size() && index >= 0)
+      return {DeviceType::cuda, index};
+  }
+  throw ValueError(cat("[device] expected auto, cpu, cuda or cuda:N, got '", name, "'"));
+}
+
+}  // namespace llsa

@@ -1,0 +1,51 @@
+// cuBLASLt for one context: its handle, its workspace, and the algorithm chosen for every kind of product.
+//
+// The algorithm is the first that the library's heuristic offers among those that add the parts of a long sum
+// in f32 (f64 for f64), in fixed order and outside of the output: no part is ever added atomically or in
+// bf16. It is looked up once for a shape, layout, alignment and epilogue.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "../../core/context.h"
+
+namespace llsa::kernels::cuda {
+
+/// What is done to a product on its way to memory.
+enum class Epilogue : std::uint8_t {
+  none,
+  bias,            ///< out += bias[n] in every row
+  bias_gelu,       ///< pre = product + bias, out = gelu_tanh(pre)
+  operand_row_sum  ///< bias[m] = sums of the rows of a
+};
+
+/// out[B,m,n] = a[B,m,k] b[B,k,n]: all extents positive, one dtype, out contiguous; a and b with unit stride
+/// in one of their matrix axes and any batch stride. bias and pre (out's shape) contiguous.
+struct Product {
+  Tensor a, b, out;
+  Epilogue epilogue = Epilogue::none;
+  Tensor bias = {}, pre = {};
+};
+
+class CublasLt {
+ public:
+  /// The one of this context, made at its first call.
+  static CublasLt& of(Context& ctx);
+
+  explicit CublasLt(Context& ctx);
+  ~CublasLt();
+  CublasLt(const CublasLt&) = delete;
+  CublasLt& operator=(const CublasLt&) = delete;
+
+  /// False, with nothing done, when the library has no algorithm for the product with this epilogue. Throws
+  /// CudaError with the failed call, its status and the product; for Epilogue::none also when there is no
+  /// algorithm.
+  bool multiply(Context& ctx, const Product& product);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,24 @@
+// Random numbers in kernels: integers and uniforms are those of core/philox.h, bit for bit; normals agree to
+// 1e-6, the functions they are made of being the device's own.
+#pragma once
+
+#include <cmath>
+
+#include "../../../core/philox.h"
+#include "../simt/simt.h"
+
+namespace llsa::kernels::cuda {
+
+struct NormalPair {
+  float first, second;
+};
+
+/// Two standard normals from two words; the twin of Philox::box_muller.
+__device__ inline NormalPair box_muller(std::uint32_t w0, std::uint32_t w1) {
+  const float u = (static_cast<float>(w0 >> 8) + 0.5f) * 0x1p-24f;
+  const float r = std::sqrt(-2.0f * std::log(u));
+  const float angle = 6.28318530717958648f * Philox::to_uniform(w1);
+  return {r * std::cos(angle), r * std::sin(angle)};
+}
+
+}  // namespace llsa::kernels::cuda

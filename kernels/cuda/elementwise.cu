@@ -1,0 +1,223 @@
+// Elementwise operations. Every operation is a small functor over the accumulator's type; dense tensors move
+// in packs of 16 bytes, others element by element.
+#include "kernels/cuda/elementwise.h"
+
+#include <cmath>
+
+#include "kernels/cuda/device/activation.cuh"
+#include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/strided.cuh"
+#include "kernels/cuda/device/types.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+#define LLSA_FUNCTOR(name, expression)        \
+  struct name {                               \
+    template <class A>                        \
+    __device__ A operator()(A a, A b) const { \
+      return expression;                      \
+    }                                         \
+  }
+#define LLSA_UNARY(name, expression)     \
+  struct name {                          \
+    template <class A>                   \
+    __device__ A operator()(A x) const { \
+      return expression;                 \
+    }                                    \
+  }
+
+LLSA_FUNCTOR(Add, a + b);
+LLSA_FUNCTOR(Sub, a - b);
+LLSA_FUNCTOR(Mul, a* b);
+LLSA_FUNCTOR(Div, a / b);
+
+LLSA_UNARY(Exp, std::exp(x));
+LLSA_UNARY(Log, std::log(x));
+LLSA_UNARY(Sqrt, std::sqrt(x));
+LLSA_UNARY(Neg, -x);
+LLSA_UNARY(Tanh, std::tanh(x));
+LLSA_UNARY(Sigmoid, sigmoid(x));
+LLSA_UNARY(Relu, x < A(0) ? A(0) : x);
+LLSA_UNARY(Square, x* x);
+LLSA_UNARY(Silu, silu(x));
+LLSA_UNARY(GeluTanh, gelu_tanh(x));
+LLSA_UNARY(GeluErf, gelu_erf(x));
+
+// a = dy, b = what was saved
+LLSA_FUNCTOR(TanhBackward, a*(A(1) - b * b));
+LLSA_FUNCTOR(SigmoidBackward, a*(b*(A(1) - b)));
+LLSA_FUNCTOR(ReluBackward, b > A(0) ? a : b <= A(0) ? A(0) : b);  // NaN in b gives NaN
+LLSA_FUNCTOR(SiluBackward, a* silu_derivative(b));
+LLSA_FUNCTOR(GeluTanhBackward, a* gelu_tanh_derivative(b));
+LLSA_FUNCTOR(GeluErfBackward, a* gelu_erf_derivative(b));
+
+#undef LLSA_FUNCTOR
+#undef LLSA_UNARY
+
+template <class A>
+struct Affine {
+  A scale, shift;
+  __device__ A operator()(A x) const { return scale * x + shift; }
+};
+
+/// out[i] = f(in...[i]) over dense memory, N elements per thread.
+template <int N, class F, class T, class... In>
+__global__ void map_dense(F f, std::int64_t n, T* out, const In*... in) {
+  using A = accumulator_t<T>;
+  const std::int64_t i = piece_of_thread() * N;
+  if (i >= n) return;
+  if (i + N > n) {
+    for (std::int64_t j = i; j < n; ++j) out[j] = static_cast<T>(f(static_cast<A>(in[j])...));
+    return;
+  }
+  Pack<T, N> result;
+  const auto apply = [&](const auto&... pack) {
+    for (int j = 0; j < N; ++j) result.value[j] = static_cast<T>(f(static_cast<A>(pack.value[j])...));
+  };
+  apply(load_pack<N>(in + i)...);
+  store_pack(out + i, result);
+}
+
+template <class F, class T>
+__global__ void map_strided(F f, Strided<3> loop, T* out, const T* a, const T* b) {
+  using A = accumulator_t<T>;
+  const std::int64_t i = piece_of_thread();
+  if (i >= loop.count) return;
+  const auto at = loop.offsets(i);
+  out[at.of[0]] = static_cast<T>(f(static_cast<A>(a[at.of[1]]), static_cast<A>(b[at.of[2]])));
+}
+
+template <class F, class T, class... In>
+void launch_dense(Context& ctx, F f, std::int64_t n, T* out, const In*... in) {
+  constexpr int N = kPack<T>;
+  if (packable(16, out, in...))
+    launch_threads(ctx, map_dense<N, F, T, In...>, ceil_div(n, N), f, n, out, in...);
+  else
+    launch_threads(ctx, map_dense<1, F, T, In...>, n, f, n, out, in...);
+}
+
+template <class T, class F>
+void launch_binary(Context& ctx, F f, const Tensor& a, const Tensor& b, const Tensor& out) {
+  const Strided<3> loop(out.shape(), {&out, &a, &b});
+  T* const o = device_data<T>(out);
+  const T* const pa = device_data<T>(a);
+  const T* const pb = device_data<T>(b);
+  if (loop.dense())
+    launch_dense(ctx, f, loop.count, o, pa, pb);
+  else
+    launch_threads(ctx, map_strided<F, T>, loop.count, f, loop, o, pa, pb);
+}
+
+/// Clears the flag where an element is not finite. Lanes write the same value, so their order is of no
+/// account.
+template <class T>
+__global__ void find_nonfinite(std::int64_t n, const T* x, std::int32_t* flag) {
+  using A = accumulator_t<T>;
+  constexpr int kEach = 8;
+  const std::int64_t first = piece_of_thread() * kEach;
+  const std::int64_t end = first + kEach < n ? first + kEach : n;
+  A sum = 0;  // v * 0 is 0 for finite v, else NaN
+  for (std::int64_t i = first; i < end; ++i) sum += static_cast<A>(x[i]) * A(0);
+  if (!(sum == A(0))) atomicAnd(flag, 0);
+}
+
+__global__ void set_flag(std::int32_t* flag) {
+  if (threadIdx.x == 0) *flag = 1;
+}
+
+}  // namespace
+
+void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_device(out.dtype(), "binary", [&]<class T>() {
+    switch (op) {
+      case BinaryOp::add:
+        return launch_binary<T>(ctx, Add{}, a, b, out);
+      case BinaryOp::sub:
+        return launch_binary<T>(ctx, Sub{}, a, b, out);
+      case BinaryOp::mul:
+        return launch_binary<T>(ctx, Mul{}, a, b, out);
+      case BinaryOp::div:
+        return launch_binary<T>(ctx, Div{}, a, b, out);
+    }
+  });
+}
+
+void affine(Context& ctx, const Tensor& x, double scale, double shift, const Tensor& y) {
+  visit_device(x.dtype(), "affine", [&]<class T>() {
+    using A = accumulator_t<T>;
+    launch_dense(ctx, Affine<A>{static_cast<A>(scale), static_cast<A>(shift)}, x.numel(), device_data<T>(y),
+                 static_cast<const T*>(device_data<T>(x)));
+  });
+}
+
+void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
+  visit_device(x.dtype(), "unary", [&]<class T>() {
+    const auto run = [&](auto f) {
+      launch_dense(ctx, f, x.numel(), device_data<T>(y), static_cast<const T*>(device_data<T>(x)));
+    };
+    switch (op) {
+      case UnaryOp::exp:
+        return run(Exp{});
+      case UnaryOp::log:
+        return run(Log{});
+      case UnaryOp::sqrt:
+        return run(Sqrt{});
+      case UnaryOp::neg:
+        return run(Neg{});
+      case UnaryOp::tanh:
+        return run(Tanh{});
+      case UnaryOp::sigmoid:
+        return run(Sigmoid{});
+      case UnaryOp::relu:
+        return run(Relu{});
+      case UnaryOp::square:
+        return run(Square{});
+      case UnaryOp::silu:
+        return run(Silu{});
+      case UnaryOp::gelu_tanh:
+        return run(GeluTanh{});
+      case UnaryOp::gelu_erf:
+        return run(GeluErf{});
+    }
+  });
+}
+
+void unary_backward(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
+                    const Tensor& dx) {
+  visit_device(dy.dtype(), "unary_backward", [&]<class T>() {
+    const auto run = [&](auto f) {
+      launch_dense(ctx, f, dy.numel(), device_data<T>(dx), static_cast<const T*>(device_data<T>(dy)),
+                   static_cast<const T*>(device_data<T>(saved)));
+    };
+    switch (op) {
+      case UnaryBackwardOp::tanh:
+        return run(TanhBackward{});
+      case UnaryBackwardOp::sigmoid:
+        return run(SigmoidBackward{});
+      case UnaryBackwardOp::relu:
+        return run(ReluBackward{});
+      case UnaryBackwardOp::silu:
+        return run(SiluBackward{});
+      case UnaryBackwardOp::gelu_tanh:
+        return run(GeluTanhBackward{});
+      case UnaryBackwardOp::gelu_erf:
+        return run(GeluErfBackward{});
+    }
+  });
+}
+
+void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
+  visit_device(into.dtype(), "accumulate", [&]<class T>() { launch_binary<T>(ctx, Add{}, into, x, into); });
+}
+
+void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
+  visit_device(x.dtype(), "all_finite", [&]<class T>() {
+    std::int32_t* const out = flag.data<std::int32_t>();
+    launch_warps(ctx, set_flag, 1, out);
+    launch_threads(ctx, find_nonfinite<T>, ceil_div(x.numel(), 8), x.numel(),
+                   static_cast<const T*>(device_data<T>(x)), out);
+  });
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,17 @@
+// LLSA forward and backward: which kernels take a problem.
+#include "kernels/cuda/llsa.h"
+#include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa_plain.h"
+
+namespace llsa::kernels::cuda {
+
+void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {
+  (fits_mma(args, o) ? attend_mma : attend_plain)(ctx, args, o, lse);
+}
+
+void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
+                          const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+  attend_backward_plain(ctx, args, d_o, o, lse, dq, dk, dv);
+}
+
+}  // namespace llsa::kernels::cuda

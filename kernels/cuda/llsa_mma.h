@@ -1,0 +1,13 @@
+// Attention on tensor cores: bf16 with f32 accumulation, D = 32, 64 or 128, B a power of two from 16 to 64,
+// or full attention. Contracts as of the plain kernels.
+#pragma once
+
+#include "../llsa_table.h"
+
+namespace llsa::kernels::cuda {
+
+/// Whether these kernels can take the problem: dtype, D, B, and 16-byte alignment of all rows.
+bool fits_mma(const LlsaOperands& args, const Tensor& o);
+
+void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,49 @@
+// delta = sum(O dO) and LSE log2(e): a warp per query, summed as a tree of fixed shape. Reads O and dO once,
+// 4 D bytes per query in bf16: bound by memory.
+#include "kernels/cuda/llsa_terms.h"
+
+#include "kernels/cuda/llsa.h"
+#include "kernels/cuda/llsa_operands.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+template <class T, class A>
+__global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse,
+                                 std::int64_t tokens, int d, std::int64_t all, A* lse2, A* delta) {
+  const std::int64_t at = piece_of_warp();
+  if (at >= all) return;
+  const T* const g = d_o.head(at / tokens) + at % tokens * d_o.stride;
+  const T* const y = o.head(at / tokens) + at % tokens * o.stride;
+  A sum = 0;
+  for (int j = lane_of_thread(); j < d; j += 32) sum += static_cast<A>(g[j]) * static_cast<A>(y[j]);
+  sum = warp_sum(sum);
+  if (lane_of_thread() != 0) return;
+  delta[at] = sum;
+  lse2[at] = lse[at] * kLog2e<A>;
+}
+
+}  // namespace
+
+QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse) {
+  const QueryTerms terms = {ctx.empty_like(lse), ctx.empty_like(lse)};
+  visit_device(o.dtype(), "llsa_attention_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    launch_warps(ctx, terms_of_queries<T, A>, lse.numel(), HeadRows<const T>(d_o), HeadRows<const T>(o),
+                 device_data<const A>(lse), o.size(2), static_cast<int>(o.size(3)), lse.numel(),
+                 device_data<A>(terms.lse2), device_data<A>(terms.delta));
+  });
+  return terms;
+}
+
+IndexTranspose transposed(Context& ctx, const LlsaOperands& args, int level) {
+  const Tensor& table = args.index[static_cast<std::size_t>(level) - 1];
+  const std::int64_t keys = args.plan.count[static_cast<std::size_t>(level)];
+  const IndexTranspose t = {
+      ctx.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
+      ctx.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
+  index_transpose(ctx, table, keys, t.offset, t.query);
+  return t;
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,19 @@
+// What the backward kernels need besides the operands.
+#pragma once
+
+#include "../llsa.h"
+#include "../llsa_table.h"
+
+namespace llsa::kernels::cuda {
+
+/// Per query, [b,H,N] f32 (f64 for f64). The one convention of all backward kernels: LSE in base 2.
+struct QueryTerms {
+  Tensor lse2;   ///< LSE log2(e)
+  Tensor delta;  ///< sum(O dO)
+};
+QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse);
+
+/// The transpose of I_l.
+IndexTranspose transposed(Context& ctx, const LlsaOperands& args, int level);
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,75 @@
+// CUDA matrix products: cuBLASLt (cublaslt.h), with what it can do on the way to memory, and our own
+// elementwise kernels for the rest.
+//
+//   bias            added by the library; f64: by accumulate()
+//   bias and GELU   by the library in bf16, whose rounding hides how it approximates tanh; f32 and f64: the
+//                   library's bias, then our gelu_tanh
+//   GELU backward   dy gelu_tanh'(pre) by our kernel: dy is finished before this layer sees it
+//   bias gradient   by the library together with dw; f64, or without dw: by reduce()
+//
+// What the library has no algorithm for is done by a plain product and our kernels too.
+#include "kernels/cuda/matmul.h"
+
+#include "kernels/copy.h"
+#include "kernels/cuda/copy.h"
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/reduce.h"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+constexpr std::int64_t kAuxAlignment = 8;  // elements in a row of `pre`, for the library to write it
+
+/// out = a b, any extents.
+void product(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
+  if (out.numel() == 0) return;
+  if (a.size(-1) == 0)
+    fill(ctx, out, 0.0);
+  else
+    CublasLt::of(ctx).multiply(ctx, {a, b, out});
+}
+
+/// True when the library did it.
+bool fused(Context& ctx, const Product& product) {
+  const bool empty = product.out.numel() == 0 || product.a.size(-1) == 0;
+  return !empty && product.out.dtype() != DType::f64 && CublasLt::of(ctx).multiply(ctx, product);
+}
+
+}  // namespace
+
+void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) { product(ctx, a, b, out); }
+
+void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+            const Tensor& pre) {
+  if (y.numel() == 0) return;
+  const Tensor weight = w.transpose(0, 1);  // [K,N]
+  const Tensor& sum = pre.defined() ? pre : y;
+  const Tensor dense = bias.defined() ? kernels::contiguous(ctx, bias) : Tensor();
+  if (pre.defined() && bias.defined() && y.dtype() == DType::bf16 && y.size(1) % kAuxAlignment == 0 &&
+      fused(ctx, {x, weight, y, Epilogue::bias_gelu, dense, pre}))
+    return;
+  if (!bias.defined() || !fused(ctx, {x, weight, sum, Epilogue::bias, dense})) {
+    product(ctx, x, weight, sum);
+    if (bias.defined()) accumulate(ctx, bias.expand(sum.shape()), sum);
+  }
+  if (pre.defined()) unary(ctx, UnaryOp::gelu_tanh, pre, y);
+}
+
+void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
+  Tensor dy = args.dy;  // [M,N]
+  if (args.pre.defined()) {
+    dy = ctx.empty_like(args.dy);
+    if (dy.numel() != 0) unary_backward(ctx, UnaryBackwardOp::gelu_tanh, args.dy, args.pre, dy);
+  }
+  if (args.dx.defined()) product(ctx, dy, args.w, args.dx);
+  const Tensor dy_t = dy.transpose(0, 1);
+  if (args.dw.defined() && args.db.defined() &&
+      fused(ctx, {dy_t, args.x, args.dw, Epilogue::operand_row_sum, args.db}))
+    return;
+  if (args.dw.defined()) product(ctx, dy_t, args.x, args.dw);
+  if (args.db.defined() && args.db.numel() != 0)
+    reduce(ctx, ReduceOp::sum, dy, args.db.reshape({1, args.db.numel()}));
+}
+
+}  // namespace llsa::kernels::cuda

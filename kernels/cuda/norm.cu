@@ -1,0 +1,349 @@
+// Layer norm, RMS norm, norm + modulate and gate + residual.
+//
+// Forward and the gradient of x: a warp per row; the row is read from memory once and from caches in the
+// later passes, in packs of 16 bytes where the layout allows. Gradients of gain, offset and gate are sums
+// over rows: a thread takes one column of kRowBlock rows, and a fold adds the partial sums in order. Bound by
+// memory: forward reads x and writes y; backward reads dy and x twice and writes dx.
+#include "kernels/cuda/norm.h"
+
+#include <cmath>
+
+#include "kernels/cuda/device/fold.cuh"
+#include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/types.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+constexpr std::int64_t kRowBlock = 32;  // rows whose contributions one thread adds up
+
+/// A [G,C] tensor of factors or terms, one row per group; `base` is added to each, and alone where there is
+/// no tensor.
+template <class T>
+struct GroupRow {
+  using A = accumulator_t<T>;
+  const T* data = nullptr;
+  std::int64_t stride = 0;
+  A base = 0;
+
+  GroupRow() = default;
+  GroupRow(const Tensor& x, A base)
+      : data(device_data<T>(x)), stride(x.defined() && x.rank() > 1 ? x.stride(0) : 0), base(base) {}
+  __device__ A at(std::int64_t group, std::int64_t column) const {
+    return data == nullptr ? base : base + static_cast<A>(data[group * stride + column]);
+  }
+};
+
+/// What gain starts from: 1 where the factor is 1 + gain or there is none.
+template <class A>
+A gain_base(const Tensor& gain, bool plus_one) {
+  return plus_one || !gain.defined() ? A(1) : A(0);
+}
+
+/// Rows in groups: [G,R,C].
+struct Rows {
+  std::int64_t groups, rows, width;
+  explicit Rows(const Tensor& x) : groups(x.size(0)), rows(x.size(1)), width(x.size(2)) {}
+  std::int64_t all() const { return groups * rows; }
+};
+
+/// body(column, x...) for the columns of one row that this lane has, in packs of N from each of the pointers.
+template <int N, class Body, class... T>
+__device__ void for_columns(std::int64_t width, Body&& body, const T*... x) {
+  for (std::int64_t c = lane_of_thread() * N; c < width; c += 32 * N) {
+    const auto each = [&](const auto&... pack) {
+      for (int j = 0; j < N; ++j) body(c + j, j, static_cast<accumulator_t<T>>(pack.value[j])...);
+    };
+    each(load_pack<N>(x + c)...);
+  }
+}
+
+/// As for_columns, writing body's results to `out`.
+template <int N, class Body, class T, class... In>
+__device__ void map_columns(std::int64_t width, T* out, Body&& body, const In*... x) {
+  for (std::int64_t c = lane_of_thread() * N; c < width; c += 32 * N) {
+    Pack<T, N> result;
+    const auto each = [&](const auto&... pack) {
+      for (int j = 0; j < N; ++j)
+        result.value[j] = static_cast<T>(body(c + j, static_cast<accumulator_t<T>>(pack.value[j])...));
+    };
+    each(load_pack<N>(x + c)...);
+    store_pack(out + c, result);
+  }
+}
+
+template <int N, class T, class A>
+__global__ void layer_norm_rows(Rows rows, const T* x, GroupRow<T> gain, GroupRow<T> offset, A eps, T* y,
+                                A* mean, A* rstd) {
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width, group = r / rows.rows;
+  const T* const in = x + r * n;
+  const A inverse_n = A(1) / static_cast<A>(n);
+  A sum = 0;
+  for_columns<N>(
+      n, [&](std::int64_t, int, A v) { sum += v; }, in);
+  const A m = warp_sum(sum) * inverse_n;
+  A squares = 0;
+  for_columns<N>(
+      n, [&](std::int64_t, int, A v) { squares += (v - m) * (v - m); }, in);
+  const A s = A(1) / std::sqrt(warp_sum(squares) * inverse_n + eps);
+  if (lane_of_thread() == 0) {
+    mean[r] = m;
+    rstd[r] = s;
+  }
+  map_columns<N>(
+      n, y + r * n,
+      [&](std::int64_t c, A v) { return (v - m) * s * gain.at(group, c) + offset.at(group, c); }, in);
+}
+
+/// With u = (x - mean) rstd and du = dy gain: dx = rstd (du - mean(du) - u mean(du u)).
+template <int N, class T, class A>
+__global__ void layer_norm_rows_backward(Rows rows, const T* dy, const T* x, GroupRow<T> gain, const A* mean,
+                                         const A* rstd, T* dx) {
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width, group = r / rows.rows;
+  const A m = mean[r], s = rstd[r];
+  A sum = 0, dot = 0;
+  for_columns<N>(
+      n,
+      [&](std::int64_t c, int, A g, A v) {
+        const A du = g * gain.at(group, c);
+        sum += du;
+        dot += du * (v - m);
+      },
+      dy + r * n, x + r * n);
+  const A inverse_n = A(1) / static_cast<A>(n);
+  const A a = s * warp_sum(sum) * inverse_n;
+  const A b = s * s * s * warp_sum(dot) * inverse_n;
+  map_columns<N>(
+      n, dx + r * n, [&](std::int64_t c, A g, A v) { return s * (g * gain.at(group, c)) - a - (v - m) * b; },
+      dy + r * n, x + r * n);
+}
+
+template <int N, class T, class A>
+__global__ void rms_norm_rows(Rows rows, const T* x, GroupRow<T> weight, A eps, T* y, A* rstd) {
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width;
+  const T* const in = x + r * n;
+  A squares = 0;
+  for_columns<N>(
+      n, [&](std::int64_t, int, A v) { squares += v * v; }, in);
+  const A s = A(1) / std::sqrt(warp_sum(squares) / static_cast<A>(n) + eps);
+  if (lane_of_thread() == 0) rstd[r] = s;
+  map_columns<N>(
+      n, y + r * n, [&](std::int64_t c, A v) { return v * s * weight.at(0, c); }, in);
+}
+
+/// With u = x rstd and du = dy weight: dx = rstd (du - u mean(du u)).
+template <int N, class T, class A>
+__global__ void rms_norm_rows_backward(Rows rows, const T* dy, const T* x, GroupRow<T> weight, const A* rstd,
+                                       T* dx) {
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width;
+  const A s = rstd[r];
+  A dot = 0;
+  for_columns<N>(
+      n, [&](std::int64_t c, int, A g, A v) { dot += g * weight.at(0, c) * v; }, dy + r * n, x + r * n);
+  const A b = s * s * s * warp_sum(dot) / static_cast<A>(n);
+  map_columns<N>(
+      n, dx + r * n, [&](std::int64_t c, A g, A v) { return s * (g * weight.at(0, c)) - v * b; }, dy + r * n,
+      x + r * n);
+}
+
+/// Partial sums over blocks of rows: products[g,k,c] = sum dy u and terms[g,k,c] = sum dy, where u = (x -
+/// mean) rstd; without mean it is 0, without rstd 1; either output may be null.
+template <class T, class A>
+__global__ void column_sums(Rows rows, std::int64_t blocks, const T* dy, const T* x, const A* mean,
+                            const A* rstd, A* products, A* terms) {
+  const std::int64_t i = piece_of_thread();
+  if (i >= rows.groups * blocks * rows.width) return;
+  const std::int64_t c = i % rows.width;
+  const std::int64_t block = i / rows.width % blocks;
+  const std::int64_t group = i / rows.width / blocks;
+  const std::int64_t first = block * kRowBlock;
+  const std::int64_t end = first + kRowBlock < rows.rows ? first + kRowBlock : rows.rows;
+  A product = 0, term = 0;
+  for (std::int64_t r = group * rows.rows + first; r < group * rows.rows + end; ++r) {
+    const A g = static_cast<A>(dy[r * rows.width + c]);
+    term += g;
+    if (products != nullptr) {
+      const A m = mean != nullptr ? mean[r] : A(0);
+      const A s = rstd != nullptr ? rstd[r] : A(1);
+      product += g * ((static_cast<A>(x[r * rows.width + c]) - m) * s);
+    }
+  }
+  if (products != nullptr) products[i] = product;
+  if (terms != nullptr) terms[i] = term;
+}
+
+/// products [G,C] and terms [G,C], either may be undefined: sums over all rows of a group.
+template <class T>
+void sum_columns(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                 const Tensor& products, const Tensor& terms) {
+  using A = accumulator_t<T>;
+  const Rows rows(dy);
+  const std::int64_t blocks = std::max<std::int64_t>(1, ceil_div(rows.rows, kRowBlock));
+  const auto partial = [&](const Tensor& wanted) {
+    return wanted.defined() ? ctx.empty(Shape{rows.groups, blocks, rows.width}, dtype_of<A>::value)
+                            : Tensor();
+  };
+  const Tensor a = partial(products), b = partial(terms);
+  if (!a.defined() && !b.defined()) return;
+  launch_threads(ctx, column_sums<T, A>, rows.groups * blocks * rows.width, rows, blocks, device_data<T>(dy),
+                 device_data<T>(x), device_data<A>(mean), device_data<A>(rstd), device_data<A>(a),
+                 device_data<A>(b));
+  const auto finish = [&](const Tensor& from, const Tensor& to) {
+    if (from.defined())
+      fold_axis<FoldSum, A>(ctx, from.data<A>(), rows.groups, blocks, rows.width, 1.0, device_data<T>(to));
+  };
+  finish(a, products);
+  finish(b, terms);
+}
+
+/// z = x + gate y
+template <int N, class T>
+__global__ void gate_residual_rows(Rows rows, const T* x, const T* y, GroupRow<T> gate, T* z) {
+  using A = accumulator_t<T>;
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width, group = r / rows.rows;
+  map_columns<N>(
+      n, z + r * n, [&](std::int64_t c, A a, A b) { return a + gate.at(group, c) * b; }, x + r * n,
+      y + r * n);
+}
+
+/// dy = gate dz
+template <int N, class T>
+__global__ void gate_rows(Rows rows, const T* dz, GroupRow<T> gate, T* dy) {
+  using A = accumulator_t<T>;
+  const std::int64_t r = piece_of_warp();
+  if (r >= rows.groups * rows.rows) return;
+  const std::int64_t n = rows.width, group = r / rows.rows;
+  map_columns<N>(
+      n, dy + r * n, [&](std::int64_t c, A g) { return g * gate.at(group, c); }, dz + r * n);
+}
+
+/// Calls f.template operator()<N>() with the pack that fits rows of this width at these addresses.
+template <class F, class T, class... Rest>
+void visit_pack(std::int64_t width, F&& f, const T* first, const Rest*... rest) {
+  if (packable(width, first, rest...))
+    f.template operator()<kPack<T>>();
+  else
+    f.template operator()<1>();
+}
+
+}  // namespace
+
+void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
+                double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  visit_device(x.dtype(), "layer_norm", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(x);
+    const T* const in = device_data<T>(x);
+    T* const out = device_data<T>(y);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, layer_norm_rows<N, T, A>, rows.all(), rows, in,
+                       GroupRow<T>(gain, gain_base<A>(gain, plus_one)), GroupRow<T>(offset, A(0)),
+                       static_cast<A>(eps), out, mean.data<A>(), rstd.data<A>());
+        },
+        in, out);
+  });
+}
+
+void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain, bool plus_one,
+                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dgain,
+                         const Tensor& doffset) {
+  visit_device(x.dtype(), "layer_norm_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(x);
+    const T* const in = device_data<T>(x);
+    const T* const grad = device_data<T>(dy);
+    T* const out = device_data<T>(dx);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, layer_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in,
+                       GroupRow<T>(gain, gain_base<A>(gain, plus_one)), mean.data<A>(), rstd.data<A>(), out);
+        },
+        in, grad, out);
+    sum_columns<T>(ctx, dy, x, mean, rstd, dgain, doffset);
+  });
+}
+
+void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
+              const Tensor& rstd) {
+  visit_device(x.dtype(), "rms_norm", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(x);
+    const T* const in = device_data<T>(x);
+    T* const out = device_data<T>(y);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, rms_norm_rows<N, T, A>, rows.all(), rows, in,
+                       GroupRow<T>(weight, gain_base<A>(weight, false)), static_cast<A>(eps), out,
+                       rstd.data<A>());
+        },
+        in, out);
+  });
+}
+
+void rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                       const Tensor& rstd, const Tensor& dx, const Tensor& dw) {
+  visit_device(x.dtype(), "rms_norm_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(x);
+    const T* const in = device_data<T>(x);
+    const T* const grad = device_data<T>(dy);
+    T* const out = device_data<T>(dx);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, rms_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in,
+                       GroupRow<T>(weight, gain_base<A>(weight, false)), rstd.data<A>(), out);
+        },
+        in, grad, out);
+    sum_columns<T>(ctx, dy, x, Tensor(), rstd, dw, Tensor());
+  });
+}
+
+void gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z) {
+  visit_device(x.dtype(), "gate_residual", [&]<class T>() {
+    const Rows rows(x);
+    const T* const a = device_data<T>(x);
+    const T* const b = device_data<T>(y);
+    T* const out = device_data<T>(z);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, gate_residual_rows<N, T>, rows.all(), rows, a, b,
+                       GroupRow<T>(gate, accumulator_t<T>(0)), out);
+        },
+        a, b, out);
+  });
+}
+
+void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate,
+                            const Tensor& dy, const Tensor& dgate) {
+  visit_device(y.dtype(), "gate_residual_backward", [&]<class T>() {
+    const Rows rows(y);
+    const T* const grad = device_data<T>(dz);
+    T* const out = device_data<T>(dy);
+    visit_pack(
+        rows.width,
+        [&]<int N>() {
+          launch_warps(ctx, gate_rows<N, T>, rows.all(), rows, grad, GroupRow<T>(gate, accumulator_t<T>(0)),
+                       out);
+        },
+        grad, out);
+    sum_columns<T>(ctx, dz, y, Tensor(), Tensor(), dgate, Tensor());
+  });
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,81 @@
+// Reductions of contiguous tensors.
+//
+// Axes of extent 1 are dropped and neighbours of equal fate merged, which leaves axes that are alternately
+// kept and reduced. They are folded one after the other, the innermost first (device/fold.cuh).
+#include "kernels/cuda/reduce.h"
+
+#include <limits>
+#include <vector>
+
+#include "kernels/cuda/copy.h"
+#include "kernels/cuda/device/fold.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+struct Axis {
+  std::int64_t extent;
+  bool reduced;
+};
+
+std::vector<Axis> merged_axes(const Shape& from, const Shape& to) {
+  std::vector<Axis> axes;
+  for (int i = 0; i < from.rank(); ++i) {
+    if (from[i] == 1) continue;
+    const bool reduced = to[i] == 1;
+    if (!axes.empty() && axes.back().reduced == reduced)
+      axes.back().extent *= from[i];
+    else
+      axes.push_back({from[i], reduced});
+  }
+  return axes;
+}
+
+template <class Op, class T>
+void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
+  using A = accumulator_t<T>;
+  std::vector<Axis> axes = merged_axes(x.shape(), y.shape());
+  std::size_t left = 0;
+  for (const Axis& axis : axes) left += axis.reduced ? 1 : 0;
+  if (left == 0) return copy(ctx, x, y);
+  const double divisor = mean ? static_cast<double>(x.numel() / y.numel()) : 1.0;
+  Tensor partial;  // undefined until the first axis is folded
+  for (std::size_t i = axes.size(); i-- > 0;) {
+    if (!axes[i].reduced) continue;
+    std::int64_t outer = 1, columns = 1;
+    for (std::size_t j = 0; j < i; ++j) outer *= axes[j].extent;
+    for (std::size_t j = i + 1; j < axes.size(); ++j) columns *= axes[j].extent;
+    const auto fold = [&](const auto* from, double by, auto* to) {
+      fold_axis<Op, A>(ctx, from, outer, axes[i].extent, columns, by, to);
+    };
+    const bool last = --left == 0;
+    const Tensor next = last ? y : ctx.empty(Shape{outer, columns}, dtype_of<A>::value);
+    const T* const in = device_data<T>(x);
+    if (last && partial.defined())
+      fold(partial.data<A>(), divisor, device_data<T>(y));
+    else if (last)
+      fold(in, divisor, device_data<T>(y));
+    else if (partial.defined())
+      fold(partial.data<A>(), 1.0, next.data<A>());
+    else
+      fold(in, 1.0, next.data<A>());
+    partial = next;
+    axes[i].extent = 1;
+  }
+}
+
+}  // namespace
+
+void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
+  if (y.numel() == 0) return;
+  if (x.numel() == 0)
+    return fill(ctx, y, op == ReduceOp::mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
+  visit_device(x.dtype(), "reduce", [&]<class T>() {
+    if (op == ReduceOp::max)
+      reduce_with<FoldMax, T>(ctx, x, y, false);
+    else
+      reduce_with<FoldSum, T>(ctx, x, y, op == ReduceOp::mean);
+  });
+}
+
+}  // namespace llsa::kernels::cuda

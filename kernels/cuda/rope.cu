@@ -1,0 +1,177 @@
+// RoPE, and its fusion with the q/k norm and the head split, for any head dimension and alignment: a warp per
+// head of a token, a lane per pair of neighbours. A row of one head is read once from memory; its second
+// reading, after the norm, comes from the first-level cache. Weight gradients: a warp goes through kHeadBlock
+// heads, each lane adding up its pairs; a fold adds the partial sums in order. The usual head dimensions take
+// the kernels of device/head_packs.cuh instead, which move 16 bytes per lane.
+#include "kernels/cuda/rope.h"
+
+#include <cmath>
+
+#include "kernels/cuda/device/fold.cuh"
+#include "kernels/cuda/device/head_packs.cuh"
+#include "kernels/cuda/device/heads.cuh"
+#include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/types.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+template <class T, class A>
+__global__ void rope_rows(Heads size, HeadView<T> x, Turn<A> turn, A sign, T* y) {
+  const std::int64_t r = piece_of_warp();
+  if (r >= size.samples * size.heads * size.tokens) return;
+  const std::int64_t n = r % size.tokens, bh = r / size.tokens;
+  const T* const in = x.at(bh / size.heads, bh % size.heads, n);
+  for (std::int64_t p = lane_of_thread(); 2 * p < size.d; p += 32)
+    store_pair(y + r * size.d, p, size.d, turn.apply(load_pair(in, p, size.d), n, p, sign));
+}
+
+template <class T, class A>
+__global__ void split_rows(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, A eps) {
+  const std::int64_t piece = piece_of_warp();
+  if (piece >= size.samples * size.tokens * 3 * size.heads) return;
+  const Place place(size, piece);
+  const Part<T> part = parts.of[place.part];
+  const std::int64_t d = size.d, row = place.row(size);
+  const T* const in = qkv + piece * d;
+  A squares = 0;
+  if (part.rstd != nullptr)
+    for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
+      const Pair<A> x = load_pair(in, p, d);
+      squares += x.even * x.even + x.odd * x.odd;
+    }
+  squares = warp_sum(squares);
+  const A scale = part.rstd != nullptr ? A(1) / std::sqrt(squares / static_cast<A>(d) + eps) : A(1);
+  if (part.rstd != nullptr && lane_of_thread() == 0) part.rstd[row] = scale;
+  const Turn<A> around = place.part < 2 ? turn : Turn<A>{nullptr, nullptr, 0};
+  for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
+    const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
+    const Pair<A> normed{x.even * scale * w.even, x.odd * scale * w.odd};
+    store_pair(part.out + row * d, p, d, around.apply(normed, place.token, p, A(1)));
+  }
+}
+
+/// Undoes the turn, then, with u = x rstd and du = dz weight: dx = rstd (du - u mean(du u)).
+template <class T, class A>
+__global__ void split_rows_backward(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, T* dqkv) {
+  const std::int64_t piece = piece_of_warp();
+  if (piece >= size.samples * size.tokens * 3 * size.heads) return;
+  const Place place(size, piece);
+  const Part<T> part = parts.of[place.part];
+  const std::int64_t d = size.d;
+  const T* const in = qkv + piece * d;
+  const T* const g = part.grad.at(place.sample, place.head, place.token);
+  const Turn<A> around = place.part < 2 ? turn : Turn<A>{nullptr, nullptr, 0};
+  A dot = 0;
+  if (part.rstd != nullptr)
+    for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
+      const Pair<A> dz = around.apply(load_pair(g, p, d), place.token, p, A(-1));
+      const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
+      dot += dz.even * w.even * x.even + dz.odd * w.odd * x.odd;
+    }
+  dot = warp_sum(dot);
+  const A s = part.rstd != nullptr ? part.rstd[place.row(size)] : A(1);
+  const A b = s * s * s * dot / static_cast<A>(d);
+  for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
+    const Pair<A> dz = around.apply(load_pair(g, p, d), place.token, p, A(-1));
+    const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
+    store_pair(dqkv + piece * d, p, d,
+               Pair<A>{s * (dz.even * w.even) - x.even * b, s * (dz.odd * w.odd) - x.odd * b});
+  }
+}
+
+/// sums[block,:] = sum of dz u over kHeadBlock rows (sample, token, head) of q or of k.
+template <class T, class A>
+__global__ void weight_sums(Heads size, int which, const T* qkv, Part<T> part, Turn<A> turn, A* sums) {
+  const std::int64_t block = piece_of_warp(), rows = size.samples * size.tokens * size.heads;
+  if (block * kHeadBlock >= rows) return;
+  const std::int64_t d = size.d;
+  const std::int64_t end = (block + 1) * kHeadBlock < rows ? (block + 1) * kHeadBlock : rows;
+  for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
+    Pair<A> sum{A(0), A(0)};
+    for (std::int64_t r = block * kHeadBlock; r < end; ++r) {
+      const std::int64_t head = r % size.heads, token = r / size.heads % size.tokens;
+      const std::int64_t sample = r / size.heads / size.tokens;
+      const T* const in = qkv + ((sample * size.tokens + token) * 3 + which) * size.heads * d + head * d;
+      const Pair<A> dz = turn.apply(load_pair(part.grad.at(sample, head, token), p, d), token, p, A(-1));
+      const Pair<A> x = load_pair(in, p, d);
+      const A s = part.rstd[(sample * size.heads + head) * size.tokens + token];
+      sum.even += dz.even * (x.even * s);
+      sum.odd += dz.odd * (x.odd * s);
+    }
+    store_pair(sums + block * d, p, d, sum);
+  }
+}
+
+}  // namespace
+
+void rope(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
+          const Tensor& y) {
+  if (x.numel() == 0) return;
+  visit_device(x.dtype(), "rope", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Heads size(x);
+    launch_warps(ctx, rope_rows<T, A>, size.rows(), size, HeadView<T>(x),
+                 Turn<A>{cos.data<A>(), sin.data<A>(), size.d / 2}, inverse ? A(-1) : A(1),
+                 device_data<T>(y));
+  });
+}
+
+void qkv_split(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight, double eps,
+               const Tensor& cos, const Tensor& sin, const Tensor& q, const Tensor& k, const Tensor& v,
+               const Tensor& q_rstd, const Tensor& k_rstd) {
+  visit_device(qkv.dtype(), "qkv_split", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Heads size(q);
+    Parts<T> parts;
+    parts.of[0] = {device_data<T>(q_weight), device_data<A>(q_rstd), device_data<T>(q), nullptr, {}};
+    parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), device_data<T>(k), nullptr, {}};
+    parts.of[2] = {nullptr, nullptr, device_data<T>(v), nullptr, {}};
+    const Turn<A> turn{device_data<A>(cos), device_data<A>(sin), size.d / 2};
+    const T* const in = device_data<T>(qkv);
+    const bool packed = packed_heads(size, turn, parts, in) && visit_head_lanes<T>(size.d, [&]<int L>() {
+                          launch_warps(ctx, split_packs<L, T, A>, ceil_div(3 * size.rows(), 32 / L), size, in,
+                                       parts, turn, static_cast<A>(eps));
+                        });
+    if (!packed)
+      launch_warps(ctx, split_rows<T, A>, 3 * size.rows(), size, in, parts, turn, static_cast<A>(eps));
+  });
+}
+
+void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& qkv,
+                        const Tensor& q_weight, const Tensor& k_weight, const Tensor& q_rstd,
+                        const Tensor& k_rstd, const Tensor& cos, const Tensor& sin, const Tensor& dqkv,
+                        const Tensor& dq_weight, const Tensor& dk_weight) {
+  visit_device(qkv.dtype(), "qkv_split_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Heads size(dq);
+    const Turn<A> turn{device_data<A>(cos), device_data<A>(sin), size.d / 2};
+    Parts<T> parts;
+    parts.of[0] = {device_data<T>(q_weight), device_data<A>(q_rstd), nullptr, device_data<T>(dq_weight),
+                   HeadView<T>(dq)};
+    parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), nullptr, device_data<T>(dk_weight),
+                   HeadView<T>(dk)};
+    parts.of[2] = {nullptr, nullptr, nullptr, nullptr, HeadView<T>(dv)};
+    const T* const in = device_data<T>(qkv);
+    T* const out = device_data<T>(dqkv);
+    const bool packable = packed_heads(size, turn, parts, in, out);
+    const bool packed = packable && visit_head_lanes<T>(size.d, [&]<int L>() {
+                          launch_warps(ctx, split_packs_backward<L, T, A>, ceil_div(3 * size.rows(), 32 / L),
+                                       size, in, parts, turn, out);
+                        });
+    if (!packed) launch_warps(ctx, split_rows_backward<T, A>, 3 * size.rows(), size, in, parts, turn, out);
+    for (int which = 0; which < 2; ++which) {
+      const Part<T>& part = parts.of[which];
+      if (part.dweight == nullptr) continue;
+      const std::int64_t blocks = ceil_div(size.rows(), kHeadBlock);
+      const Tensor sums = ctx.empty(Shape{blocks, size.d}, dtype_of<A>::value);
+      if (!packed || !visit_head_lanes<T>(size.d, [&]<int L>() {
+            launch_warps(ctx, weight_sum_packs<L, T, A>, blocks, size, which, in, part, turn, sums.data<A>());
+          }))
+        launch_warps(ctx, weight_sums<T, A>, blocks, size, which, in, part, turn, sums.data<A>());
+      fold_axis<FoldSum, A>(ctx, sums.data<A>(), 1, blocks, size.d, 1.0, part.dweight);
+    }
+  });
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,308 @@
+// The part of cuBLASLt that kernels/cuda/cublaslt.cpp calls, on the emulated device: plain loops over
+// column-major matrices.
+//
+// It is strict where the library is: sizes of options, leading dimensions, alignments promised to the
+// heuristic, reductions that were not asked for. And it has no algorithm for bias gradients, and for GELU and
+// bias, when the output has fewer than four rows, so that the way without them is walked too.
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cpu/activation.h"
+
+namespace {
+
+struct Matrix {
+  cudaDataType_t type;
+  std::uint64_t rows, cols;
+  std::int64_t ld;
+  std::int32_t batch = 1;
+  std::int64_t batch_stride = 0;
+};
+
+struct Operation {
+  cublasComputeType_t compute;
+  cudaDataType_t scale;
+  cublasOperation_t op_a = CUBLAS_OP_N, op_b = CUBLAS_OP_N;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  void* bias = nullptr;
+  void* aux = nullptr;
+  std::int64_t aux_ld = 0;
+};
+
+struct Wishes {
+  std::uint64_t workspace = 0;
+  std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
+  std::uint32_t align_a = 256, align_b = 256, align_c = 256, align_d = 256;
+};
+
+/// What the heuristic hands out: what the algorithm relies on.
+struct Algorithm {
+  std::uint64_t m, n, k;
+  std::uint32_t align_a, align_b, align_c, align_d, align_bias;
+  std::uint32_t epilogue;
+  std::uint64_t workspace;
+};
+static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+
+template <class To, class From>
+To* real(From* opaque) {
+  return reinterpret_cast<To*>(opaque);
+}
+
+template <class Value>
+cublasStatus_t take(Value& to, const void* from, std::size_t bytes) {
+  if (from == nullptr || bytes != sizeof to) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&to, from, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+std::uint32_t alignment(const void* pointer) {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  std::uint32_t bytes = 256;
+  while (address % bytes != 0) bytes /= 2;
+  return bytes;
+}
+
+double load(cudaDataType_t type, const void* data, std::int64_t at) {
+  if (type == CUDA_R_64F) return static_cast<const double*>(data)[at];
+  if (type == CUDA_R_32F) return static_cast<double>(static_cast<const float*>(data)[at]);
+  return static_cast<double>(__bfloat162float(static_cast<const __nv_bfloat16*>(data)[at]));
+}
+
+void store(cudaDataType_t type, void* data, std::int64_t at, double value) {
+  if (type == CUDA_R_64F)
+    static_cast<double*>(data)[at] = value;
+  else if (type == CUDA_R_32F)
+    static_cast<float*>(data)[at] = static_cast<float>(value);
+  else
+    static_cast<__nv_bfloat16*>(data)[at] = __float2bfloat16(static_cast<float>(value));
+}
+
+std::size_t size_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2; }
+
+/// Batch item `index` of a matrix.
+void* item(const Matrix& matrix, const void* data, std::int32_t index) {
+  return static_cast<char*>(const_cast<void*>(data)) +
+         index * matrix.batch_stride * static_cast<std::int64_t>(size_of(matrix.type));
+}
+
+struct Sizes {
+  std::int64_t m, n, k;
+};
+
+/// Throws out whatever does not fit together.
+bool consistent(const Operation& op, const Matrix& a, const Matrix& b, const Matrix& d, Sizes& sizes) {
+  const auto rows = [](const Matrix& x, cublasOperation_t t) { return t == CUBLAS_OP_N ? x.rows : x.cols; };
+  const auto cols = [](const Matrix& x, cublasOperation_t t) { return t == CUBLAS_OP_N ? x.cols : x.rows; };
+  sizes = {static_cast<std::int64_t>(d.rows), static_cast<std::int64_t>(d.cols),
+           static_cast<std::int64_t>(cols(a, op.op_a))};
+  bool good =
+      rows(a, op.op_a) == d.rows && cols(b, op.op_b) == d.cols && rows(b, op.op_b) == cols(a, op.op_a);
+  for (const Matrix* x : {&a, &b, &d}) {
+    good = good && x->rows > 0 && x->cols > 0 && x->ld >= static_cast<std::int64_t>(x->rows) &&
+           x->type == d.type && x->batch == d.batch;
+  }
+  if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+    good = good && op.aux != nullptr && op.aux_ld % 8 == 0 && op.aux_ld >= sizes.m;
+  if (op.epilogue != CUBLASLT_EPILOGUE_DEFAULT) good = good && op.bias != nullptr && d.batch == 1;
+  return good && op.scale == (d.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F);
+}
+
+}  // namespace
+
+extern "C" {
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  *handle = reinterpret_cast<cublasLtHandle_t>(new int(0));
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+  delete reinterpret_cast<int*>(handle);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+const char* cublasLtGetStatusName(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
+                                               : "CUBLAS_STATUS_INVALID_VALUE";
+}
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED
+             ? "the functionality requested is not supported"
+             : "an unsupported value or parameter was passed to the function";
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type,
+                                          std::uint64_t rows, std::uint64_t cols, std::int64_t ld) {
+  *layout = real<cublasLtMatrixLayoutOpaque_t>(new Matrix{type, rows, cols, ld});
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+  delete real<Matrix>(layout);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t option, const void* value,
+                                                std::size_t bytes) {
+  Matrix& matrix = *real<Matrix>(layout);
+  if (option == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT) return take(matrix.batch, value, bytes);
+  if (option == CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET) return take(matrix.batch_stride, value, bytes);
+  return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+  *desc = real<cublasLtMatmulDescOpaque_t>(new Operation{compute, scale});
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
+  delete real<Operation>(desc);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t option, const void* value,
+                                              std::size_t bytes) {
+  Operation& operation = *real<Operation>(desc);
+  switch (option) {
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+      return take(operation.op_a, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+      return take(operation.op_b, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return take(operation.epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return take(operation.bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return take(operation.aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return take(operation.aux_ld, value, bytes);
+    default:
+      return CUBLAS_STATUS_INVALID_VALUE;
+  }
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
+  *preference = real<cublasLtMatmulPreferenceOpaque_t>(new Wishes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  delete real<Wishes>(preference);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t option,
+                                                    const void* value, std::size_t bytes) {
+  Wishes& wishes = *real<Wishes>(preference);
+  switch (option) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return take(wishes.workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return take(wishes.reductions, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return take(wishes.align_a, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return take(wishes.align_b, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return take(wishes.align_c, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return take(wishes.align_d, value, bytes);
+    default:
+      return CUBLAS_STATUS_INVALID_VALUE;
+  }
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results, int* count) {
+  const Operation& operation = *real<Operation>(desc);
+  const Wishes& wishes = *real<Wishes>(preference);
+  Sizes sizes;
+  *count = 0;
+  if (wanted < 1 || !consistent(operation, *real<Matrix>(a), *real<Matrix>(b), *real<Matrix>(d), sizes))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const bool in_output =
+      (wishes.reductions & (CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE)) != 0;
+  if (in_output) return CUBLAS_STATUS_INVALID_VALUE;
+  const bool fused = operation.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+  if (fused &&
+      (real<Matrix>(d)->type == CUDA_R_64F || (operation.epilogue != CUBLASLT_EPILOGUE_BIAS && sizes.m < 4)))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  const Algorithm algorithm{real<Matrix>(d)->rows,
+                            real<Matrix>(d)->cols,
+                            static_cast<std::uint64_t>(sizes.k),
+                            wishes.align_a,
+                            wishes.align_b,
+                            wishes.align_c,
+                            wishes.align_d,
+                            std::min(alignment(operation.bias), alignment(operation.aux)),
+                            static_cast<std::uint32_t>(operation.epilogue),
+                            wishes.workspace};
+  std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
+  results[0].state = CUBLAS_STATUS_SUCCESS;
+  results[0].workspaceSize = wishes.workspace;
+  *count = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha,
+                              const void* a_data, cublasLtMatrixLayout_t a_layout, const void* b_data,
+                              cublasLtMatrixLayout_t b_layout, const void* beta, const void* c_data,
+                              cublasLtMatrixLayout_t, void* d_data, cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t* chosen, void* workspace,
+                              std::size_t workspace_bytes, cudaStream_t stream) {
+  const Operation& op = *real<Operation>(desc);
+  const Matrix &a = *real<Matrix>(a_layout), &b = *real<Matrix>(b_layout), &d = *real<Matrix>(d_layout);
+  Sizes sizes;
+  if (!consistent(op, a, b, d, sizes) || c_data != d_data || stream == nullptr)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  Algorithm algorithm;
+  std::memcpy(&algorithm, chosen, sizeof algorithm);
+  if (algorithm.m != d.rows || algorithm.n != d.cols || algorithm.k != static_cast<std::uint64_t>(sizes.k) ||
+      algorithm.epilogue != static_cast<std::uint32_t>(op.epilogue) ||
+      algorithm.workspace > workspace_bytes || workspace == nullptr ||
+      alignment(a_data) < algorithm.align_a || alignment(b_data) < algorithm.align_b ||
+      alignment(d_data) < algorithm.align_d || alignment(c_data) < algorithm.align_c ||
+      std::min(alignment(op.bias), alignment(op.aux)) < algorithm.align_bias)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  if (load(op.scale, alpha, 0) != 1 || load(op.scale, beta, 0) != 0) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
+
+  const auto [m, n, k] = sizes;
+  std::vector<double> column(static_cast<std::size_t>(m));
+  for (std::int32_t index = 0; index < d.batch; ++index) {
+    const void* const a_item = item(a, a_data, index);
+    const void* const b_item = item(b, b_data, index);
+    void* const d_item = item(d, d_data, index);
+    for (std::int64_t j = 0; j < n; ++j) {
+      std::fill(column.begin(), column.end(), 0.0);
+      double column_of_b = 0;
+      for (std::int64_t p = 0; p < k; ++p) {
+        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
+        column_of_b += factor;
+        for (std::int64_t i = 0; i < m; ++i)
+          column[static_cast<std::size_t>(i)] +=
+              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
+      }
+      if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
+      for (std::int64_t i = 0; i < m; ++i) {
+        double value = column[static_cast<std::size_t>(i)];
+        if (op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+          value += load(d.type, op.bias, i);
+        if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+          store(d.type, op.aux, j * op.aux_ld + i, value);
+          value = llsa::kernels::cpu::gelu_tanh(value);
+        }
+        store(d.type, d_item, j * d.ld + i, value);
+      }
+    }
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+}  // extern "C"

@@ -1,0 +1,219 @@
+// Devices, streams, memory and errors of the CUDA runtime, emulated or real.
+#include "core/cuda/device.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <string>
+
+#include "core/cuda/check.h"
+#include "core/error.h"
+#include "tests/kernels/cuda/contexts.h"
+
+#ifdef SIMT_EMU
+#include "tests/emu/emulator.h"
+#endif
+
+using namespace llsa;
+using namespace llsa::test;
+
+TEST_SUITE_BEGIN("kernels/cuda/device");
+
+namespace {
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return std::string(error.what()) + " | " + error.hint();
+  }
+  return "nothing was thrown";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("a device says what it is") {
+  if (!cuda_device()) return;
+  CHECK(cuda::compiled());
+  const cuda::DeviceProperties properties = cuda::device_properties(0);
+  CHECK(!properties.name.empty());
+  CHECK(properties.major >= 8);
+  CHECK(properties.processors > 0);
+  CHECK(properties.memory > 0);
+}
+
+TEST_CASE("an index that is not there is an error that says which are") {
+  if (!cuda_device()) return;
+  for (const int index : {-1, cuda::device_count(), 1000}) {
+    CAPTURE(index);
+    CHECK_THROWS_AS(Context(Device{DeviceType::cuda, index}, 1), DeviceError);
+  }
+  const std::string message = message_of([] { Context ctx(Device{DeviceType::cuda, 1000}, 1); });
+  CHECK(contains(message, "cuda:1000"));
+  CHECK(contains(message, "cuda:0"));
+}
+
+TEST_CASE("tensors of another device are refused") {
+  if (!cuda_device()) return;
+  Contexts both;
+  const Tensor x = both.cpu.zeros({3}, DType::f32);
+  CHECK_THROWS_AS(kernels::clone(both.gpu, x), DeviceError);
+  CHECK_THROWS_AS(both.gpu.item(both.cpu.zeros({1}, DType::f32)), DeviceError);
+  CHECK_THROWS_AS(kernels::clone(both.cpu, both.gpu.zeros({3}, DType::f32)), DeviceError);
+}
+
+TEST_CASE("item, zeros, upload and download") {
+  if (!cuda_device()) return;
+  Contexts both;
+  CHECK(both.gpu.stream() != nullptr);
+  CHECK(both.cpu.stream() == nullptr);
+  const std::uint64_t before = both.gpu.synchronizations();
+  const Tensor zero = both.gpu.zeros({3, 5}, DType::bf16);
+  CHECK(both.gpu.synchronizations() == before);
+  CHECK(both.gpu.item(zero.select(0, 1).select(0, 2)) == 0.0);
+  CHECK(both.gpu.synchronizations() == before + 1);
+  const std::vector<double> values = {1.5, -2, 1e300, 4};
+  const Tensor x = kernels::from_vector(both.gpu, values, {2, 2});
+  CHECK(kernels::to_vector<double>(both.gpu, x) == values);
+  CHECK(kernels::to_vector<double>(both.gpu, x.transpose(0, 1)) == std::vector<double>{1.5, 1e300, -2, 4});
+  CHECK(both.gpu.item(x.select(0, 1).select(0, 0)) == 1e300);
+  CHECK_THROWS_AS(both.gpu.upload(values.data(), x.transpose(0, 1)), ShapeError);
+  CHECK_THROWS_AS(both.gpu.item(x), ShapeError);
+}
+
+TEST_CASE("copies between contexts") {
+  if (!cuda_device()) return;
+  Contexts both;
+  Context other(Device{DeviceType::cuda, 0}, 1);
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  const Tensor x = kernels::from_vector(both.cpu, values, {2, 3});
+  const Tensor y = kernels::transfer(both.cpu, x.transpose(0, 1), both.gpu);
+  CHECK(y.device().is_cuda());
+  CHECK(kernels::to_vector<float>(both.gpu, y) == std::vector<float>{1, 4, 2, 5, 3, 6});
+  CHECK(kernels::to_vector<float>(both.cpu, kernels::transfer(both.gpu, y.transpose(0, 1), both.cpu)) ==
+        values);
+  CHECK(kernels::transfer(both.gpu, y, other).raw() == y.raw());  // one device: nothing to do
+  const Tensor strided = both.gpu.zeros({2, 6}, DType::f32).slice(1, 1, 4);
+  kernels::copy_from_host(both.gpu, values.data(), strided);
+  CHECK(kernels::to_vector<float>(both.gpu, strided) == values);
+}
+
+TEST_CASE("the allocator counts and reuses as the CPU's does") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  Allocator& allocator = *gpu.allocator();
+  CHECK(allocator.allocate(0) == nullptr);
+  void* const a = allocator.allocate(100);
+  CHECK(reinterpret_cast<std::uintptr_t>(a) % 256 == 0);
+  CHECK(allocator.stats().active == 128);
+  CHECK(allocator.stats().cache_hits == 0);
+  allocator.deallocate(a, 100);
+  CHECK(allocator.stats().active == 0);
+  CHECK(allocator.stats().cached == 128);
+  void* const b = allocator.allocate(120);
+  CHECK(b == a);
+  CHECK(allocator.stats().cache_hits == 1);
+  CHECK(allocator.stats().peak == 128);
+  allocator.deallocate(b, 120);
+  allocator.release_cache();
+  CHECK(allocator.stats().cached == 0);
+  allocator.reset_peak();
+  CHECK(allocator.stats().peak == 0);
+  CHECK(allocator.device() == Device{DeviceType::cuda, 0});
+}
+
+TEST_CASE("memory runs out with an error that says what is held, and work goes on") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1, 1 << 20);
+  const Tensor kept = gpu.zeros({1000}, DType::f32);
+  static_cast<void>(gpu.empty({1 << 19}, DType::u8));  // now in the cache
+  const std::string message = message_of([&] { static_cast<void>(gpu.empty({1 << 20}, DType::f32)); });
+  CHECK(contains(message, "out of memory on cuda:0"));
+  CHECK(contains(message, cat("asked for ", 4 << 20, " bytes")));
+  CHECK(contains(message, "limit 1048576 bytes"));
+  CHECK(contains(message, "reduce the batch"));
+  CHECK_THROWS_AS(static_cast<void>(gpu.empty({1 << 20}, DType::f32)), OutOfMemoryError);
+  const Tensor smaller = gpu.zeros({240000}, DType::f32);  // fits once the cache has been given back
+  CHECK(gpu.item(smaller.slice(0, 7, 8)) == 0.0);
+  CHECK(gpu.item(kept.slice(0, 7, 8)) == 0.0);
+  Context unlimited(Device{DeviceType::cuda, 0}, 1);
+  CHECK_THROWS_AS(static_cast<void>(unlimited.empty({std::int64_t{1} << 50}, DType::f32)), OutOfMemoryError);
+}
+
+TEST_CASE("tensors may outlive their context") {
+  if (!cuda_device()) return;
+  Tensor x;
+  {
+    Context gpu(Device{DeviceType::cuda, 0}, 1);
+    x = gpu.zeros({1000}, DType::f32);
+  }
+  CHECK(x.numel() == 1000);
+}
+
+TEST_CASE("a failed call says which, where and why") {
+  if (!cuda_device()) return;
+  const std::string message = message_of([] { LLSA_CUDA_CHECK(cudaSetDevice(12345)); });
+  CHECK(contains(message, "cudaSetDevice(12345) failed at tests/kernels/cuda/device_test.cpp:"));
+  CHECK(contains(message, "cudaErrorInvalidDevice"));
+  const std::string sticky =
+      message_of([] { cuda::check(cudaErrorIllegalAddress, "launch", "/a/kernels/cuda/copy.cu", 7); });
+  CHECK(contains(sticky, "launch failed at kernels/cuda/copy.cu:7"));
+  CHECK(contains(sticky, "from its last checkpoint"));
+  CHECK_NOTHROW(LLSA_CUDA_CHECK(cudaGetLastError()));
+}
+
+TEST_CASE("streams, events and pinned memory") {
+  if (!cuda_device()) return;
+  const cuda::Stream stream(0), other(0);
+  const auto allocator = cuda::make_allocator(std::make_shared<cuda::Stream>(0));
+  const cuda::PinnedBuffer from(64), to(64);
+  std::memset(from.data(), 7, 64);
+  std::memset(to.data(), 0, 64);
+  auto* const device = static_cast<std::byte*>(allocator->allocate(128));
+  cuda::Event begin(true), end(true);
+  begin.record(stream);
+  stream.upload(from.data(), device, 64);
+  end.record(stream);
+  end.block(other);
+  other.copy(device, device + 64, 32);
+  other.fill(device + 96, 9, 32);
+  other.download(device + 64, to.data(), 64);
+  end.synchronize();
+  CHECK(end.milliseconds_since(begin) >= 0.0f);
+  CHECK(to.data()[0] == std::byte{7});
+  CHECK(to.data()[31] == std::byte{7});
+  CHECK(to.data()[63] == std::byte{9});
+  allocator->deallocate(device, 128);
+}
+
+#ifdef SIMT_EMU
+TEST_CASE("no device") {
+  emu::set_device_count(0);
+  CHECK(cuda::device_count() == 0);
+  const std::string message = message_of([] { Context ctx(Device{DeviceType::cuda, 0}, 1); });
+  emu::set_device_count(1);
+  CHECK(contains(message, "there is no CUDA device"));
+  CHECK(contains(message, "use the device cpu"));
+}
+
+TEST_CASE("a device that is full") {
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  emu::set_device_memory(emu::device_bytes_in_use() + 100000);
+  const std::string message = message_of([&] { static_cast<void>(gpu.empty({50000}, DType::f32)); });
+  CHECK(contains(message, "asked for 200000 bytes"));
+  CHECK(contains(message, "the device has"));
+  {
+    const Tensor a = gpu.zeros({10000}, DType::f32);
+    const Tensor b = gpu.zeros({5000}, DType::f32);
+  }
+  CHECK_NOTHROW(gpu.zeros({20000}, DType::f32));  // once the cache has been given back
+  emu::set_device_memory(0);
+}
+#endif
+
+TEST_SUITE_END();

@@ -1,0 +1,245 @@
+// The CUDA kernels of LLSA attention against the dense oracle, the CPU backend, and a plain bf16
+// implementation.
+#include <doctest/doctest.h>
+
+#include "core/cuda/device.h"
+#include "core/safetensors.h"
+#include "tests/kernels/cuda/llsa_bf16_reference.h"
+#include "tests/kernels/cuda/orders.h"
+#include "tests/support/llsa_run.h"
+
+using namespace llsa;
+using namespace llsa::kernels;
+using namespace llsa::test;
+
+namespace {
+
+const Device kGpu{DeviceType::cuda, 0};
+
+LlsaIndices moved(Context& from, const LlsaIndices& indices, Context& to) {
+  LlsaIndices result;
+  for (const Tensor& level : indices.level) result.level.push_back(transfer(from, level, to));
+  return result;
+}
+
+void capture_check(const KernelRun& found, const KernelRun& expected, double tolerance) {
+  // Where nearly all attended values are the same, gradients cancel to far less than dO: an absolute bound.
+  const auto error = [](const Matrix& a, const Matrix& b) {
+    return largest(b) < 0.1 ? largest_difference(a, b) : relative_error(a, b);
+  };
+  CHECK(relative_error(found.o, expected.o) <= tolerance);
+  CHECK(relative_error(found.lse, expected.lse) <= tolerance);
+  CHECK(error(found.dq, expected.dq) <= tolerance);
+  CHECK(error(found.dk, expected.dk) <= tolerance);
+  CHECK(error(found.dv, expected.dv) <= tolerance);
+}
+
+/// Against the CPU backend, both with the CPU's indices.
+void check_against_cpu(const LlsaProblem& p) {
+  CAPTURE(p.c.n);
+  CAPTURE(p.c.d);
+  CAPTURE(p.c.block);
+  CAPTURE(p.c.levels);
+  CAPTURE(p.c.enriched);
+  Context cpu, gpu(kGpu);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  for (DType dtype : {DType::f32, DType::f64}) {
+    const LlsaIndices indices =
+        llsa_select(cpu, tensor_of(cpu, p.q, p.shape(), dtype), tensor_of(cpu, p.k, p.shape(), dtype), plan);
+    capture_check(run_kernels(gpu, p, moved(cpu, indices, gpu), plan, dtype),
+                  run_kernels(cpu, p, indices, plan, dtype), dtype == DType::f32 ? 1e-5 : 1e-11);
+  }
+}
+
+/// bf16 against the f64 oracle: at most twice the error of a plain bf16 implementation.
+void check_bf16(LlsaProblem p) {
+  CAPTURE(p.c.n);
+  CAPTURE(p.c.d);
+  CAPTURE(p.c.block);
+  CAPTURE(p.c.levels);
+  CAPTURE(p.c.enriched);
+  for (Matrix* x : {&p.q, &p.k, &p.v, &p.g})
+    for (double& value : *x) value = rounded(value);
+  Context gpu(kGpu);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  const OracleAll exact = run_oracle(p);
+  const KernelRun plain = run_bf16_reference(p, exact.picks);
+  const KernelRun found = run_kernels(gpu, p, indices_of(gpu, p, exact.picks, plan), plan, DType::bf16);
+  const auto at_most_twice = [](const Matrix& f, const Matrix& b, const Matrix& e) {
+    CHECK(largest_difference(f, e) <= 2 * largest_difference(b, e) + 1e-6);
+  };
+  at_most_twice(found.o, plain.o, exact.result.o);
+  at_most_twice(found.lse, plain.lse, exact.result.lse);
+  at_most_twice(found.dq, plain.dq, exact.result.dq);
+  at_most_twice(found.dk, plain.dk, exact.result.dk);
+  at_most_twice(found.dv, plain.dv, exact.result.dv);
+}
+
+LlsaCase sized(std::int64_t n, std::int64_t d, std::int64_t block, std::int64_t k, int levels, int enriched,
+               bool reweight = true) {
+  return {n,      d,        block,   std::vector<std::int64_t>(static_cast<std::size_t>(levels), k),
+          levels, enriched, reweight};
+}
+
+/// All queries choose one block: its keys point where all queries do.
+LlsaProblem crowded(const LlsaCase& c, std::int64_t block) {
+  LlsaProblem p(c, 1, 2, 1);
+  for (std::size_t i = 0; i < p.k.size(); ++i) {
+    p.q[i] = std::abs(p.q[i]);
+    const auto token = static_cast<std::int64_t>(i) / c.d % c.n;
+    if (token / c.block == block) p.k[i] += 5;
+  }
+  return p;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("kernels/cuda/llsa_attention");
+
+TEST_CASE("f32 and f64: ragged sizes, several B, K, L, L_e, D, re-weighting on and off") {
+  if (cuda::device_count() == 0) return;
+  std::uint64_t seed = 0;
+  const std::vector<std::int64_t> ds = {8, 1, 5, 33};
+  for (std::int64_t block : {2, 3, 16, 17})
+    for (std::int64_t n : {std::int64_t{1}, block - 1, block + 1, block * block - 1, std::int64_t{113}})
+      for (int levels = 0; levels <= 3; ++levels) {
+        ++seed;
+        const LlsaCase c =
+            sized(n, ds[seed % 4], block, seed % 3 == 0 ? 1000 : 1 + static_cast<std::int64_t>(seed % 3),
+                  levels, static_cast<int>(seed) % (levels + 1), seed % 4 != 0);
+        if (levels > 0 && c.count(levels - 1) == 1) continue;
+        check_against_cpu(LlsaProblem(c, 1, 1 + static_cast<std::int64_t>(seed % 2), seed));
+      }
+  check_against_cpu(LlsaProblem({131, 8, 4, {3, 2, 5}, 3, 3, true}, 2, 2, 1));
+  check_against_cpu(LlsaProblem({131, 8, 4, {1, 2, 3}, 3, 1, false}, 1, 2, 2));
+  check_against_cpu(LlsaProblem({300, 16, 16, {3, 3}, 2, 2, true}, 1, 1, 3));
+  check_against_cpu(crowded({300, 6, 4, {2, 2}, 2, 2, true}, 42));
+}
+
+TEST_CASE("golden vectors: indices, f32 to 2e-5") {
+  if (cuda::device_count() == 0) return;
+  Context cpu, gpu(kGpu);
+  const SafetensorsFile file(LLSA_SOURCE_DIR "/tests/golden/llsa.safetensors");
+  for (int number = 0; number < 5; ++number) {
+    CAPTURE(number);
+    const auto get = [&](const std::string& name) {
+      return file.at("c" + std::to_string(number) + "_" + name);
+    };
+    const auto cfg = to_vector<std::int32_t>(cpu, get("cfg"));  // side n, B, K, L, H, D
+    if (cfg[0] > 32) continue;                                  // minutes in the emulator
+    LlsaOptions options;
+    options.block = cfg[1];
+    options.topk = {cfg[2]};
+    options.levels = cfg[3];
+    const LlsaPlan plan = llsa_plan(static_cast<std::int64_t>(cfg[0]) * cfg[0], options);
+    const auto on_gpu = [&](const char* name) {
+      return transfer(cpu, cast(cpu, get(name), DType::f32), gpu);
+    };
+    const Tensor q = on_gpu("q"), k = on_gpu("k"), v = on_gpu("v"), g = on_gpu("g");
+    const LlsaIndices picked = llsa_select(gpu, q, k, plan);
+    for (std::size_t l = 0; l < picked.level.size(); ++l)
+      CHECK(to_vector<std::int32_t>(gpu, picked.level[l]) ==
+            to_vector<std::int32_t>(cpu, get("I" + std::to_string(l + 1))));
+    const AttentionResult r = llsa_attention(gpu, q, k, v, picked, plan);
+    const AttentionGrads d = llsa_attention_backward(gpu, g, q, k, v, r.o, r.lse, picked, plan);
+    const auto close = [&](const Tensor& x, const char* name) {
+      CAPTURE(name);
+      CHECK(relative_error(to_vector<double>(gpu, x), to_vector<double>(cpu, get(name))) <= 2e-5);
+    };
+    close(r.o, "o");
+    close(r.lse, "lse");
+    close(d.dq, "dq");
+    close(d.dk, "dk");
+    close(d.dv, "dv");
+  }
+}
+
+TEST_CASE("bf16 in blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weighting off") {
+  if (cuda::device_count() == 0) return;
+  check_bf16(LlsaProblem(sized(300, 64, 16, 3, 2, 2), 1, 2, 1));
+  check_bf16(LlsaProblem(sized(523, 32, 16, 5, 2, 1), 1, 1, 2));
+  check_bf16(LlsaProblem(sized(257, 128, 16, 2, 2, 2, false), 1, 1, 3));
+  check_bf16(LlsaProblem(sized(290, 64, 16, 2, 2, 0), 1, 1, 4));
+  check_bf16(LlsaProblem(sized(1200, 32, 16, 4, 1, 1), 1, 1, 5));  // n_1 = 75: a second, partly filled tile
+  check_bf16(LlsaProblem({4200, 32, 16, {1, 2, 1}, 3, 3, true}, 1, 1, 6));  // three levels
+  check_bf16(LlsaProblem(sized(31, 64, 16, 100, 1, 1), 1, 1, 7));
+}
+
+TEST_CASE("bf16 in blocks of 32 and 64") {
+  if (cuda::device_count() == 0) return;
+  check_bf16(LlsaProblem(sized(300, 64, 32, 2, 1, 1), 1, 1, 11));
+  check_bf16(LlsaProblem(sized(1100, 32, 32, 2, 2, 2), 1, 1, 12));
+  check_bf16(LlsaProblem(sized(333, 32, 64, 2, 1, 1), 1, 1, 13));
+}
+
+TEST_CASE("bf16 that the tensor-core kernels do not cover") {
+  if (cuda::device_count() == 0) return;
+  check_bf16(LlsaProblem(sized(100, 24, 16, 2, 1, 1), 1, 1, 21));
+  check_bf16(LlsaProblem(sized(100, 32, 5, 2, 2, 2), 1, 1, 22));
+}
+
+TEST_CASE("bf16: a block that all queries pick, others that none picks") {
+  if (cuda::device_count() == 0) return;
+  check_bf16(crowded(sized(1500, 32, 16, 1, 1, 1), 40));
+  check_bf16(crowded(sized(600, 32, 16, 2, 2, 2), 20));
+}
+
+TEST_CASE("equal bits in all lane and block orders") {
+  if (cuda::device_count() == 0) return;
+  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 2, 31);
+  for (DType dtype : {DType::f32, DType::bf16})
+    for_all_orders([&] {
+      Context gpu(kGpu);
+      const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+      const Tensor q = tensor_of(gpu, p.q, p.shape(), dtype), k = tensor_of(gpu, p.k, p.shape(), dtype);
+      const KernelRun run = run_kernels(gpu, p, llsa_select(gpu, q, k, plan), plan, dtype);
+      Matrix all = run.o;
+      for (const Matrix* x : {&run.lse, &run.dq, &run.dk, &run.dv}) append(all, *x);
+      return all;
+    });
+}
+
+TEST_CASE("strided views give the bits of contiguous tensors") {
+  if (cuda::device_count() == 0) return;
+  Context gpu(kGpu);
+  const LlsaProblem p(sized(85, 32, 16, 2, 1, 1), 2, 2, 51);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const auto merged_view = [&](const Matrix& x) {
+      return contiguous(gpu, tensor_of(gpu, x, p.shape(), dtype).transpose(1, 2)).transpose(1, 2);
+    };
+    const Tensor q = merged_view(p.q), k = merged_view(p.k), v = merged_view(p.v), g = merged_view(p.g);
+    const LlsaIndices indices = llsa_select(gpu, q, k, plan);
+    const AttentionResult r = llsa_attention(gpu, q, k, v, indices, plan);
+    const AttentionGrads d = llsa_attention_backward(gpu, g, q, k, v, r.o, r.lse, indices, plan);
+    const KernelRun run = run_kernels(gpu, p, indices, plan, dtype);
+    CHECK(to_vector<double>(gpu, r.o) == run.o);
+    CHECK(to_vector<double>(gpu, d.dq) == run.dq);
+    CHECK(to_vector<double>(gpu, d.dk) == run.dk);
+    CHECK(to_vector<double>(gpu, d.dv) == run.dv);
+  }
+}
+
+TEST_CASE("a NaN stays where it belongs") {
+  if (cuda::device_count() == 0) return;
+  Context gpu(kGpu);
+  LlsaProblem p(sized(128, 32, 16, 2, 1, 0), 1, 1, 61);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  const PickTable picks = run_oracle(p).picks[0];
+  const LlsaIndices indices = indices_of(gpu, p, {picks}, plan);
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    LlsaProblem bad = p;
+    bad.q[32 * 10] = std::numeric_limits<double>::quiet_NaN();
+    KernelRun run = run_kernels(gpu, bad, indices, plan, dtype);
+    for (std::size_t i = 0; i < run.o.size(); ++i) REQUIRE(std::isnan(run.o[i]) == (i / 32 == 10));
+    bad = p;
+    bad.v[32 * 21 + 2] = std::numeric_limits<double>::quiet_NaN();  // block 1, element 2
+    run = run_kernels(gpu, bad, indices, plan, dtype);
+    for (std::size_t i = 0; i < run.o.size(); ++i) {
+      const auto& row = picks[1][i / 512];
+      REQUIRE(std::isnan(run.o[i]) == (i % 32 == 2 && std::count(row.begin(), row.end(), 1) > 0));
+    }
+  }
+}
+
+TEST_SUITE_END();
