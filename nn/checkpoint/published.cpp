@@ -99,7 +99,7 @@ PublishedModel read_published_model(const std::string& directory) {
   if (fs::exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
-    model.notes.push_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
+    model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
   if (fs::exists(classes)) {
@@ -183,9 +183,9 @@ std::vector<std::string> init_from_published_model(Dit& model, const std::string
     kernels::copy(ctx, rest.view(weights, parameter), store.view(flat, store.find(parameter.name)));
   }
   if (!model_has) {
-    notes.push_back("the position embedding of the checkpoint is not used: this model has none");
+    notes.emplace_back("the position embedding of the checkpoint is not used: this model has none");
   } else if (!file_has) {
-    notes.push_back("the checkpoint has no position embedding: it starts anew");
+    notes.emplace_back("the checkpoint has no position embedding: it starts anew");
   } else {
     const Parameter& target = store.find(kPosEmbed);
     const Tensor& source = file.at(kPosEmbed);

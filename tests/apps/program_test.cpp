@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 #include "core/cuda/device.h"
@@ -85,13 +86,13 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"sample run --out g.png --count 0", "--count"},
       {"bench everything", "everything"},
   };
-  for (const auto& [arguments, says] : cases) {
-    CAPTURE(arguments);
-    const Outcome outcome = llsa_program(arguments);
+  for (const auto& wrong : cases) {
+    CAPTURE(wrong.arguments);
+    const Outcome outcome = llsa_program(wrong.arguments);
     CAPTURE(outcome.text);
     CHECK(outcome.code == 2);
     CHECK(outcome.text.rfind("error: ", 0) == 0);
-    CHECK(mentions(outcome.text, says));
+    CHECK(mentions(outcome.text, wrong.says));
   }
 }
 
@@ -114,13 +115,13 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
        "MiB"},
       {"train --size 999999 --data " + (dir / "shapes") + " --out " + (dir / "r"), "size"},
   };
-  for (const auto& [arguments, says] : cases) {
-    CAPTURE(arguments);
-    const Outcome outcome = llsa_program(arguments);
+  for (const auto& failing : cases) {
+    CAPTURE(failing.first);
+    const Outcome outcome = llsa_program(failing.first);
     CAPTURE(outcome.text);
     CHECK(outcome.code == 1);
     CHECK(outcome.text.rfind("error: ", 0) == 0);
-    CHECK(mentions(outcome.text, says));
+    CHECK(mentions(outcome.text, failing.second));
   }
 }
 
@@ -201,13 +202,13 @@ TEST_CASE("a killed run loses at most the steps since its last checkpoint") {
   for (int round = 0; round < 3; ++round) {
     const std::string resume = round > 0 ? " --resume" : "";
     // Killed at some moment after two more checkpoints, most likely while the next one is being written.
-    const std::string command = "( " LLSA_PROGRAM " " + tiny_training(data, run, more) + resume +
-                                " 2>/dev/null & pid=$!; before=$(ls " + run +
-                                "/checkpoints 2>/dev/null | tail -1); for i in $(seq 400); do now=$(ls " +
-                                run +
-                                "/checkpoints 2>/dev/null | tail -1); [[ -n $now && $now > $before ]] && "
-                                "break; sleep 0.05; done; kill -KILL $pid; wait $pid )";
-    CHECK(std::system(("bash -c '" + command + "' >/dev/null 2>&1").c_str()) != -1);
+    std::ostringstream command;
+    command << "( " << LLSA_PROGRAM << " " << tiny_training(data, run, more) << resume
+            << " 2>/dev/null & pid=$!; "
+            << "before=$(ls " << run << "/checkpoints 2>/dev/null | tail -1); "
+            << "for i in $(seq 400); do now=$(ls " << run << "/checkpoints 2>/dev/null | tail -1); "
+            << "[[ -n $now && $now > $before ]] && break; sleep 0.05; done; kill -KILL $pid; wait $pid )";
+    CHECK(std::system(("bash -c '" + command.str() + "' >/dev/null 2>&1").c_str()) != -1);
     const Outcome info = llsa_program("info " + run);
     CAPTURE(info.text);
     CHECK(info.code == 0);
