@@ -7,10 +7,13 @@ set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llsa)
 install(TARGETS llsa_library EXPORT llsaTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(layer core kernels autograd nn)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h"
-          PATTERN "cuda" EXCLUDE)
+          REGEX "/kernels/cuda(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
 endforeach()
 if(EXISTS ${PROJECT_SOURCE_DIR}/apps/main.cpp)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(LLSA_NVCC)  # cuBLASLt is a shared library outside of the system's folders
+    set_target_properties(llsa PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  endif()
 endif()
 
 install(EXPORT llsaTargets NAMESPACE llsa:: DESTINATION ${config_dir})
@@ -24,5 +27,9 @@ install(FILES ${PROJECT_BINARY_DIR}/llsaConfig.cmake ${PROJECT_BINARY_DIR}/llsaC
 # pkg-config finds the prefix from the place of the file itself.
 file(RELATIVE_PATH LLSA_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" LLSA_PREFIX_FROM_PC ${LLSA_PREFIX_FROM_PC})
+set(LLSA_PC_CUDA)
+if(LLSA_NVCC)
+  set(LLSA_PC_CUDA " ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} -ldl -lrt")
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/llsa.pc.in ${PROJECT_BINARY_DIR}/llsa.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/llsa.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
