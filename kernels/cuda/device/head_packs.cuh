@@ -179,9 +179,9 @@ template <class T, class A, class... Rows>
 bool packed_heads(const Heads& size, const Turn<A>& turn, const Parts<T>& parts, const Rows*... rows) {
   bool fits = packable(size.d, rows...) && packable(16, turn.cos, turn.sin);
   for (const Part<T>& part : parts.of) {
-    fits = fits && packable(16, part.weight, part.out, part.grad.data);
-    for (const std::int64_t stride : {part.grad.sample, part.grad.head, part.grad.token})
-      fits = fits && stride % kPack<T> == 0;
+    const auto& grad = part.grad;
+    fits = fits && packable(16, part.weight, part.out, grad.data) && grad.sample % kPack<T> == 0 &&
+           grad.head % kPack<T> == 0 && grad.token % kPack<T> == 0;
   }
   return fits;
 }
