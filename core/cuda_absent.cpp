@@ -35,6 +35,7 @@ float Event::milliseconds_since(const Event&) const { absent(); }
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
 PinnedBuffer::~PinnedBuffer() = default;
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the signature of builds with CUDA
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }
 
 }  // namespace llsa::cuda

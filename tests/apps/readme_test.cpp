@@ -36,9 +36,9 @@ TEST_CASE("every setting and every key of the model is explained") {
     CHECK(has(std::string("--") + setting.flag));
   }
   const llsa::nn::JsonObject model(llsa::nn::DitConfig().json(), "defaults");
-  for (const auto& [key, value] : model.entries()) {
-    CAPTURE(key);
-    CHECK(has(key));
+  for (const auto& entry : model.entries()) {
+    CAPTURE(entry.first);
+    CHECK(has(entry.first));
   }
 }
 
