@@ -80,13 +80,13 @@ TEST_CASE("flags set every kind of setting and name what is wrong") {
   CHECK(options.steps == 77);
   CHECK(options.flip);
   CHECK(options.crop == "random");
-  for (const auto& [flag, text] :
-       {std::pair("lr", "fast"), std::pair("lr", "nan"), std::pair("steps", "1.5"), std::pair("steps", "0"),
-        std::pair("steps", "99999999999999999999"), std::pair("flip", "maybe"), std::pair("crop", "left"),
-        std::pair("batch", "")}) {
-    CAPTURE(flag);
-    CAPTURE(text);
-    CHECK_THROWS_WITH_AS(set_from_text(options, setting(flag), text), doctest::Contains(flag), ValueError);
+  for (const auto& wrong : {std::pair("lr", "fast"), std::pair("lr", "nan"), std::pair("steps", "1.5"),
+                            std::pair("steps", "0"), std::pair("steps", "99999999999999999999"),
+                            std::pair("flip", "maybe"), std::pair("crop", "left"), std::pair("batch", "")}) {
+    CAPTURE(wrong.first);
+    CAPTURE(wrong.second);
+    CHECK_THROWS_WITH_AS(set_from_text(options, setting(wrong.first), wrong.second),
+                         doctest::Contains(wrong.first), ValueError);
   }
 }
 

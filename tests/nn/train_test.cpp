@@ -63,7 +63,7 @@ TrainOptions tiny_options() {
 }
 
 TrainResult run(const TrainOptions& options, const std::string& out, bool resume = false,
-                TrainCallbacks callbacks = {}) {
+                const TrainCallbacks& callbacks = {}) {
   return train(options, out, resume, callbacks);
 }
 

@@ -49,7 +49,8 @@ TEST_CASE("gemm") {
   struct Size {
     std::size_t m, n, k;
   };
-  for (const auto& [m, n, k] : {Size{64, 64, 32}, Size{65, 40, 72}, Size{130, 70, 104}}) {
+  for (const Size& size : {Size{64, 64, 32}, Size{65, 40, 72}, Size{130, 70, 104}}) {
+    const std::size_t m = size.m, n = size.n, k = size.k;
     CAPTURE(m);
     std::vector<float> a(m * k), b(n * k);
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(i * 37 % 19) - 9;
