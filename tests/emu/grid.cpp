@@ -21,8 +21,11 @@ Settings settings_of_environment() {
   return s;
 }
 
-std::mutex mutex;  // of the three below
-Settings current = settings_of_environment();
+std::mutex mutex;  // of what is below
+Settings& current() {
+  static Settings s = settings_of_environment();  // at the first use, so that a mistake in it can be caught
+  return s;
+}
 Statistics counts;
 std::vector<std::unique_ptr<Block>> idle;  // with their stacks, for the next launch
 
@@ -127,12 +130,12 @@ Settings parse_order(const std::string& text) {
 
 Settings settings() {
   const std::lock_guard lock(mutex);
-  return current;
+  return current();
 }
 
 void set_settings(const Settings& settings) {
   const std::lock_guard lock(mutex);
-  current = settings;
+  current() = settings;
 }
 
 Statistics statistics() {
