@@ -6,6 +6,7 @@
 // results of the blocks are folded in the same way again, until one is left.
 #include "kernels/cpu/reduce.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -69,6 +70,10 @@ struct Max {
       largest = value > largest ? value : largest;
       nan += value != value ? value : A(0);
     }
+    // Some compilers start this reduction at the least finite number, which then hides a row of -infinity.
+    constexpr A kLeast = -std::numeric_limits<A>::max();
+    const auto is_least = [](const T& value) { return A(value) == kLeast; };
+    if (largest == kLeast && std::none_of(x, x + n, is_least)) largest = initial<A>();
     return nan == 0 ? largest : nan;
   }
 };
