@@ -2,6 +2,7 @@
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_plain.h"
+#include "kernels/cuda/llsa_terms.h"
 
 namespace llsa::kernels::cuda {
 
@@ -11,7 +12,9 @@ void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const 
 
 void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
                           const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
-  attend_backward_plain(ctx, args, d_o, o, lse, dq, dk, dv);
+  const QueryTerms terms = query_terms(ctx, d_o, o, lse);
+  queries_backward_plain(ctx, args, d_o, terms, dq);
+  keys_backward_plain(ctx, args, d_o, terms, dk, dv);
 }
 
 }  // namespace llsa::kernels::cuda

@@ -3,11 +3,15 @@
 #pragma once
 
 #include "../llsa_table.h"
+#include "llsa_terms.h"
 
 namespace llsa::kernels::cuda {
 
 void attend_plain(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
-void attend_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
-                           const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv);
+/// The gradient of q; the gradients of k and v, with what the levels above pass down.
+void queries_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o,
+                            const QueryTerms& terms, const Tensor& dq);
+void keys_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                         const Tensor& dk, const Tensor& dv);
 
 }  // namespace llsa::kernels::cuda

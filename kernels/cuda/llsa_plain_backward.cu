@@ -174,36 +174,42 @@ __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists l
 
 }  // namespace
 
-void attend_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
-                           const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+void queries_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o,
+                            const QueryTerms& terms, const Tensor& dq) {
   visit_device(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
     const AttendedSet<T> set(args);
-    const std::int64_t b = args.q.size(0), h = args.q.size(1), heads = b * h;
-    const QueryTerms terms = query_terms(ctx, d_o, o, lse);
-    const A* const lse2 = device_data<const A>(terms.lse2);
-    const A* const delta = device_data<const A>(terms.delta);
-    const HeadRows<const T> g(d_o);
-    const RowTiles of_queries(set.queries, set.levels > 0 ? set.block : kRows);
-    launch_tiles(ctx, queries<T, A>, of_queries.per_head, heads, WarpMemory<A>::bytes(3, 1, set.d), set,
-                 of_queries, g, lse2, delta, device_data<T>(dq));
+    const RowTiles tiles(set.queries, set.levels > 0 ? set.block : kRows);
+    launch_tiles(ctx, queries<T, A>, tiles.per_head, args.q.size(0) * args.q.size(1),
+                 WarpMemory<A>::bytes(3, 1, set.d), set, tiles, HeadRows<const T>(d_o),
+                 device_data<const A>(terms.lse2), device_data<const A>(terms.delta), device_data<T>(dq));
+  });
+}
+
+void keys_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                         const Tensor& dk, const Tensor& dv) {
+  visit_device(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const AttendedSet<T> set(args);
+    const std::int64_t b = args.q.size(0), h = args.q.size(1);
+    const std::vector<IndexTranspose> by_key = transposed_levels(ctx, args);
 
     Tensor above_k, above_v;  // G_{l+1}
     for (int l = set.enriched; l >= 0; --l) {
       const std::int64_t count = set.level[l].count;
       QueryLists lists;
-      IndexTranspose by_key;
       if (l < set.levels) {
-        by_key = transposed(ctx, args, l + 1);
-        lists = {by_key.offset.template data<std::int32_t>(), by_key.query.template data<std::int32_t>(),
-                 set.level[l + 1].count, by_key.query.size(2), set.level[l + 1].span};
+        const IndexTranspose& above = by_key[static_cast<std::size_t>(l)];
+        lists = {above.offset.template data<std::int32_t>(), above.query.template data<std::int32_t>(),
+                 set.level[l + 1].count, above.query.size(2), set.level[l + 1].span};
       }
       const RowTiles tiles(count, l < set.levels ? set.block : kRows);
       const std::int64_t above_count = above_k.defined() ? above_k.size(2) : 0;
       const auto run = [&](auto* to_k, auto* to_v) {
         using Out = std::remove_pointer_t<decltype(to_k)>;
-        launch_tiles(ctx, keys<T, A, Out>, tiles.per_head, heads, WarpMemory<A>::bytes(4, 2, set.d), set, l,
-                     tiles, lists, g, lse2, delta, device_data<const A>(above_k),
+        launch_tiles(ctx, keys<T, A, Out>, tiles.per_head, b * h, WarpMemory<A>::bytes(4, 2, set.d), set, l,
+                     tiles, lists, HeadRows<const T>(d_o), device_data<const A>(terms.lse2),
+                     device_data<const A>(terms.delta), device_data<const A>(above_k),
                      device_data<const A>(above_v), above_count, to_k, to_v);
       };
       if (l == 0) {

@@ -36,14 +36,19 @@ QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const T
   return terms;
 }
 
-IndexTranspose transposed(Context& ctx, const LlsaOperands& args, int level) {
-  const Tensor& table = args.index[static_cast<std::size_t>(level) - 1];
-  const std::int64_t keys = args.plan.count[static_cast<std::size_t>(level)];
-  const IndexTranspose t = {
-      ctx.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
-      ctx.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
-  index_transpose(ctx, table, keys, t.offset, t.query);
-  return t;
+std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
+  std::vector<IndexTranspose> result;
+  const int last = std::min(args.plan.levels, args.plan.enriched + 1);
+  for (std::size_t l = 0; l < static_cast<std::size_t>(last); ++l) {
+    const Tensor& table = args.index[l];
+    const std::int64_t keys = args.plan.count[l + 1];
+    const IndexTranspose t = {
+        ctx.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
+        ctx.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
+    index_transpose(ctx, table, keys, t.offset, t.query);
+    result.push_back(t);
+  }
+  return result;
 }
 
 }  // namespace llsa::kernels::cuda

@@ -13,7 +13,8 @@ struct QueryTerms {
 };
 QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse);
 
-/// The transpose of I_l.
-IndexTranspose transposed(Context& ctx, const LlsaOperands& args, int level);
+/// [l - 1]: the transpose of I_l, for those levels whose keys get gradients through it: l = 1 .. L_e + 1, at
+/// most L.
+std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args);
 
 }  // namespace llsa::kernels::cuda
