@@ -141,7 +141,11 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume"));
+    CAPTURE(refused.text);
     CHECK(refused.code == 1);
+    CHECK(mentions(refused.text, llsa::cuda::compiled() ? "error: [device] cuda:0 was asked for, "
+                                                        : "error: [device] this build has no CUDA\n"));
+    CHECK(mentions(refused.text, "\nhint: "));
     CHECK(mentions(refused.text, "use the device cpu"));
     CHECK(llsa_program("sample " + run + " --device cuda --out " + (dir / "no.png")).code == 1);
     CHECK(!fs::exists(dir / "no.png"));
