@@ -176,6 +176,25 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(mentions(info.text, "can be resumed"));
 }
 
+TEST_CASE("a flag of yes or no means yes when it is given alone") {
+  const TempDir dir;
+  const std::string data = dir / "data";
+  REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + data).code == 0);
+  const std::pair<std::string, std::string> cases[] = {
+      {"", "false"}, {"--tune", "true"}, {"--tune true", "true"}, {"--tune=false", "false"}};
+  for (const auto& given : cases) {
+    CAPTURE(given.first);
+    const std::string run = dir / ("run" + given.first);
+    const Outcome outcome = llsa_program(
+        tiny_training(data, "'" + run + "'", "--device cpu --steps 1 --sample-every 0 " + given.first));
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 0);
+    CHECK(mentions(llsa::test::read_file(run + "/config.json"), "\"tune\": " + given.second));
+    CHECK(mentions(outcome.text, "nothing to choose") == (given.second == "true"));
+  }
+  CHECK(mentions(llsa_program("train --help").text, "--tune BOOL=false"));
+}
+
 TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
   const TempDir dir;
   const std::string data = dir / "data", run = dir / "run";
