@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/cpu/activation.h"
+#include "tests/emu/cuda_objects.h"
 
 namespace {
 
@@ -113,6 +114,40 @@ bool consistent(const Operation& op, const Matrix& a, const Matrix& b, const Mat
   return good && op.scale == (d.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F);
 }
 
+/// What a product computes: its epilogue included.
+void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matrix& d, const Sizes& sizes,
+              const void* a_data, const void* b_data, void* d_data) {
+  const auto [m, n, k] = sizes;
+  std::vector<double> column(static_cast<std::size_t>(m));
+  for (std::int32_t index = 0; index < d.batch; ++index) {
+    const void* const a_item = item(a, a_data, index);
+    const void* const b_item = item(b, b_data, index);
+    void* const d_item = item(d, d_data, index);
+    for (std::int64_t j = 0; j < n; ++j) {
+      std::fill(column.begin(), column.end(), 0.0);
+      double column_of_b = 0;
+      for (std::int64_t p = 0; p < k; ++p) {
+        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
+        column_of_b += factor;
+        for (std::int64_t i = 0; i < m; ++i)
+          column[static_cast<std::size_t>(i)] +=
+              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
+      }
+      if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
+      for (std::int64_t i = 0; i < m; ++i) {
+        double value = column[static_cast<std::size_t>(i)];
+        if (op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+          value += load(d.type, op.bias, i);
+        if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+          store(d.type, op.aux, j * op.aux_ld + i, value);
+          value = llsa::kernels::cpu::gelu_tanh(value);
+        }
+        store(d.type, d_item, j * d.ld + i, value);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -127,12 +162,14 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
 }
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                               : "CUBLAS_STATUS_INVALID_VALUE";
+  return status == CUBLAS_STATUS_NOT_SUPPORTED      ? "CUBLAS_STATUS_NOT_SUPPORTED"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED ? "CUBLAS_STATUS_EXECUTION_FAILED"
+                                                    : "CUBLAS_STATUS_INVALID_VALUE";
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED
-             ? "the functionality requested is not supported"
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the functionality requested is not supported"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED
+             ? "the work could not be put into the stream"
              : "an unsupported value or parameter was passed to the function";
 }
 
@@ -271,38 +308,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       std::min(alignment(op.bias), alignment(op.aux)) < algorithm.align_bias)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (load(op.scale, alpha, 0) != 1 || load(op.scale, beta, 0) != 0) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
-
-  const auto [m, n, k] = sizes;
-  std::vector<double> column(static_cast<std::size_t>(m));
-  for (std::int32_t index = 0; index < d.batch; ++index) {
-    const void* const a_item = item(a, a_data, index);
-    const void* const b_item = item(b, b_data, index);
-    void* const d_item = item(d, d_data, index);
-    for (std::int64_t j = 0; j < n; ++j) {
-      std::fill(column.begin(), column.end(), 0.0);
-      double column_of_b = 0;
-      for (std::int64_t p = 0; p < k; ++p) {
-        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
-        column_of_b += factor;
-        for (std::int64_t i = 0; i < m; ++i)
-          column[static_cast<std::size_t>(i)] +=
-              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
-      }
-      if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
-      for (std::int64_t i = 0; i < m; ++i) {
-        double value = column[static_cast<std::size_t>(i)];
-        if (op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
-          value += load(d.type, op.bias, i);
-        if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
-          store(d.type, op.aux, j * op.aux_ld + i, value);
-          value = llsa::kernels::cpu::gelu_tanh(value);
-        }
-        store(d.type, d_item, j * d.ld + i, value);
-      }
-    }
-  }
-  return CUBLAS_STATUS_SUCCESS;
+  const cudaError_t error = llsa::emu::enqueue(
+      stream, [=, op = op, a = a, b = b, d = d] {  // copies: the library's objects need not outlive the call
+        std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
+        multiply(op, a, b, d, sizes, a_data, b_data, d_data);
+        return cudaSuccess;
+      });
+  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 }  // extern "C"
