@@ -147,6 +147,7 @@ const std::vector<Setting>& train_settings() {
        false},
       {"device", "device", "where to compute", &O::device, 0, 0, {"auto", "cpu", "cuda"}, true},
       {"threads", "threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096, {}, true},
+      {"graph", "graph", "replay the step from CUDA graphs; needs a CUDA device", &O::graph, 0, 0, {}, true},
       {"log_every", "log-every", "steps between entries of log.jsonl", &O::log_every, 1, kMany, {}, true},
       {"sample_every",
        "sample-every",
