@@ -1,5 +1,6 @@
 // CUDA devices in a build without CUDA: there is none, and asking for one is an error.
 #include "core/cuda/device.h"
+#include "core/cuda/graph.h"
 
 #include "core/error.h"
 
@@ -20,6 +21,7 @@ Stream::Stream(int index) : index_(index) { absent(); }
 Stream::~Stream() = default;
 void* Stream::handle() const { absent(); }
 void Stream::synchronize() const { absent(); }
+bool Stream::capturing() const { absent(); }
 void Stream::upload(const void*, void*, std::size_t) const { absent(); }
 void Stream::download(const void*, void*, std::size_t) const { absent(); }
 void Stream::copy(const void*, void*, std::size_t) const { absent(); }
@@ -34,6 +36,10 @@ float Event::milliseconds_since(const Event&) const { absent(); }
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
 PinnedBuffer::~PinnedBuffer() = default;
+
+Graph::Graph(Context&, FunctionRef<void()>) { absent(); }
+Graph::~Graph() = default;
+void Graph::launch() { absent(); }
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): the signature of builds with CUDA
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }

@@ -23,6 +23,7 @@ struct StepReport {
   double data_wait = 0;          ///< share of the time spent waiting for images
   double remaining_seconds = 0;
   AllocatorStats memory;
+  std::uint64_t synchronizations = 0;  ///< how often the host waited for the device since the last report
 };
 
 struct TrainCallbacks {

@@ -155,6 +155,7 @@ const std::vector<Setting>& train_settings() {
        0,
        {},
        true},
+      {"graph", "graph", "replay the step from CUDA graphs; needs a CUDA device", &O::graph, 0, 0, {}, true},
       {"log_every", "log-every", "steps between entries of log.jsonl", &O::log_every, 1, kMany, {}, true},
       {"sample_every",
        "sample-every",

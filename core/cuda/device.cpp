@@ -87,6 +87,12 @@ void* Stream::handle() const {
 
 void Stream::synchronize() const { LLSA_CUDA_CHECK(cudaStreamSynchronize(raw(handle()))); }
 
+bool Stream::capturing() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  LLSA_CUDA_CHECK(cudaStreamIsCapturing(raw(handle()), &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
 void Stream::upload(const void* host, void* device, std::size_t bytes) const {
   if (bytes == 0) return;
   LLSA_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, raw(handle())));

@@ -44,6 +44,8 @@ class Stream {
   void* handle() const;
   /// Waits until everything in the stream is done. Throws CudaError for whatever failed in it.
   void synchronize() const;
+  /// Whether what is put into the stream now becomes part of a graph (core/cuda/graph.h) instead of running.
+  bool capturing() const;
 
   /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return
   /// before the copy has been made only where the host memory is pinned; download() waits.

@@ -224,12 +224,14 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
 std::size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                               : "CUBLAS_STATUS_INVALID_VALUE";
+  return status == CUBLAS_STATUS_NOT_SUPPORTED      ? "CUBLAS_STATUS_NOT_SUPPORTED"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED ? "CUBLAS_STATUS_EXECUTION_FAILED"
+                                                    : "CUBLAS_STATUS_INVALID_VALUE";
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED
-             ? "the functionality requested is not supported"
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the functionality requested is not supported"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED
+             ? "the work could not be put into the stream"
              : "an unsupported value or parameter was passed to the function";
 }
 
@@ -400,13 +402,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     return CUBLAS_STATUS_INVALID_VALUE;
   if (load(op.scale, alpha, 0) != 1 || load(op.scale, beta, 0) != 0) return CUBLAS_STATUS_INVALID_VALUE;
   if (kOffers[algorithm.id].runs != CUBLAS_STATUS_SUCCESS) return kOffers[algorithm.id].runs;
-  Log& log = product_log();
-  log.used.push_back(static_cast<int>(algorithm.id));
-  if (algorithm.id < log.milliseconds.size()) llsa::emu::advance_device_clock(log.milliseconds[algorithm.id]);
-  std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
-
-  multiply(op, a, b, d, sizes, algorithm.id + 1, a_data, b_data, d_data);
-  return CUBLAS_STATUS_SUCCESS;
+  const cudaError_t error = llsa::emu::enqueue(
+      stream, [=, op = op, a = a, b = b, d = d] {  // copies: the library's objects need not outlive the call
+        Log& log = product_log();
+        log.used.push_back(static_cast<int>(algorithm.id));
+        if (algorithm.id < log.milliseconds.size())
+          llsa::emu::advance_device_clock(log.milliseconds[algorithm.id]);
+        std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
+        multiply(op, a, b, d, sizes, algorithm.id + 1, a_data, b_data, d_data);
+        return cudaSuccess;
+      });
+  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 }  // extern "C"

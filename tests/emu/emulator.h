@@ -10,6 +10,7 @@
 //   tensor_core.cpp    ldmatrix, mma
 //   fiber.h            stacks and switches
 //   cuda_runtime.cpp   cudaMalloc and company over plain memory
+//   graph.cpp          stream capture: what is put into a stream is kept, and run by the graph's launches
 //
 // A thread of the block runs until it has to wait; then the next one that can run does. So a missing barrier
 // shows as a wrong result in one of the orders, and under ThreadSanitizer, for which these are threads of
