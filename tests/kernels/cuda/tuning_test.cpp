@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cuda/graph.h"
 #include "kernels/matmul.h"
 #include "kernels/random.h"
 #include "nn/checkpoint/published.h"
@@ -136,6 +137,31 @@ TEST_CASE("choices taken to another context give the same bits there, untimed") 
   CHECK(other.gpu.synchronizations() == waited);
   CHECK(same(other.gpu, second, first));
   CHECK(product_choices(other.gpu).algorithms == choices.algorithms);
+}
+
+TEST_CASE("a kind that is first met in a capture is not timed, and stays as it was captured") {
+  if (!cuda_device()) return;
+  Contexts both;
+  tune_products(both.gpu, true);
+  const Tensor x = normal(both.gpu, Shape{33, 300}, DType::f32, 1),
+               y = normal(both.gpu, Shape{300, 16}, DType::f32, 2);
+#ifdef SIMT_EMU
+  const WithTimes times(kSixth);
+#endif
+  const std::uint64_t waited = both.gpu.synchronizations();
+  Tensor captured;
+  cuda::Graph graph(both.gpu, [&] { captured = matmul(both.gpu, x, y); });
+  CHECK(graph.size() >= 1);
+  CHECK(both.gpu.synchronizations() == waited);
+  CHECK(product_choices(both.gpu).algorithms.size() == 1);
+  graph.launch();
+  const Tensor eager = matmul(both.gpu, x, y);
+#ifdef SIMT_EMU
+  CHECK(emu::products_since_last_asked() == Used{0, 0});
+#endif
+  CHECK(same(both.gpu, captured, eager));
+  CHECK(difference(both.cpu, both.to_cpu(captured), matmul(both.cpu, both.to_cpu(x), both.to_cpu(y))) <=
+        1e-5);
 }
 
 TEST_CASE("nothing is kept by a context that does not tune") {
@@ -362,7 +388,7 @@ TEST_CASE("a resumed run keeps its algorithms, and thereby its bits") {
     CAPTURE(tune);
     fs::remove_all(dir / "again");
     fs::copy(dir / "run", dir / "again", fs::copy_options::recursive);
-    options.tune = tune;
+    options.tune = options.graph = tune;
     const Told resumed = run(options, dir / "again", true);
     CHECK(mentions(resumed.messages, "resumed at step 2"));
     CHECK(weights_of(resumed) == expected);
