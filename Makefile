@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: configure all demo test bench format lint install check-all ptxas-report gpu-check clean help
+.PHONY: configure all demo test bench format lint install check-all coverage ptxas-report gpu-check clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -61,6 +61,10 @@ check-all:
 	@scripts/setup --build $(BUILD) build lint check
 	@scripts/check-all $(BUILD)
 
+coverage:
+	@scripts/setup --build $(BUILD) build coverage
+	@scripts/coverage $(BUILD)
+
 ptxas-report:
 	@mkdir -p $(BUILD)
 	@JOBS=$(JOBS) scripts/ptxas-report $(BUILD)
@@ -82,6 +86,7 @@ help:
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
 	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
+	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, a short run"
 	@echo "make clean      remove $(BUILD)"
