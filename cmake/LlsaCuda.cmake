@@ -1,13 +1,15 @@
 # The CUDA kernels: every kernels/cuda/**/*.cu is compiled
 #   - by the host compiler for the emulator of tests/emu, into the object library `llsa_emu`, wherever the toolkit's headers are;
-#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures).
+#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures). AUTO
+#     leaves it out of builds with sanitizers or coverage, which see nothing of what a device does.
 #
 # Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
 #   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
 #   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
 #   llsa_add_cuda_backend()                      the backend becomes part of the library
-set(LLSA_CUDA OFF CACHE STRING "Compile the CUDA backend for the device: AUTO (if nvcc is found), ON, OFF")
-set(CUDA_ARCHS "" CACHE STRING "GPU architectures, as in \"80 90a\" (default: sm_80, sm_90a and PTX for compute_90)")
+set(LLSA_CUDA AUTO CACHE STRING "Compile the CUDA backend for the device: AUTO (if there is a toolkit), ON, OFF")
+set(CUDA_ARCHS "" CACHE STRING
+    "GPU architectures, as in \"80 90a\" or native (default: native where a GPU is seen, else sm_80, sm_90a and PTX for compute_90)")
 set_property(CACHE LLSA_CUDA PROPERTY STRINGS AUTO ON OFF)
 
 # ---- the toolkit -----------------------------------------------------------------------------------------------------
@@ -22,10 +24,28 @@ endif()
 find_path(LLSA_CUDA_INCLUDE_DIR cublasLt.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
 mark_as_advanced(LLSA_NVCC_PROGRAM LLSA_CUDA_INCLUDE_DIR)
 
+# Why the toolkit cannot compile the backend; empty where it can.
+set(obstacle)
+if(NOT LLSA_NVCC_PROGRAM)
+  set(obstacle "no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
+else()
+  execute_process(COMMAND ${LLSA_NVCC_PROGRAM} --version OUTPUT_VARIABLE nvcc_version)
+  string(REGEX REPLACE ".*release ([0-9.]+).*" "\\1" nvcc_version "${nvcc_version}")
+  set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+  find_library(LLSA_CUDART_LIBRARY cudart_static ${folders})
+  find_library(LLSA_CUBLASLT_LIBRARY cublasLt ${folders})
+  mark_as_advanced(LLSA_CUDART_LIBRARY LLSA_CUBLASLT_LIBRARY)
+  if(nvcc_version VERSION_LESS 12)
+    set(obstacle "${LLSA_NVCC_PROGRAM} is of CUDA ${nvcc_version}; C++20 needs 12.0 or later")
+  elseif(NOT LLSA_CUDA_INCLUDE_DIR OR NOT LLSA_CUDART_LIBRARY OR NOT LLSA_CUBLASLT_LIBRARY)
+    set(obstacle "the toolkit of ${LLSA_NVCC_PROGRAM} has no cublasLt.h, libcudart_static or libcublasLt")
+  endif()
+endif()
+
 set(LLSA_NVCC)
-if(LLSA_CUDA STREQUAL "ON" AND NOT LLSA_NVCC_PROGRAM)
-  message(FATAL_ERROR "LLSA_CUDA=ON, but no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
-elseif(NOT LLSA_CUDA STREQUAL "OFF" AND LLSA_NVCC_PROGRAM)
+if(LLSA_CUDA STREQUAL "ON" AND obstacle)
+  message(FATAL_ERROR "LLSA_CUDA=ON, but ${obstacle}")
+elseif(LLSA_CUDA STREQUAL "ON" OR (LLSA_CUDA STREQUAL "AUTO" AND NOT obstacle AND NOT LLSA_SANITIZE AND NOT LLSA_COVERAGE))
   set(LLSA_NVCC ${LLSA_NVCC_PROGRAM})
 endif()
 
@@ -84,17 +104,23 @@ endfunction()
 
 # ---- for the device --------------------------------------------------------------------------------------------------
 
-if(CUDA_ARCHS)
-  set(gencode)
-  separate_arguments(archs UNIX_COMMAND "${CUDA_ARCHS}")
-  foreach(arch ${archs})
-    if(arch STREQUAL "native")
-      list(APPEND gencode -arch=native)
-    else()
-      list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
-    endif()
-  endforeach()
-else()
+set(archs ${CUDA_ARCHS})
+if(LLSA_NVCC AND NOT archs)
+  execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed AND gpus MATCHES "GPU 0")
+    set(archs native)
+  endif()
+endif()
+set(gencode)
+separate_arguments(archs UNIX_COMMAND "${archs}")
+foreach(arch ${archs})
+  if(arch STREQUAL "native")
+    list(APPEND gencode -arch=native)
+  else()
+    list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
+  endif()
+endforeach()
+if(NOT gencode)
   set(gencode -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
               -gencode arch=compute_90,code=compute_90)
 endif()
@@ -124,10 +150,6 @@ function(llsa_add_cuda_backend)
   llsa_nvcc_objects(objects ${KERNELS})
   llsa_layer(cuda ${HOST_CODE})
   target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
-  set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
-  find_library(LLSA_CUDART_LIBRARY cudart_static ${folders} REQUIRED)
-  find_library(LLSA_CUBLASLT_LIBRARY cublasLt ${folders} REQUIRED)
-  mark_as_advanced(LLSA_CUDART_LIBRARY LLSA_CUBLASLT_LIBRARY)
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   target_sources(llsa_library PRIVATE ${objects})
   target_link_libraries(llsa_library PUBLIC ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} ${CMAKE_DL_LIBS} rt)
