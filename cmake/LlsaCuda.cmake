@@ -5,7 +5,8 @@
 # cuDNN is a part of the backend where it is found (LLSA_CUDNN=AUTO|ON|OFF): convolution, and attention where the headers of
 # cudnn-frontend are found, too (CUDNN_FRONTEND_DIR, as a CMake or an environment variable, or a system folder).
 #
-# Sets LLSA_CUDNN_CONVOLUTION and LLSA_CUDNN_ATTENTION: which of the two the backend for the device has.
+# Sets LLSA_CUDNN_CONVOLUTION and LLSA_CUDNN_ATTENTION: which of the two the backend for the device has; LLSA_CUDNN_LIBRARIES:
+# what it is linked with for them.
 # Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
 #   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
 #   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
@@ -40,9 +41,10 @@ set(CUDNN_FRONTEND_DIR "" CACHE PATH "Folder of cudnn_frontend.h, without which 
 set_property(CACHE LLSA_CUDNN PROPERTY STRINGS AUTO ON OFF)
 find_path(LLSA_CUDNN_INCLUDE_DIR cudnn.h HINTS ${LLSA_CUDA_INCLUDE_DIR})
 find_library(LLSA_CUDNN_LIBRARY cudnn HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+find_library(LLSA_NVRTC_LIBRARY nvrtc HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
 find_path(LLSA_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${CUDNN_FRONTEND_DIR} $ENV{CUDNN_FRONTEND_DIR}
           PATH_SUFFIXES include)
-mark_as_advanced(LLSA_CUDNN_INCLUDE_DIR LLSA_CUDNN_LIBRARY LLSA_CUDNN_FRONTEND_INCLUDE_DIR)
+mark_as_advanced(LLSA_CUDNN_INCLUDE_DIR LLSA_CUDNN_LIBRARY LLSA_NVRTC_LIBRARY LLSA_CUDNN_FRONTEND_INCLUDE_DIR)
 
 # llsa_version_in(VARIABLE header regex): "major.minor" from the two #defines whose names the regex matches, in this order.
 function(llsa_version_in variable header regex)
@@ -63,13 +65,16 @@ if(NOT LLSA_CUDNN STREQUAL "OFF" AND "${cudnn}" VERSION_GREATER_EQUAL 9)
 endif()
 set(LLSA_CUDNN_CONVOLUTION OFF)
 set(LLSA_CUDNN_ATTENTION OFF)
+set(LLSA_CUDNN_LIBRARIES)
 if(LLSA_NVCC AND LLSA_CUDNN_HEADERS AND LLSA_CUDNN_LIBRARY)
   set(LLSA_CUDNN_CONVOLUTION ON)
-  if("${frontend}" VERSION_GREATER_EQUAL 1.13)
+  set(LLSA_CUDNN_LIBRARIES ${LLSA_CUDNN_LIBRARY})
+  if("${frontend}" VERSION_GREATER_EQUAL 1.13 AND LLSA_NVRTC_LIBRARY)
     set(LLSA_CUDNN_ATTENTION ON)
+    list(APPEND LLSA_CUDNN_LIBRARIES ${LLSA_NVRTC_LIBRARY})  # called by the inline functions of cudnn-frontend
     message(STATUS "cuDNN ${cudnn}: convolution and, with cudnn-frontend ${frontend}, attention")
   else()
-    message(STATUS "cuDNN ${cudnn}: convolution; no attention without cudnn-frontend 1.13 or later (CUDNN_FRONTEND_DIR)")
+    message(STATUS "cuDNN ${cudnn}: convolution; no attention without NVRTC and cudnn-frontend >= 1.13 (CUDNN_FRONTEND_DIR)")
   endif()
 elseif(LLSA_NVCC AND LLSA_CUDNN STREQUAL "ON")
   message(FATAL_ERROR "LLSA_CUDNN=ON, but no cuDNN 9 or later was found beside the CUDA toolkit or in the system's folders")
@@ -201,10 +206,12 @@ function(llsa_add_cuda_backend)
   target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
   if(LLSA_CUDNN_CONVOLUTION)
     target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
-    target_link_libraries(llsa_library PUBLIC ${LLSA_CUDNN_LIBRARY})
+    target_link_libraries(llsa_library PUBLIC ${LLSA_CUDNN_LIBRARIES})
   endif()
   if(LLSA_CUDNN_ATTENTION)
     target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDNN_FRONTEND_INCLUDE_DIR})
+    # 40,000 lines of inline functions, and nothing in them that takes time when it runs.
+    set_source_files_properties(kernels/cuda/cudnn_attention.cpp PROPERTIES COMPILE_OPTIONS -O1)
   endif()
   set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
   find_library(LLSA_CUDART_LIBRARY cudart_static ${folders} REQUIRED)

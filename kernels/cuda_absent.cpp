@@ -21,7 +21,10 @@ struct Absent {
 constexpr Absent absent;
 
 constexpr Backend kTable = {
-    .attention = {.forward = absent, .backward = absent},
+    .attention = {.forward = absent,
+                  .backward = absent,
+                  .library_forward = absent,
+                  .library_backward = absent},
     .llsa = {.pyramid = absent,
              .select = absent,
              .transpose = absent,

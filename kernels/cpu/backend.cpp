@@ -22,7 +22,10 @@ namespace llsa::kernels::cpu {
 
 const Backend& table() {
   static constexpr Backend kTable = {
-      .attention = {.forward = attention, .backward = attention_backward},
+      .attention = {.forward = attention,
+                    .backward = attention_backward,
+                    .library_forward = nullptr,
+                    .library_backward = nullptr},
       .llsa = {.pyramid = llsa_pyramid,
                .select = llsa_select,
                .transpose = index_transpose,

@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/copy.h"
+#include "kernels/cuda/cudnn_attention.h"
 #include "kernels/cuda/cudnn_conv.h"
 #include "kernels/cuda/diffusion.h"
 #include "kernels/cuda/elementwise.h"
@@ -23,7 +24,10 @@ namespace llsa::kernels::cuda {
 
 const Backend& table() {
   static constexpr Backend kTable = {
-      .attention = {.forward = attention, .backward = attention_backward},
+      .attention = {.forward = attention,
+                    .backward = attention_backward,
+                    .library_forward = cudnn_attention,
+                    .library_backward = cudnn_attention_backward},
       .llsa = {.pyramid = llsa_pyramid,
                .select = llsa_select,
                .transpose = index_transpose,
