@@ -13,13 +13,14 @@ NATIVE ?=
 SANITIZE ?=
 CUDA ?=
 CUDA_ARCHS ?=
+CUDNN ?=
 
 comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
 VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
 COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
-CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)")
+CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)") $(if $(CUDNN),-DLLSA_CUDNN=$(CUDNN))
 
 # CMake runs a make of its own, which is no part of this one's job server.
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
@@ -90,4 +91,4 @@ help:
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, a short run"
 	@echo "make clean      remove $(BUILD)"
-	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=ON|AUTO|OFF CUDA_ARCHS=\"80 90a\""
+	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=AUTO|ON|OFF CUDNN=AUTO|ON|OFF CUDA_ARCHS=\"80 90a\""

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "kernels/cuda/libraries.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -210,9 +211,9 @@ struct CublasLt::Impl {
 };
 
 CublasLt& CublasLt::of(Context& ctx) {
-  std::shared_ptr<void>& state = ctx.backend_state();
-  if (!state) state = std::make_shared<CublasLt>(ctx);
-  return *static_cast<CublasLt*>(state.get());
+  std::shared_ptr<CublasLt>& own = Libraries::of(ctx).cublaslt;
+  if (!own) own = std::make_shared<CublasLt>(ctx);
+  return *own;
 }
 
 CublasLt::CublasLt(Context& ctx) : impl_(std::make_unique<Impl>()) {
