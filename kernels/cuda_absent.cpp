@@ -21,7 +21,10 @@ struct Absent {
 constexpr Absent absent;
 
 constexpr Backend kTable = {
-    .attention = {.forward = absent, .backward = absent},
+    .attention = {.forward = absent,
+                  .backward = absent,
+                  .library_forward = absent,
+                  .library_backward = absent},
     .llsa = {.pyramid = absent,
              .select = absent,
              .transpose = absent,
@@ -36,7 +39,11 @@ constexpr Backend kTable = {
                     .all_finite = absent},
     .reduce = {.reduce = absent},
     .matmul = {.matmul = absent, .linear = absent, .linear_backward = absent},
-    .conv = {.im2col = absent, .col2im = absent},
+    .conv = {.im2col = absent,
+             .col2im = absent,
+             .forward = absent,
+             .input_gradient = absent,
+             .weight_gradient = absent},
     .diffusion = {.noise_levels = absent,
                   .drop_classes = absent,
                   .class_rows = absent,

@@ -12,6 +12,7 @@
 #include "core/cuda/check.h"
 #include "core/error.h"
 #include "kernels/cuda/fastest.h"
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/product_plan.h"
 
 namespace llsa::kernels::cuda {
@@ -78,9 +79,9 @@ struct CublasLt::Impl {
 };
 
 CublasLt& CublasLt::of(Context& ctx) {
-  std::shared_ptr<void>& state = ctx.backend_state();
-  if (!state) state = std::make_shared<CublasLt>(ctx);
-  return *static_cast<CublasLt*>(state.get());
+  std::shared_ptr<CublasLt>& own = Libraries::of(ctx).cublaslt;
+  if (!own) own = std::make_shared<CublasLt>(ctx);
+  return *own;
 }
 
 CublasLt::CublasLt(Context& ctx) : impl_(std::make_unique<Impl>()) {
