@@ -18,7 +18,7 @@
 //
 // FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, and 8 per score through shared
 // memory. 16 queries of 128 candidates at D = 64 (B = 16, K = 8): 64 mma, 16 KB of keys, then four rows per
-// warp of at most K steps each with two warp reductions: bound by the latency of those, which is why blocks
+// warp of at most K steps each with a warp reduction: bound by the latency of those, which is why blocks
 // are small and many fit a multiprocessor. In long rows (n_L of thousands) L2 and shared memory bind.
 #include "kernels/cuda/llsa_mma_select.h"
 
@@ -61,6 +61,34 @@ struct RegisterRow {
     for (int i = 0; i < n; ++i) f(keys[i]);
   }
 };
+
+/// The cut that cut_by_counting makes, for few picks: lanes sort their keys, then the largest of the 32 heads
+/// leave, step by step, k steps at most.
+template <int n>
+__device__ __forceinline__ Cut<std::uint32_t> cut_by_maxima(RegisterRow<n> row, int k) {
+  SIMT_UNROLL
+  for (int end = n - 1; end > 0; --end) SIMT_UNROLL
+  for (int i = 0; i < end; ++i) {
+    const std::uint32_t a = row.keys[i], b = row.keys[i + 1];
+    row.keys[i] = max(a, b);
+    row.keys[i + 1] = min(a, b);
+  }
+  std::uint32_t last = 0xffffffffu;
+  int above = 0, taken = 0;  // keys larger than `last`, keys that have left
+  for (;;) {
+    const std::uint32_t best = __reduce_max_sync(kAllLanes, row.keys[0]);
+    if (best == 0) return {1, k};  // fewer than k
+    if (best != last) above = taken;
+    last = best;
+    const bool leaves = row.keys[0] == best;
+    taken += __popc(__ballot_sync(kAllLanes, leaves));
+    if (taken >= k) return {best, k - above};
+    SIMT_UNROLL
+    for (int i = 0; i + 1 < n; ++i)
+      if (leaves) row.keys[i] = row.keys[i + 1];
+    if (leaves) row.keys[n - 1] = 0;
+  }
+}
 
 /// Elements 8 t .. 8 t + 7 of every 32 of a row, t = lane % 4; zero for rows that are not there.
 template <int D>
@@ -168,7 +196,11 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
         kept_before[i] = e < S::kMost ? index[e] : -1;
       }
       __syncwarp();  // all have read what was kept
-      const Cut<Key> cut = S::kMost <= 16 ? cut_by_maxima(all, s.width) : cut_by_counting(all, s.width);
+      Cut<Key> cut;
+      if constexpr (S::kMost <= 16)
+        cut = cut_by_maxima(all, s.width);
+      else
+        cut = cut_by_counting(all, s.width);
       Taker<Key> taker = {cut};
       SIMT_UNROLL
       for (int i = 0; i < S::kKept + S::kNew; ++i) {

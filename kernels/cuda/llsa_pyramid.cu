@@ -4,9 +4,9 @@
 //     c_l[i])
 //
 // Levels 1 and 2 come from one reading of x: a thread sums 16 bytes' worth of columns of a level-1 token, 8
-// rows in flight, and leaves the sums in shared memory, from which the block makes its tokens of level 2.
-// Levels from 3 on, and whatever does not come in packs of 16 bytes, take a thread per element, level by
-// level. Sums are f32 (f64 for f64) and reach global memory only where a level follows.
+// rows in flight (4 in f64), and leaves the sums in shared memory, from which the block makes its tokens of
+// level 2. Levels from 3 on, and whatever does not come in packs of 16 bytes, take a thread per element,
+// level by level. Sums are f32 (f64 for f64) and reach global memory only where a level follows.
 //
 // Bytes: x once and 1/B of it written; the sums of level 2, 2 / B^2 of it, only if there is a level 3. One
 // addition per element: bound by memory.
@@ -48,7 +48,7 @@ __global__ void pool_level(HeadRows<const Below> below, std::int64_t below_count
 /// sum[.] of kPack<T> columns over `rows` rows, in order.
 template <class T, class A>
 __device__ __forceinline__ void sum_rows(A (&sum)[kPack<T>], const T* from, std::int64_t stride, int rows) {
-  constexpr int kAhead = 8;
+  constexpr int kAhead = sizeof(T) == 8 ? 4 : 8;
   SIMT_UNROLL
   for (int j = 0; j < kPack<T>; ++j) sum[j] = A(-0.0);  // which leaves the sign of a first -0
   int n = 0;

@@ -84,27 +84,6 @@ __device__ auto cut_by_counting(const Row& row, int k) {
   return Cut<Key>{limit, k - reaching(limit + 1)};
 }
 
-/// The same cut for few picks: the largest key, then the largest below it, and so on, k steps at most. Keys
-/// have 32 bits.
-template <class Row>
-__device__ auto cut_by_maxima(const Row& row, int k) {
-  using Key = typename Row::Key;
-  Key limit = ~Key{0};
-  int taken = 0;
-  for (;;) {
-    Key best = 0;
-    row.each([&](Key key) { best = key < limit && key > best ? key : best; });
-    best = __reduce_max_sync(kAllLanes, best);
-    if (best == 0) return Cut<Key>{1, k};  // fewer than k
-    int equal = 0;
-    row.each([&](Key key) { equal += key == best; });
-    equal = __reduce_add_sync(kAllLanes, equal);
-    if (taken + equal >= k) return Cut<Key>{best, k - taken};
-    taken += equal;
-    limit = best;
-  }
-}
-
 /// Walks over a row, 32 neighbouring candidates at a time, and numbers those that a cut leaves.
 template <class Key>
 struct Taker {

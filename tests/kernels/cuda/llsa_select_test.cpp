@@ -169,19 +169,17 @@ TEST_CASE("selection in bf16: no candidate left out has a better score, random i
 TEST_CASE("selection in bf16: rows of thousands of candidates") {
   if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
-  for (int topk : {8, 20}) {
-    const Pooled p(plan_of(2 * 2085, 2, {topk}, 1), 1, 32, 41, true);
-    CHECK(p.select(gpu) == p.select(cpu));
-    const Pooled random(plan_of(2 * 2085, 2, {topk}, 1), 1, 64, 42, false);
-    check_by_score_gap(random, random.select(gpu), 1e-3);
-  }
-  const Pooled deep(plan_of(2 * 2085, 2, {5}, 1), 1, 128, 43, true);
+  const Pooled few(plan_of(2 * 2085, 2, {8}, 1), 1, 64, 41, true);
+  CHECK(few.select(gpu) == few.select(cpu));
+  const Pooled deep(plan_of(2 * 2085, 2, {5}, 1), 1, 128, 42, true);
   CHECK(deep.select(gpu) == deep.select(cpu));
+  const Pooled many(plan_of(2 * 2085, 2, {20}, 1), 1, 32, 43, false);
+  check_by_score_gap(many, many.select(gpu), 1e-3);
   // 32 parents with 64 children each, of which the last one has fewer.
   const Pooled children(plan_of(64 * (33 * 64 + 5), 64, {9, 32}, 2), 1, 32, 44, true);
   CHECK(children.select(gpu) == children.select(cpu));
   // Better and better scores: every chunk displaces what was kept; then the first are best.
-  Pooled rising(plan_of(2 * 3000, 2, {16}, 1), 1, 32, 45, true);
+  Pooled rising(plan_of(2 * 2100, 2, {16}, 1), 1, 32, 45, true);
   for (std::size_t i = 0; i < rising.k[0].size(); ++i) {
     rising.q[0][i] = i % 32 == 0 ? (i / 32 % 2 == 0 ? 1.0f : -1.0f) : 0.0f;
     rising.k[0][i] = i % 32 == 0 ? static_cast<float>(bf16(static_cast<float>(i / 32 / 8))) : 0.0f;
@@ -216,7 +214,7 @@ TEST_CASE("selection in bf16: signed zeros are equal, infinities and NaN as on t
 
 TEST_CASE("selection in bf16: equal tables in all lane and block orders") {
   if (!cuda_device()) return;
-  for (const LlsaPlan& plan : {plan_of(3001, 16, {8}, 2), plan_of(3001, 16, {20, 30}, 2)}) {
+  for (const LlsaPlan& plan : {plan_of(1501, 16, {8}, 2), plan_of(1501, 16, {20, 30}, 2)}) {
     const Pooled p(plan, 2, 64, 61, false);
     for_all_orders([&] {
       Context gpu(kGpu);
