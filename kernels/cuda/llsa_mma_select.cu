@@ -1,15 +1,14 @@
 // Selection on tensor cores: one launch per level.
 //
-//     key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c]);   I_l[i] = the K largest, ties to the lower
-//     candidate
+//     key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c]);   I_l[i] = the K largest, ties to the lower one
 //
 // Tiling: a block has 16 queries (children of one parent, so with the same candidates) and four warps, or,
 // where candidates are many, 64 queries (32 at D = 128) and eight warps. Candidates come in chunks of 128
-// or 256: the warps share a chunk's products, 16 candidates at a time, and put the keys into shared memory;
-// then every warp picks for its rows from what was kept so far and the chunk, in registers, and keeps the K
-// best with their indices. Kept candidates are earlier ones and come first, so ties go to the lower index
-// in any number of chunks, and a chunk without a key above the worst kept one costs a row one look. Nothing
-// depends on how many candidates there are, and no scores leave the multiprocessor.
+// or 256: the warps share a chunk's products, 8 or 16 candidates at a time, and put the keys into shared
+// memory; then every warp picks for its rows from what was kept so far and the chunk, in registers, and keeps
+// the K best with their indices. Kept candidates are earlier ones and come first, so ties go to the lower
+// index in any number of chunks, and a chunk without a key above the worst kept one costs a row one look.
+// Nothing depends on how many candidates there are, and no scores leave the multiprocessor.
 //
 // Products are mma.m16n8k16 with both operands straight from global memory. A lane holds 8 neighbouring
 // elements of a row, 16 bytes, for two mma: which element is which column of the product does not matter as
@@ -45,6 +44,7 @@ struct SelectBlock {
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kKept = (most + 31) / 32;  // keys of a lane, like the next
   static constexpr int kNew = chunk / 32;
+  static constexpr int kHalves = tiles == 1 ? 2 : 1;  // groups of 8 candidates that a warp takes at a time
   static constexpr int kStride = chunk + 8;  // of rows: what a warp stores at a time goes to different banks
   static constexpr std::size_t kBytes = sizeof(std::uint32_t) * (kRows * (kStride + 2 * kMost + 1));
 };
@@ -109,6 +109,7 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
   std::int32_t* const kept_index = reinterpret_cast<std::int32_t*>(kept_keys + S::kRows * S::kMost);
   Key* const worst = reinterpret_cast<Key*>(kept_index + S::kRows * S::kMost);
 
+  constexpr int kStep = 8 * S::kHalves;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int count = static_cast<int>(s.count), candidates = static_cast<int>(s.candidates);
   const int first = static_cast<int>(blockIdx.x) * S::kRows, rows = min(count - first, S::kRows);
@@ -147,25 +148,26 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
 
   for (int base = 0; base < candidates; base += S::kChunk) {
     const int here = min(candidates - base, S::kChunk);
-    for (int c = 16 * warp; c < here; c += 16 * S::kWarps) {  // the 16 are neighbours: children of one pick
-      const int key = key_of(base + c), valid = min(count - key, 16);
-      float sum[S::kTiles][2][4];
+    for (int c = kStep * warp; c < here; c += kStep * S::kWarps) {  // neighbours: children of one pick
+      const int key = key_of(base + c), valid = min(count - key, kStep);
+      float sum[S::kTiles][S::kHalves][4];
       SIMT_UNROLL
       for (int tile = 0; tile < S::kTiles; ++tile) SIMT_UNROLL
-      for (int i = 0; i < 8; ++i) sum[tile][i / 4][i % 4] = 0;
+      for (int i = 0; i < 4 * S::kHalves; ++i) sum[tile][i / 4][i % 4] = 0;
       const Element* const from = s.k + (head_row + key + lane / 4) * D;
-      Pack<std::uint32_t, 4> x[2][D / 32];
-      load_row<D>(x[0], from, lane / 4 < valid, lane);
-      load_row<D>(x[1], from + 8 * D, lane / 4 + 8 < valid, lane);
+      Pack<std::uint32_t, 4> x[S::kHalves][D / 32];
+      SIMT_UNROLL
+      for (int half = 0; half < S::kHalves; ++half)
+        load_row<D>(x[half], from + 8 * half * D, lane / 4 + 8 * half < valid, lane);
       SIMT_UNROLL
       for (int i = 0; i < D / 16; ++i) SIMT_UNROLL
-      for (int half = 0; half < 2; ++half) SIMT_UNROLL
+      for (int half = 0; half < S::kHalves; ++half) SIMT_UNROLL
       for (int tile = 0; tile < S::kTiles; ++tile)
         ptx::mma_m16n8k16_bf16(sum[tile][half], q[tile][i], x[half][i / 2].value[i % 2 * 2],
                                x[half][i / 2].value[i % 2 * 2 + 1]);
       SIMT_UNROLL
       for (int tile = 0; tile < S::kTiles; ++tile) SIMT_UNROLL
-      for (int half = 0; half < 2; ++half) SIMT_UNROLL
+      for (int half = 0; half < S::kHalves; ++half) SIMT_UNROLL
       for (int r = 0; r < 2; ++r) {
         const int column = 8 * half + lane % 4 * 2, row = 16 * tile + 8 * r + lane / 4;
         const Pack<Key, 2> pair = {column < valid ? ordered(sum[tile][half][2 * r]) : 0,

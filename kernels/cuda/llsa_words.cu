@@ -8,8 +8,7 @@
 //
 // and who picked child c of J stands in the words of those who picked J:
 //
-//     list_l(J B + c) = for i' in list_{l+1}(J), ascending: i' B + r for the bits r of R_l[i'][s][c],
-//     ascending
+//     list_l(J B + c) = for i' in list_{l+1}(J), ascending: i' B + r for the bits r of R_l[i'][s][c]
 //
 //     coarsest  list_L from an n_L x n_L bit matrix in shared memory, rows of keys: bits are set in any order
 //               (integer atomics), read in one. A block has some rows and looks through the whole table.
@@ -17,15 +16,15 @@
 //               counts the picks of every key
 //     scan      offsets from the counts, a block per head
 //     fill      the lists: a warp per key J of level l + 1, a lane per child (two at B > 32), eight entries
-//     of
-//               J's list in flight
+//               of J's list in flight
 //
-// What it saves against the counting sort of llsa_transpose.cu, which needs three launches per level and in
-// two of them walks through rows one after the other: one launch for level L, and three for each level
-// below, in which no warp's work grows with N but where a key's list does; a hot key is one long list for
-// one warp here as there. Bytes below level L: the table once, the words (as large as the table, twice that
-// at B > 32) written and read, the lists written; integer work. Bound by latencies; the bit matrix by its
-// blocks' looks through the table, which is why tables of very many keys at level L are sorted.
+// What it saves against the counting sort of llsa_transpose.cu, which has three launches per level and in two
+// of them goes through rows one after the other: level L takes one launch, a level below three and a clearing
+// of counters, so at L = 2 four launches instead of six; and no warp's work grows with N, only with the
+// length of a key's list (a hot key is one long list for one warp, here as there). Bytes below level L: the
+// table once, the words (as many bytes as the table at B <= 32, twice as many above) written and read, the
+// lists written; integer work. Bound by latencies; the bit matrix by its blocks' looks through the table,
+// which is why tables of very many keys at level L are sorted.
 //
 // Tables may come from elsewhere, and then a pick need not be a child of its parent's picks. A word cannot
 // say that. The marking warp notices, and raises a flag for its head, upon which fill searches the whole
