@@ -73,6 +73,7 @@ constexpr Backend kTable = {
               .adamw = absent,
               .ema_decay = absent,
               .ema_update = absent},
+    .tuning = {.tune = absent, .choices = absent, .restore = absent},
 };
 
 }  // namespace

@@ -12,9 +12,11 @@
 #include "core/device_choice.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
+#include "kernels/tuning.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
+#include "nn/checkpoint/tuning_file.h"
 #include "nn/data/grid.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/loader.h"
@@ -71,6 +73,7 @@ class Run {
   Run(const TrainOptions& given, const std::string& out, bool resume, const TrainCallbacks& callbacks)
       : callbacks_(callbacks),
         files_(out),
+        tuning_(files_.tuning_path()),
         images_(std::make_shared<const ImageFolder>(given.data, decode_options(given))),
         options_(resolve(given, *images_)),
         ctx_(device_from_name(options_.device), static_cast<int>(options_.threads)),
@@ -89,6 +92,7 @@ class Run {
     }
     for (const std::string& warning : images_->warnings()) say(warning);
     resume ? continue_run() : begin_run();
+    settle_products(resume);
     unread_.losses = ctx_.zeros({kMostUnread}, DType::f32);
     unread_.norms = ctx_.zeros({kMostUnread}, DType::f64);
     interval_start_ = Clock::now();
@@ -215,6 +219,16 @@ class Run {
     log_ = std::make_unique<TrainLog>(files_.log_path(), step_);
   }
 
+  // Before the first product: by which algorithms products are computed. What the run has chosen earlier it
+  // keeps, whether it still tunes or not, so that a resumed run gives the same bits.
+  void settle_products(bool resume) {
+    if (!resume) tuning_.remove();
+    if (const std::string note = tuning_.restore(ctx_); !note.empty()) say(note);
+    if (options_.tune && ctx_.device().is_cpu())
+      say("tune: the cpu has one algorithm for every product, there is nothing to choose");
+    kernels::tune_products(ctx_, options_.tune);
+  }
+
   // Brings the unread losses to the host. Throws NonFiniteError for the first step that went wrong.
   void read_losses() {
     const auto count = static_cast<std::int64_t>(unread_.positions.size());
@@ -295,6 +309,7 @@ class Run {
   }
 
   void save_checkpoint() {
+    tuning_.save(ctx_);  // first: the checkpoint's steps were computed by these algorithms
     checkpoint_ = files_.save(step_, [&](const std::string& folder) {
       const double scale = options_.noise_scale > 0
                                ? options_.noise_scale
@@ -308,6 +323,7 @@ class Run {
 
   const TrainCallbacks& callbacks_;
   RunFolder files_;
+  TuningFile tuning_;
   std::shared_ptr<const ImageFolder> images_;
   TrainOptions options_;
   Context ctx_;

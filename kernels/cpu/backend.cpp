@@ -17,6 +17,7 @@
 #include "kernels/cpu/reduce.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/softmax.h"
+#include "kernels/cpu/tuning.h"
 
 namespace llsa::kernels::cpu {
 
@@ -74,6 +75,7 @@ const Backend& table() {
                 .adamw = adamw,
                 .ema_decay = ema_decay,
                 .ema_update = ema_update},
+      .tuning = {.tune = tune_products, .choices = product_choices, .restore = restore_product_choices},
   };
   return kTable;
 }

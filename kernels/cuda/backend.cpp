@@ -19,6 +19,7 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/softmax.h"
+#include "kernels/cuda/tuning.h"
 
 namespace llsa::kernels::cuda {
 
@@ -76,6 +77,7 @@ const Backend& table() {
                 .adamw = adamw,
                 .ema_decay = ema_decay,
                 .ema_update = ema_update},
+      .tuning = {.tune = tune_products, .choices = product_choices, .restore = restore_product_choices},
   };
   return kTable;
 }

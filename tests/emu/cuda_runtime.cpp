@@ -35,6 +35,9 @@ struct Device {
   std::set<const void*> events;
   std::size_t limit = 0, in_use = 0;
   int count = 1;
+  int driver = CUDART_VERSION, major = 9;
+  cudaError_t broken = cudaSuccess;
+  Clock::duration ahead{};  // of the host's clock
 };
 
 Device& device() {
@@ -45,6 +48,7 @@ Device& device() {
 thread_local cudaError_t last_error = cudaSuccess;
 
 cudaError_t result(cudaError_t error) {
+  if (device().broken != cudaSuccess) error = device().broken;
   if (error != cudaSuccess) last_error = error;
   return error;
 }
@@ -127,6 +131,28 @@ void set_device_count(int count) {
   device().count = count;
 }
 
+void set_driver_version(int version) {
+  const std::lock_guard lock(device().mutex);
+  device().driver = version;
+}
+
+void set_compute_capability(int major) {
+  const std::lock_guard lock(device().mutex);
+  device().major = major;
+}
+
+void break_device(int error) {
+  const std::lock_guard lock(device().mutex);
+  device().broken = static_cast<cudaError_t>(error);
+  if (error == cudaSuccess) last_error = cudaSuccess;
+}
+
+void advance_device_clock(double milliseconds) {
+  const std::lock_guard lock(device().mutex);
+  device().ahead +=
+      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(milliseconds));
+}
+
 }  // namespace llsa::emu
 
 using llsa::emu::device;
@@ -138,6 +164,8 @@ extern "C" {
 // ---- devices ------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  if (device().driver < CUDART_VERSION) return result(cudaErrorInsufficientDriver);
   *count = device().count;
   return result(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
@@ -152,7 +180,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   if (index < 0 || index >= device().count) return result(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "CPU emulation");
-  properties->major = 9;
+  properties->major = device().major;
   properties->minor = 0;
   properties->multiProcessorCount = 4;
   properties->warpSize = 32;
@@ -166,7 +194,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
   if (index < 0 || index >= device().count) return result(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = device().major;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -192,7 +220,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
 }
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = device().count > 0 ? CUDART_VERSION : 0;
+  *version = device().driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
@@ -203,6 +231,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 // ---- errors -------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetLastError() {
+  if (device().broken != cudaSuccess) return device().broken;
   const cudaError_t error = last_error;
   last_error = cudaSuccess;
   return error;
@@ -224,6 +253,10 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidResourceHandle";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
     default:
       return "cudaError";
   }
@@ -244,6 +277,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid resource handle";
     case cudaErrorNotReady:
       return "device not ready";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
     default:
       return "unknown error";
   }
@@ -256,6 +293,7 @@ cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   if (bytes == 0) return cudaSuccess;
   auto& d = device();
   const std::lock_guard lock(d.mutex);
+  if (d.broken != cudaSuccess) return d.broken;
   if (d.limit > 0 && (bytes > d.limit || d.in_use > d.limit - bytes))
     return result(cudaErrorMemoryAllocation);
   if (bytes > llsa::emu::kTotalMemory || posix_memalign(p, 256, bytes) != 0)
@@ -274,7 +312,7 @@ cudaError_t cudaFree(void* p) {
   d.in_use -= found->second;
   d.allocations.erase(found);
   std::free(p);
-  return cudaSuccess;
+  return result(cudaSuccess);
 }
 cudaError_t cudaMallocAsync(void** p, std::size_t bytes, cudaStream_t stream) {
   const cudaError_t error = llsa::emu::on(stream);
@@ -371,7 +409,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (const cudaError_t error = llsa::emu::on(stream); error != cudaSuccess) return error;
   if (!llsa::emu::is_event(event)) return result(cudaErrorInvalidResourceHandle);
-  *reinterpret_cast<llsa::emu::Event*>(event) = {true, llsa::emu::Clock::now()};
+  auto& d = device();
+  const std::lock_guard lock(d.mutex);
+  *reinterpret_cast<llsa::emu::Event*>(event) = {true, llsa::emu::Clock::now() + d.ahead};
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
