@@ -21,13 +21,11 @@ __device__ __forceinline__ unsigned tile_offset(int row, int chunk) {
   return static_cast<unsigned>(row * 2 * D + ((chunk ^ key) << 4));
 }
 
-/// Address of the chunk that lies `chunks` (as a bit mask: no carry) from the one at `offset` of a tile. With
-/// short rows the mask goes into the sum, tiles being aligned to 128 bytes: else the offsets of all chunks
-/// that a lane reads would be held in registers.
-template <int D>
-__device__ __forceinline__ unsigned chunk_address(unsigned tile, unsigned offset, int chunks) {
-  const unsigned mask = static_cast<unsigned>(chunks) << 4;
-  return D == 128 ? tile + (offset ^ mask) : (tile + offset) ^ mask;
+/// From the address of chunk 0 or 1 of a row: that of the chunk `chunks` further, an even number. The swizzle
+/// goes into the address of a tile aligned to 128 bytes: as sums, the offsets of all chunks that a lane reads
+/// would be held in registers.
+__device__ __forceinline__ unsigned chunk_further(unsigned at, int chunks) {
+  return (at ^ static_cast<unsigned>(chunks % 8 << 4)) + static_cast<unsigned>(chunks / 8 * 128);
 }
 
 /// The lower and the upper half of a register.
@@ -57,12 +55,12 @@ __device__ __forceinline__ void load_left(std::uint32_t (&f)[D / 16][4], const E
 template <int D>
 __device__ __forceinline__ void add_left_times_rows(float (&a)[2][4], const std::uint32_t (&left)[D / 16][4],
                                                     unsigned tile, int u, int lane) {
-  const unsigned offset = tile_offset<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const unsigned at = tile + tile_offset<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
   const unsigned rows = static_cast<unsigned>(u) * 32 * D;
   SIMT_UNROLL
   for (int k = 0; k < D / 16; ++k) {
     std::uint32_t r[4];
-    ptx::ldmatrix_x4(r, chunk_address<D>(tile, offset, 2 * k) + rows);
+    ptx::ldmatrix_x4(r, chunk_further(at, 2 * k) + rows);
     ptx::mma_m16n8k16_bf16(a[0], left[k], r[0], r[1]);
     ptx::mma_m16n8k16_bf16(a[1], left[k], r[2], r[3]);
   }
@@ -81,12 +79,12 @@ __device__ __forceinline__ void left_times_rows(float (&a)[2][4], const std::uin
 template <int D>
 __device__ __forceinline__ void add_left_times_tile(float (&sum)[D / 8][4], const std::uint32_t (&p)[4],
                                                     unsigned tile, int u, int lane) {
-  const unsigned offset = tile_offset<D>(lane % 16, lane / 16);
+  const unsigned at = tile + tile_offset<D>(lane % 16, lane / 16);
   const unsigned rows = static_cast<unsigned>(u) * 32 * D;
   SIMT_UNROLL
   for (int c = 0; c < D / 8; c += 2) {
     std::uint32_t r[4];
-    ptx::ldmatrix_x4_trans(r, chunk_address<D>(tile, offset, c) + rows);
+    ptx::ldmatrix_x4_trans(r, chunk_further(at, c) + rows);
     ptx::mma_m16n8k16_bf16(sum[c], p, r[0], r[1]);
     ptx::mma_m16n8k16_bf16(sum[c + 1], p, r[2], r[3]);
   }
