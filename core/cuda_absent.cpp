@@ -1,5 +1,6 @@
 // CUDA devices in a build without CUDA: there is none, and asking for one is an error.
 #include "core/cuda/device.h"
+#include "core/cuda/stopwatch.h"
 
 #include "core/error.h"
 
@@ -34,6 +35,14 @@ float Event::milliseconds_since(const Event&) const { absent(); }
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
 PinnedBuffer::~PinnedBuffer() = default;
+
+struct Stopwatch::Impl {};
+Stopwatch::Stopwatch(void*) { absent(); }
+Stopwatch::~Stopwatch() = default;
+void Stopwatch::start() { absent(); }
+void Stopwatch::stop() { absent(); }
+std::vector<double> Stopwatch::seconds() { absent(); }
+void Stopwatch::forget() { absent(); }
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): the signature of builds with CUDA
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }
