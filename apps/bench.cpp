@@ -1,109 +1,74 @@
 #include "apps/bench.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
 #include "core/atomic_file.h"
 #include "core/cpu_check.h"
+#include "core/device_choice.h"
 #include "kernels/copy.h"
-#include "kernels/elementwise.h"
-#include "kernels/matmul.h"
-#include "kernels/random.h"
-#include "kernels/reduce.h"
 
 namespace llsa::apps {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+struct Pair {
+  std::vector<double> a, b;
+};
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+Pair values_of(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b) {
+  if (!(a.shape() == b.shape())) throw ShapeError(cat("cannot compare ", a.shape(), " with ", b.shape()));
+  const auto values = [](Context& ctx, const Tensor& x) {
+    return kernels::to_vector<double>(ctx, kernels::cast(ctx, x, DType::f64));
+  };
+  return {values(a_ctx, a), values(b_ctx, b)};
 }
 
-// As wide as the processor's registers: 16 floats with AVX-512, else 8.
-#ifdef __AVX512F__
-constexpr int kLanes = 16;
-#else
-constexpr int kLanes = 8;
-#endif
-using Lanes [[gnu::vector_size(kLanes * sizeof(float))]] = float;
-
-// Twelve chains hide the latency of the multiply-add on every processor with two such units.
-float multiply_add_loop(std::int64_t rounds, float start) {
-  constexpr int kChains = 12;
-  Lanes chain[kChains];
-  for (int i = 0; i < kChains; ++i) chain[i] = Lanes{} + (start + static_cast<float>(i));
-  const Lanes factor = Lanes{} + 0.999f, term = Lanes{} + 1e-3f;
-  for (std::int64_t r = 0; r < rounds; ++r) {
-    for (Lanes& value : chain) value = value * factor + term;
-  }
-  float sum = 0;
-  for (const Lanes& value : chain) sum += value[0];
-  return sum;
+std::string device_text(const Context& ctx) {
+  if (ctx.device().is_cpu()) return cat("CPU, compiled for ", compiled_cpu_features());
+  const cuda::DeviceProperties device = cuda::device_properties(ctx.device().index);
+  return cat(ctx.device().str(), ", ", device.name, ", ", device.processors, " multiprocessors, sm_",
+             device.major, device.minor);
 }
-constexpr double kFlopsPerRound = 12.0 * kLanes * 2;
 
 }  // namespace
 
-double measure_fma_peak(Context& ctx) {
-  constexpr std::int64_t kRounds = 200'000;
-  const std::int64_t chunks = 16 * ctx.pool().threads();
-  std::vector<float> sink(static_cast<std::size_t>(chunks));
-  double best = 0;
-  for (int run = 0; run < 7; ++run) {
-    const auto start = Clock::now();
-    ctx.pool().parallel_for(chunks, [&](std::int64_t chunk) {
-      sink[static_cast<std::size_t>(chunk)] = multiply_add_loop(kRounds, static_cast<float>(chunk));
-    });
-    best =
-        std::max(best, static_cast<double>(chunks * kRounds) * kFlopsPerRound / seconds_since(start) / 1e9);
-  }
-  const bool all_finite = std::all_of(sink.begin(), sink.end(), [](float x) { return std::isfinite(x); });
-  if (!all_finite) throw Error("the multiply-add loop gave a value that is not finite");
-  return best;
-}
-
-double measure_matmul_peak(Context& ctx) {
-  constexpr std::int64_t kSide = 1536;
-  const Tensor a = kernels::random_normal(ctx, {kSide, kSide}, DType::f32, 1, 0);
-  const Tensor b = kernels::random_normal(ctx, {kSide, kSide}, DType::f32, 1, 1);
-  const Timing timing = time_calls([&] { kernels::matmul(ctx, a, b); }, 9);
-  return 2.0 * kSide * kSide * kSide / timing.least / 1e9;
-}
-
-Timing time_calls(FunctionRef<void()> body, int runs, double seconds) {
-  body();
-  std::vector<double> times;
-  const auto begin = Clock::now();
-  while (times.size() < 3 || (static_cast<int>(times.size()) < runs && seconds_since(begin) < seconds)) {
-    const auto start = Clock::now();
-    body();
-    times.push_back(seconds_since(start));
-  }
-  std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times.front()};
-}
-
-double relative_error(Context& ctx, const Tensor& a, const Tensor& b) {
-  const std::vector<double> x = kernels::to_vector<double>(ctx, kernels::cast(ctx, a, DType::f64));
-  const std::vector<double> y = kernels::to_vector<double>(ctx, kernels::cast(ctx, b, DType::f64));
-  if (x.size() != y.size()) throw ShapeError(cat("cannot compare ", a.shape(), " with ", b.shape()));
-  double difference = 0, scale = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double d = std::abs(x[i] - y[i]);
-    if (!(d <= difference)) difference = d;  // keeps a NaN
+double largest_difference(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b) {
+  const Pair v = values_of(a_ctx, a, b_ctx, b);
+  double difference = 0;
+  for (std::size_t i = 0; i < v.a.size(); ++i) {
+    const double d = std::abs(v.a[i] - v.b[i]);
     if (std::isnan(d)) return d;
-    scale = std::max(scale, std::abs(y[i]));
+    difference = std::max(difference, d);
+  }
+  return difference;
+}
+
+double relative_error(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b) {
+  const Pair v = values_of(a_ctx, a, b_ctx, b);
+  double difference = 0, scale = 0;
+  for (std::size_t i = 0; i < v.a.size(); ++i) {
+    const double d = std::abs(v.a[i] - v.b[i]);
+    if (std::isnan(d)) return d;
+    difference = std::max(difference, d);
+    scale = std::max(scale, std::abs(v.b[i]));
   }
   return scale > 0 ? difference / scale : difference;
 }
 
+double relative_l2(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b) {
+  const Pair v = values_of(a_ctx, a, b_ctx, b);
+  double difference = 0, scale = 0;
+  for (std::size_t i = 0; i < v.a.size(); ++i) {
+    difference += (v.a[i] - v.b[i]) * (v.a[i] - v.b[i]);
+    scale += v.b[i] * v.b[i];
+  }
+  return scale > 0 ? std::sqrt(difference / scale) : std::sqrt(difference);
+}
+
 void require_correct(const std::string& what, double error, double most) {
   if (!(error <= most)) {
-    throw Error(cat("wrong result before any measurement: ", what, " differs by ", error, ", at most ", most,
+    throw Error(cat("wrong result, so nothing is measured: ", what, " differs by ", error, ", at most ", most,
                     " is allowed"));
   }
 }
@@ -123,18 +88,21 @@ std::string text(const char* format, ...) {
 }
 
 int run_bench(const BenchArgs& args) {
-  Context ctx(args.threads);
-  print_line(text("%d threads, compiled for %s", ctx.pool().threads(), compiled_cpu_features()));
-  const Ceilings ceilings{measure_fma_peak(ctx), measure_matmul_peak(ctx)};
-  print_line(text("ceilings: multiply-add %.0f GFLOP/s, matrix product 1536^3 %.0f GFLOP/s (%.0f %% of it)",
-                  ceilings.fma, ceilings.matmul, 100 * ceilings.matmul / ceilings.fma));
-  const Figures figures = args.what == "attention" ? bench_attention(ctx, ceilings, args.max_tokens)
-                          : args.what == "step"    ? bench_step(ctx, ceilings)
-                                                   : bench_ops(ctx, ceilings);
+  Context ctx(device_from_name(args.device), args.threads);
+  const DType dtype = dtype_from_name(args.dtype);
+  print_line(text("%s, %d threads, %s", device_text(ctx).c_str(), ctx.pool().threads(), args.dtype.c_str()));
+  const Budget budget(args.seconds);
+  const Ceilings ceilings = measure_ceilings(ctx, dtype);
+  for (const std::string& line : describe(ceilings)) print_line(line);
+  const std::int64_t longest = args.max_tokens > 0 ? args.max_tokens : ctx.device().is_cpu() ? 65536 : 262144;
+  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes};
+  const Figures figures = args.what == "attention" ? bench_attention(request)
+                          : args.what == "step"    ? bench_step(request)
+                                                   : bench_ops(request);
   if (!args.json.empty()) {
     nn::JsonWriter json;
-    json.add("threads", ctx.pool().threads()).add("compiled_for", compiled_cpu_features());
-    json.add("fma_gflops", ceilings.fma).add("matmul_gflops", ceilings.matmul);
+    json.add("device", device_text(ctx)).add("threads", ctx.pool().threads()).add("dtype", args.dtype);
+    add_ceilings(json, ceilings);
     for (const auto& [name, figure] : figures) json.add(name, figure);
     write_file_atomically(args.json, json.pretty());
   }

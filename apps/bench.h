@@ -1,38 +1,54 @@
-// Shared parts of `llsa bench`: ceilings measured in the same run, timing, the list of figures.
+// Shared parts of `llsa bench`: what a benchmark is given, checks, printing, the list of figures.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "apps/bench_ceilings.h"
+#include "apps/bench_timing.h"
 #include "apps/commands.h"
 #include "core/context.h"
-#include "core/function_ref.h"
 #include "nn/json.h"
 
 namespace llsa::apps {
 
-/// What this machine reaches with all threads of the context.
-struct Ceilings {
-  double fma = 0;     ///< GFLOP/s of independent fused multiply-adds on full vectors of f32
-  double matmul = 0;  ///< GFLOP/s of a 1536 x 1536 x 1536 f32 product through the library's front door
+/// Time that a benchmark may take, from its construction on.
+class Budget {
+ public:
+  /// 0 = without end.
+  explicit Budget(double seconds) : seconds_(seconds), start_(Clock::now()) {}
+  double used() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  bool spent() const { return seconds_ > 0 && used() >= seconds_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double seconds_;
+  Clock::time_point start_;
 };
 
-/// GFLOP/s of the multiply-add loop, the best of several runs.
-double measure_fma_peak(Context& ctx);
-double measure_matmul_peak(Context& ctx);
-
-/// Seconds of one call.
-struct Timing {
-  double median = 0;
-  double least = 0;
+/// What every benchmark is given.
+struct BenchRequest {
+  Context& ctx;
+  DType dtype = DType::f32;
+  Ceilings ceilings;
+  std::int64_t max_tokens = 65536;         ///< attention: longest sequence
+  Budget budget = Budget(0);               ///< what has not begun when it is spent is left out, and named
+  std::int64_t flush_bytes = kFlushBytes;  ///< of CallTimer
 };
 
-/// One warm-up call, then calls until there are `runs` or until `seconds` have passed, but at least three.
-Timing time_calls(FunctionRef<void()> body, int runs, double seconds = 4.0);
-
-/// Largest |a - b| divided by the largest |b|; NaN anywhere gives NaN.
-double relative_error(Context& ctx, const Tensor& a, const Tensor& b);
+/// Largest |a - b| divided by the largest |b|; NaN anywhere gives NaN. Tensors of one device each, whose
+/// contexts are given.
+double relative_error(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b);
+inline double relative_error(Context& ctx, const Tensor& a, const Tensor& b) {
+  return relative_error(ctx, a, ctx, b);
+}
+/// |a - b| / |b| with the Euclidean norms over all elements; |a - b| where b is 0. NaN stays NaN.
+double relative_l2(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b);
+/// Largest |a - b|; NaN anywhere gives NaN.
+double largest_difference(Context& a_ctx, const Tensor& a, Context& b_ctx, const Tensor& b);
 
 /// Throws Error unless error <= most (a NaN fails): no speed is printed for wrong results.
 void require_correct(const std::string& what, double error, double most);
@@ -45,8 +61,8 @@ std::string text(const char* format, ...) __attribute__((format(printf, 1, 2)));
 using Figures = std::vector<std::pair<std::string, nn::JsonWriter>>;
 
 /// Each measures, prints, and returns its figures for --json.
-Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max_tokens);
-Figures bench_step(Context& ctx, const Ceilings& ceilings);
-Figures bench_ops(Context& ctx, const Ceilings& ceilings);
+Figures bench_attention(const BenchRequest& request);
+Figures bench_step(const BenchRequest& request);
+Figures bench_ops(const BenchRequest& request);
 
 }  // namespace llsa::apps

@@ -1,15 +1,11 @@
-// LLSA beside full attention: correctness, time, share of the ceilings, crossover, growth.
+// LLSA beside full attention on the CPU: correctness, time, share of the ceilings, crossover, growth.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
 
-#include "apps/bench.h"
+#include "apps/bench_attention_device.h"
 #include "apps/progress.h"
-#include "kernels/attention.h"
-#include "kernels/copy.h"
-#include "kernels/llsa.h"
-#include "kernels/random.h"
 
 namespace llsa::apps {
 namespace {
@@ -17,77 +13,20 @@ namespace {
 constexpr std::int64_t kHeads = 4, kHeadDim = 64;
 constexpr std::int64_t kLongestFull = 16384;  // full attention is not timed beyond
 
-struct Inputs {
-  Tensor q, k, v, d_o;  // [1,H,N,D]
-};
-
-Inputs make_inputs(Context& ctx, std::int64_t tokens) {
-  const Shape shape{1, kHeads, tokens, kHeadDim};
-  const auto draw = [&](std::uint64_t stream) {
-    return kernels::random_normal(ctx, shape, DType::f32, 7, stream);
-  };
-  return {draw(0), draw(1), draw(2), draw(3)};
+AttentionInputs inputs_of(const BenchRequest& request, std::int64_t tokens) {
+  return make_inputs(request.ctx, InputKind::randn, 1, kHeads, tokens, kHeadDim, request.dtype, 7);
 }
 
-Inputs to_f64(Context& ctx, const Inputs& in) {
-  const auto cast = [&](const Tensor& x) { return kernels::cast(ctx, x, DType::f64); };
-  return {cast(in.q), cast(in.k), cast(in.v), cast(in.d_o)};
-}
-
-struct Outcome {
-  Tensor o;
-  kernels::AttentionGrads grads;
-};
-
-Outcome run_full(Context& ctx, const Inputs& in, bool backward) {
-  const auto result = kernels::full_attention(ctx, in.q, in.k, in.v);
-  if (!backward) return {result.o, {}};
-  return {result.o, kernels::full_attention_backward(ctx, in.d_o, in.q, in.k, in.v, result.o, result.lse)};
-}
-
-// Pyramid, selection, attention, and with `backward` the gradients. Given indices replace the selection.
-Outcome run_llsa(Context& ctx, const Inputs& in, const kernels::LlsaPlan& plan, bool backward,
-                 const kernels::LlsaIndices* given = nullptr) {
-  const kernels::LlsaIndices chosen = given ? *given : kernels::llsa_select(ctx, in.q, in.k, plan);
-  const auto result = kernels::llsa_attention(ctx, in.q, in.k, in.v, chosen, plan);
-  if (!backward) return {result.o, {}};
-  return {result.o, kernels::llsa_attention_backward(ctx, in.d_o, in.q, in.k, in.v, result.o, result.lse,
-                                                     chosen, plan)};
-}
-
-double largest_error(Context& ctx, const Outcome& a, const Outcome& b) {
-  double worst = 0;
-  for (const auto& [x, y] : {std::pair(a.o, b.o), std::pair(a.grads.dq, b.grads.dq),
-                             std::pair(a.grads.dk, b.grads.dk), std::pair(a.grads.dv, b.grads.dv)}) {
-    const double error = relative_error(ctx, x, y);
-    if (!(error <= worst)) worst = error;
-  }
-  return worst;
-}
-
-// f32 against f64 with the same indices, and with every block selected against full attention; a ragged and a
-// round length.
-void check(Context& ctx) {
-  double in_f64 = 0, to_full = 0;
-  for (const std::int64_t tokens : {std::int64_t{1009}, std::int64_t{4096}}) {
-    const Inputs in = make_inputs(ctx, tokens);
-    const Inputs wide = to_f64(ctx, in);
-    const auto plan = kernels::llsa_plan(tokens, {});
-    const auto indices = kernels::llsa_select(ctx, in.q, in.k, plan);
-    in_f64 = std::max(in_f64, largest_error(ctx, run_llsa(ctx, in, plan, true, &indices),
-                                            run_llsa(ctx, wide, plan, true, &indices)));
-    require_correct(cat("LLSA of ", tokens, " tokens in f32 against f64"), in_f64, 2e-5);
-    kernels::LlsaOptions all;
-    all.topk = {static_cast<int>(tokens)};
-    all.levels = 1;
-    all.enriched = 0;
-    to_full = std::max(to_full, largest_error(ctx, run_llsa(ctx, in, kernels::llsa_plan(tokens, all), true),
-                                              run_full(ctx, wide, true)));
-    require_correct(cat("LLSA of ", tokens, " tokens with all blocks selected against full attention"),
-                    to_full, 2e-5);
-  }
-  print_line(text("correct: LLSA f32 against f64 %.1e, all blocks selected against full attention %.1e",
-                  in_f64, to_full));
+void check(const BenchRequest& request) {
+  std::vector<AttentionProblem> problems = attention_problems();
+  const std::int64_t longest = std::max<std::int64_t>(request.max_tokens, 4096);
+  problems.erase(std::remove_if(problems.begin(), problems.end(),
+                                [&](const AttentionProblem& p) { return p.tokens > longest; }),
+                 problems.end());
+  const auto arms = full_arms(request.ctx, request.dtype, kHeadDim);
+  const AttentionErrors errors = check_attention(request.ctx, request.dtype, arms, kHeadDim, problems);
+  print_line(text("correct: against %s with the same indices o %.1e, gradients %.1e, lse %.1e",
+                  request.dtype == DType::bf16 ? "f32" : "f64", errors.o, errors.gradients, errors.lse));
 }
 
 struct Row {
@@ -96,9 +35,9 @@ struct Row {
 };
 
 template <class Run>
-Row measure(Run run, const kernels::AttentionFlops& flops) {
-  const Timing forward = time_calls([&] { run(false); }, 11);
-  const Timing both = time_calls([&] { run(true); }, 7);
+Row measure(CallTimer& timer, Run run, const kernels::AttentionFlops& flops) {
+  const Timing forward = time_calls(timer, [&](int) { run(false); }, {11, 4.0});
+  const Timing both = time_calls(timer, [&](int) { run(true); }, {7, 4.0});
   return {forward.median, both.median, flops.forward / forward.median / 1e9,
           (flops.forward + flops.backward) / both.median / 1e9};
 }
@@ -136,7 +75,9 @@ std::optional<double> crossing(double n0, double n1, double ratio0, double ratio
 }
 
 // LLSA with L = auto at 65,536 tokens against 16,384: minimum of interleaved runs, and the allocator's peak.
-nn::JsonWriter growth(Context& ctx) {
+nn::JsonWriter growth(const BenchRequest& request) {
+  Context& ctx = request.ctx;
+  CallTimer timer(ctx);
   constexpr std::int64_t kSmall = 16384, kLarge = 65536;
   double least[2] = {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
   double peak[2] = {};
@@ -147,14 +88,9 @@ nn::JsonWriter growth(Context& ctx) {
       const auto plan = kernels::llsa_plan(tokens, {});
       keys[i] = plan.keys_per_query();
       ctx.allocator()->reset_peak();
-      const Inputs in = make_inputs(ctx, tokens);
-      const Timing timing = time_calls(
-          [&, warm = false]() mutable {
-            if (warm || run == 0) run_llsa(ctx, in, plan, true);
-            warm = true;
-          },
-          1, 0);
-      if (run > 0) least[i] = std::min(least[i], timing.least);
+      const AttentionInputs in = inputs_of(request, tokens);
+      const double seconds = timer.run([&](int) { run_llsa(ctx, in, plan, true); }, 1).front();
+      if (run > 0) least[i] = std::min(least[i], seconds);
       peak[i] = static_cast<double>(ctx.allocator()->stats().peak);
     }
   }
@@ -173,31 +109,44 @@ nn::JsonWriter growth(Context& ctx) {
 
 }  // namespace
 
-Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max_tokens) {
+Figures bench_attention(const BenchRequest& request) {
+  Context& ctx = request.ctx;
+  if (ctx.device().is_cuda()) return bench_attention_cells(request);
+  const Ceilings& ceilings = request.ceilings;
   Figures figures;
-  check(ctx);
-  print_line(text("b = 1, H = %lld, D = %lld, B = 16, K = 8, f32; LLSA with pooling and selection; medians",
-                  static_cast<long long>(kHeads), static_cast<long long>(kHeadDim)));
+  std::vector<std::string> left_out;
+  check(request);
+  CallTimer timer(ctx);
+  const FullArm full_arm = full_arms(ctx, request.dtype, kHeadDim).front();
+  print_line(text("b = 1, H = %lld, D = %lld, B = 16, K = 8, %s; LLSA with pooling and selection; medians",
+                  static_cast<long long>(kHeads), static_cast<long long>(kHeadDim),
+                  std::string(name_of(request.dtype)).c_str()));
   print_line("                         |  forward                            |  forward and backward");
   print_line(
       " tokens  attention  keys |       ms   tok/s GFLOP/s  fma  product |       ms   tok/s GFLOP/s  fma  "
       "product");
   double before[2] = {}, before_tokens = 0;
   std::optional<double> cross[2];
-  for (std::int64_t tokens = 64; tokens <= max_tokens; tokens *= tokens < 16384 ? 2 : 4) {
-    const Inputs in = make_inputs(ctx, tokens);
+  for (std::int64_t tokens = 64; tokens <= request.max_tokens; tokens *= tokens < 16384 ? 2 : 4) {
+    if (request.budget.spent()) {
+      left_out.push_back(cat(tokens, " tokens"));
+      continue;
+    }
+    const AttentionInputs in = inputs_of(request, tokens);
     std::optional<Row> full;
     if (tokens <= kLongestFull) {
-      full = measure([&](bool backward) { run_full(ctx, in, backward); },
-                     kernels::full_attention_flops(kHeads, tokens, tokens, kHeadDim));
+      full = measure(
+          timer, [&](bool backward) { run_full(ctx, full_arm, in, backward); },
+          kernels::full_attention_flops(kHeads, tokens, tokens, kHeadDim));
       print_row("full", tokens, *full, ceilings, tokens);
       figures.emplace_back(cat("full_", tokens), figure(*full, ceilings));
     }
     kernels::LlsaOptions options;
     if (kernels::llsa_plan(tokens, options).levels == 0) options.levels = 1;
     const auto plan = kernels::llsa_plan(tokens, options);
-    const Row llsa = measure([&](bool backward) { run_llsa(ctx, in, plan, backward); },
-                             kernels::llsa_flops(plan, kHeads, kHeadDim));
+    const Row llsa = measure(
+        timer, [&](bool backward) { run_llsa(ctx, in, plan, backward); },
+        kernels::llsa_flops(plan, kHeads, kHeadDim));
     print_row(cat("LLSA L=", plan.levels), tokens, llsa, ceilings, plan.keys_per_query());
     figures.emplace_back(cat("llsa_", tokens), figure(llsa, ceilings));
     if (!full) continue;
@@ -219,7 +168,14 @@ Figures bench_attention(Context& ctx, const Ceilings& ceilings, std::int64_t max
     print_line(cross[i] ? text("LLSA overtakes full attention at %.0f tokens (%s)", *cross[i], what)
                         : text("no crossover within the lengths above (%s)", what));
   }
-  if (max_tokens >= 65536) figures.emplace_back("growth", growth(ctx));
+  if (request.max_tokens >= 65536) {
+    if (request.budget.spent())
+      left_out.emplace_back("growth");
+    else
+      figures.emplace_back("growth", growth(request));
+  }
+  for (const std::string& what : left_out) print_line(cat("left out, the time was up: ", what));
+  figures.emplace_back("left_out", nn::JsonWriter().add("cells", left_out));
   return figures;
 }
 

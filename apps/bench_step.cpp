@@ -1,7 +1,10 @@
-// The demo's training step: noise, forward, backward, clipping, AdamW, average.
-#include <cmath>
+#include "apps/bench_step.h"
 
-#include "apps/bench.h"
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
 #include "apps/demo_recipe.h"
 #include "apps/progress.h"
 #include "autograd/var.h"
@@ -35,19 +38,28 @@ double step_flops(const nn::DitConfig& config, std::int64_t batch) {
          config.layers * (attention.forward + attention.backward);
 }
 
-nn::Batch synthetic_batch(Context& ctx, const nn::TrainOptions& recipe) {
+constexpr std::size_t kBatches = 3;  // that take turns
+
+nn::Batch synthetic_batch(Context& ctx, const nn::DitConfig& model, std::int64_t count, std::int64_t first) {
   nn::Batch batch;
-  const Shape images{recipe.batch, recipe.model.in_channels, recipe.model.height, recipe.model.width};
-  batch.x = kernels::affine(ctx, kernels::random_uniform(ctx, images, DType::f32, 3, 0), 2.0, -1.0);
+  const Shape images{count, model.in_channels, model.height, model.width};
+  batch.x = kernels::affine(
+      ctx, kernels::random_uniform(ctx, images, DType::f32, 3, static_cast<std::uint64_t>(first)), 2.0, -1.0);
   std::vector<std::int32_t> classes;
   std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < recipe.batch; ++i) {
-    classes.push_back(static_cast<std::int32_t>(i % recipe.model.classes));
+  for (std::int64_t i = first; i < first + count; ++i) {
+    classes.push_back(static_cast<std::int32_t>(i % std::max(model.classes, 1)));
     ids.push_back(i);
   }
-  batch.y = kernels::from_vector(ctx, classes, {recipe.batch});
-  batch.sample_ids = kernels::from_vector(ctx, ids, {recipe.batch});
+  if (model.classes > 0) batch.y = kernels::from_vector(ctx, classes, {count});
+  batch.sample_ids = kernels::from_vector(ctx, ids, {count});
   return batch;
+}
+
+nn::FlowBatch flow_batch(nn::Dit& model, const nn::Batch& batch) {
+  nn::FlowOptions options;
+  options.null_class = model.null_class();
+  return nn::make_flow_batch(model.context(), batch.x, batch.y, batch.sample_ids, options);
 }
 
 // Weights away from their start, where adaLN-Zero makes every block an identity.
@@ -57,65 +69,178 @@ void disturb(Context& ctx, nn::ParameterStore& store) {
                           kernels::cast(ctx, kernels::affine(ctx, noise, 0.02, 0.0), store.flat().dtype())));
 }
 
-// Loss and gradient of the same weights and batch in f32 and in f64.
-void check(Context& ctx, nn::Dit& model, const nn::FlowBatch& flow) {
-  nn::Dit wide(ctx, model.config(), 0, DType::f64);
-  wide.parameters().load(kernels::cast(ctx, model.parameters().flat(), DType::f64));
-  const auto cast = [&](const Tensor& x) { return kernels::cast(ctx, x, DType::f64); };
-  const nn::FlowBatch wide_flow{cast(flow.x_t), cast(flow.target), flow.t, flow.y};
+struct StepErrors {
+  double loss = 0, gradient = 0;
+};
+
+// Loss and gradient of the same weights and batch on the CPU, in f64, or f32 for bf16. In bf16, rounding
+// makes some queries choose other blocks, as any other noise would: the gradient is held by its direction.
+StepErrors check_step(const BenchRequest& request, const nn::DitConfig& config) {
+  Context& ctx = request.ctx;
+  Context host(ctx.pool().threads());
+  const bool narrow = request.dtype == DType::bf16;
+  const DType wide_dtype = narrow ? DType::f32 : DType::f64;
+  nn::Dit model(ctx, config, 1, request.dtype);
+  disturb(ctx, model.parameters());
+  const nn::FlowBatch flow = flow_batch(model, synthetic_batch(ctx, model.config(), 2, 0));
+  const auto move = [&](const Tensor& x) { return x.defined() ? kernels::transfer(ctx, x, host) : x; };
+  const auto widen = [&](const Tensor& x) { return kernels::cast(host, move(x), wide_dtype); };
+  nn::Dit wide(host, model.config(), 0, wide_dtype);
+  wide.parameters().load(kernels::cast(host, move(model.parameters().flat()), wide_dtype));
+  const nn::FlowBatch wide_flow{widen(flow.x_t), widen(flow.target), move(flow.t), move(flow.y)};
   const Var loss = nn::flow_loss(model, flow), wide_loss = nn::flow_loss(wide, wide_flow);
   backward(loss);
   backward(wide_loss);
-  const double loss_error = relative_error(ctx, loss.value(), wide_loss.value());
-  const double gradient_error =
-      relative_error(ctx, model.parameters().flat_grad(), wide.parameters().flat_grad());
-  require_correct("loss of the step in f32 against f64", loss_error, 1e-5);
-  require_correct("gradient of the step in f32 against f64", gradient_error, 1e-3);
-  model.parameters().zero_grad();
-  print_line(text("correct: f32 against f64, loss %.1e, gradients %.1e", loss_error, gradient_error));
+  StepErrors errors;
+  errors.loss = relative_error(ctx, loss.value(), host, wide_loss.value());
+  errors.gradient = relative_l2(ctx, model.parameters().flat_grad(), host, wide.parameters().flat_grad());
+  const std::string what = cat(config.height, " x ", config.width, " pixels, width ", config.channels());
+  require_correct("loss of a step of " + what, errors.loss, narrow ? 1e-2 : 1e-5);
+  require_correct("gradient of a step of " + what, errors.gradient, narrow ? 1e-1 : 1e-3);
+  return errors;
+}
+
+struct Measured {
+  Timing timing;
+  double peak = 0;  // bytes
+};
+
+Measured measure(const BenchRequest& request, const StepCase& step, std::int64_t count,
+                 const TimingLimits& limits) {
+  Context& ctx = request.ctx;
+  ctx.allocator()->release_cache();
+  ctx.allocator()->reset_peak();
+  nn::Dit model(ctx, step.model, 1, request.dtype);
+  disturb(ctx, model.parameters());
+  nn::Ema ema(model.parameters());
+  nn::AdamW optimizer(model.parameters());
+  std::array<nn::Batch, kBatches> batches;
+  for (std::size_t i = 0; i < kBatches; ++i)
+    batches[i] = synthetic_batch(ctx, model.config(), count, static_cast<std::int64_t>(i) * count);
+  CallTimer timer(ctx, request.flush_bytes);
+  const Timing timing = time_calls(
+      timer,
+      [&](int i) {
+        backward(nn::flow_loss(model, flow_batch(model, batches[static_cast<std::size_t>(i) % kBatches])));
+        optimizer.step(1e-6, &ema);
+        model.parameters().zero_grad();
+      },
+      limits);
+  if (ctx.item(optimizer.skipped()) != 0)
+    throw Error(cat("a step of ", step.title, " gave a gradient that is not finite"));
+  return {timing, static_cast<double>(ctx.allocator()->stats().peak)};
+}
+
+nn::JsonWriter report(const BenchRequest& request, const StepCase& step, std::int64_t count,
+                      const Measured& measured) {
+  const nn::DitConfig model = step.model.resolved();
+  const Timing& t = measured.timing;
+  const double flops = step_flops(model, count), rate = flops / t.median / 1e9;
+  const double tokens = static_cast<double>(count * model.tokens()), speed = tokens / t.median;
+  print_line(text("%s: %lld images of %d x %d, width %d, %d blocks, %s attention, %s", step.title.c_str(),
+                  static_cast<long long>(count), model.height, model.width, model.channels(), model.layers,
+                  nn::name_of(model.attention).c_str(), std::string(name_of(request.dtype)).c_str()));
+  print_line(text("  %.2f ms (p20 %.2f, p80 %.2f, least %.2f, %d steps), %s tokens/s, peak memory %s",
+                  1e3 * t.median, 1e3 * t.p20, 1e3 * t.p80, 1e3 * t.least, t.calls, count_text(speed).c_str(),
+                  bytes_text(measured.peak).c_str()));
+  print_line(
+      text("  %.2f MFLOP per token, %.0f GFLOP/s: %.1f %% of the %s peak, %.1f %% of the matrix product",
+           flops / tokens / 1e6, rate, 100 * rate / request.ceilings.units(), request.ceilings.units_name(),
+           100 * rate / request.ceilings.matmul));
+  nn::JsonWriter json;
+  json.add("batch", count).add("tokens", model.tokens());
+  json.add("median_ms", 1e3 * t.median).add("p20_ms", 1e3 * t.p20).add("p80_ms", 1e3 * t.p80);
+  json.add("least_ms", 1e3 * t.least).add("steps", t.calls).add("tokens_per_second", speed);
+  json.add("gflops", rate).add("of_units", rate / request.ceilings.units());
+  json.add("of_matmul", rate / request.ceilings.matmul).add("peak_bytes", measured.peak);
+  if (step.published > 0) {
+    print_line(
+        text("  published %s tokens/s: x%.2f", count_text(step.published).c_str(), speed / step.published));
+    json.add("published_tokens_per_second", step.published);
+  }
+  if (step.goal > 0) {
+    print_line(
+        text("  goal %s tokens/s: %s", count_text(step.goal).c_str(), speed >= step.goal ? "met" : "MISSED"));
+    json.add("goal_tokens_per_second", step.goal).add("goal_met", speed >= step.goal);
+  }
+  return json;
+}
+
+nn::DitConfig demo_model() {
+  nn::DitConfig model = demo_recipe().model;
+  model.classes = 4;
+  return model;
+}
+
+nn::DitConfig dit_s(int side) {
+  nn::DitConfig model;
+  model.heads = 6;
+  model.head_dim = 64;
+  model.layers = 12;
+  model.height = model.width = side;
+  model.attention = nn::AttentionKind::llsa;
+  model.llsa.levels = 2;
+  return model;
 }
 
 }  // namespace
 
-Figures bench_step(Context& ctx, const Ceilings& ceilings) {
-  nn::TrainOptions recipe = demo_recipe();
-  recipe.model.classes = 4;
-  nn::Dit model(ctx, recipe.model, 1);
-  disturb(ctx, model.parameters());
-  nn::Ema ema(model.parameters());
-  nn::AdamW optimizer(model.parameters());
-  const nn::Batch batch = synthetic_batch(ctx, recipe);
-  nn::FlowOptions flow_options;
-  flow_options.null_class = model.null_class();
-  check(ctx, model, nn::make_flow_batch(ctx, batch.x, batch.y, batch.sample_ids, flow_options));
+std::vector<StepCase> step_cases(Device device) {
+  std::vector<StepCase> cases = {{"demo_step", "demo step", demo_model(), {demo_recipe().batch}}};
+  if (device.is_cpu()) return cases;
+  // Published: LLSA on FFHQ at these sizes. The goals are those of a first version, not of the plan.
+  cases.push_back({"dit_s_256", "DiT-S step at 256 x 256", dit_s(256), {4, 2, 1}, 375.34e3, 0.8e6});
+  cases.push_back({"dit_s_128", "DiT-S step at 128 x 128", dit_s(128), {16, 8, 4, 2, 1}, 436.40e3, 0.9e6});
+  return cases;
+}
 
-  const Timing timing = time_calls(
-      [&] {
-        backward(
-            nn::flow_loss(model, nn::make_flow_batch(ctx, batch.x, batch.y, batch.sample_ids, flow_options)));
-        optimizer.step(1e-6, &ema);
-        model.parameters().zero_grad();
-      },
-      400, 8.0);
-  const double flops = step_flops(model.config(), recipe.batch);
-  const double rate = flops / timing.median / 1e9;
-  const double tokens = static_cast<double>(recipe.batch * model.config().tokens());
-  print_line(
-      text("demo step: %lld images of %d x %d, width %d, %d blocks, %s attention: %.2f ms (least %.2f), %s "
-           "tokens/s",
-           static_cast<long long>(recipe.batch), model.config().height, model.config().width,
-           model.config().channels(), model.config().layers, nn::name_of(model.config().attention).c_str(),
-           1e3 * timing.median, 1e3 * timing.least, count_text(tokens / timing.median).c_str()));
-  print_line(
-      text("  %.2f MFLOP per token, %.0f GFLOP/s: %.1f %% of the multiply-add peak, %.1f %% of the "
-           "matrix-product peak",
-           flops / tokens / 1e6, rate, 100 * rate / ceilings.fma, 100 * rate / ceilings.matmul));
-  nn::JsonWriter json;
-  json.add("median_ms", 1e3 * timing.median)
-      .add("least_ms", 1e3 * timing.least)
-      .add("tokens_per_second", tokens / timing.median);
-  json.add("gflops", rate).add("of_fma", rate / ceilings.fma).add("of_matmul", rate / ceilings.matmul);
-  return {{"demo_step", json}};
+std::vector<nn::DitConfig> step_problems(Device device) {
+  std::vector<nn::DitConfig> problems = {demo_model()};
+  if (device.is_cpu()) return problems;
+  problems.push_back(dit_s(64));
+  problems.back().layers = 2;
+  return problems;
+}
+
+Figures bench_steps(const BenchRequest& request, const std::vector<nn::DitConfig>& problems,
+                    const std::vector<StepCase>& cases, const TimingLimits& limits) {
+  StepErrors worst;
+  for (const nn::DitConfig& problem : problems) {
+    const StepErrors errors = check_step(request, problem);
+    worst.loss = std::max(worst.loss, errors.loss);
+    worst.gradient = std::max(worst.gradient, errors.gradient);
+  }
+  print_line(text("correct: against %s on the CPU, loss %.1e, gradients %.1e",
+                  request.dtype == DType::bf16 ? "f32" : "f64", worst.loss, worst.gradient));
+  Figures figures;
+  figures.emplace_back("correctness",
+                       nn::JsonWriter().add("loss", worst.loss).add("gradient", worst.gradient));
+  std::vector<std::string> left_out;
+  for (const StepCase& step : cases) {
+    if (request.budget.spent()) {
+      left_out.push_back(step.title + ": the time was up");
+      continue;
+    }
+    std::optional<Measured> measured;
+    for (const std::int64_t count : step.batches) {
+      try {
+        measured = measure(request, step, count, limits);
+      } catch (const OutOfMemoryError& error) {
+        left_out.push_back(cat(step.title, " with ", count, " images: ", error.what()));
+        continue;
+      }
+      figures.emplace_back(step.key, report(request, step, count, *measured));
+      break;
+    }
+  }
+  for (const std::string& what : left_out) print_line("left out: " + what);
+  figures.emplace_back("left_out", nn::JsonWriter().add("steps", left_out));
+  return figures;
+}
+
+Figures bench_step(const BenchRequest& request) {
+  const Device device = request.ctx.device();
+  return bench_steps(request, step_problems(device), step_cases(device));
 }
 
 }  // namespace llsa::apps

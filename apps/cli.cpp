@@ -148,15 +148,19 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
   bench
       ->add_option("what", args.what,
-                   "attention: LLSA beside full attention; step: the demo's training step; ops: every op")
+                   "attention: LLSA beside full attention; step: training steps; ops: every op")
       ->required()
       ->check(CLI::IsMember({"attention", "step", "ops"}));
   bench->add_option("--json", args.json, "file for the figures");
-  bench->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
-      ->check(CLI::Range(0, 4096));
-  bench->add_option("--max-tokens", args.max_tokens, "attention: longest sequence")
-      ->capture_default_str()
+  add_machine(*bench, args);
+  bench
+      ->add_option("--max-tokens", args.max_tokens,
+                   "attention: longest sequence; default: 65536 on the CPU, 262144 on a GPU")
       ->check(CLI::Range(64, 1 << 24));
+  bench
+      ->add_option("--seconds", args.seconds,
+                   "what has not begun by then is left out, and named; default: everything is measured")
+      ->check(CLI::Range(0.0, 86400.0));
   return bench;
 }
 

@@ -79,8 +79,11 @@ int run_info(const InfoArgs& args);
 struct BenchArgs {
   std::string what;  ///< "attention", "step", "ops"
   std::string json;  ///< file for the figures
+  std::string device = "auto";
+  std::string dtype = "f32";
   int threads = 0;
-  std::int64_t max_tokens = 65536;  ///< attention: longest sequence
+  std::int64_t max_tokens = 0;  ///< attention: longest sequence; 0 = 65,536 on the CPU, 262,144 on a GPU
+  double seconds = 0;           ///< budget, beyond which what is left is not measured; 0 = none
 };
 int run_bench(const BenchArgs& args);
 

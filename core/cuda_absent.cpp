@@ -1,6 +1,7 @@
 // CUDA devices in a build without CUDA: there is none, and asking for one is an error.
 #include "core/cuda/device.h"
 #include "core/cuda/graph.h"
+#include "core/cuda/stopwatch.h"
 
 #include "core/error.h"
 
@@ -40,6 +41,14 @@ PinnedBuffer::~PinnedBuffer() = default;
 Graph::Graph(Context&, FunctionRef<void()>) { absent(); }
 Graph::~Graph() = default;
 void Graph::launch() { absent(); }
+
+struct Stopwatch::Impl {};
+Stopwatch::Stopwatch(void*) { absent(); }
+Stopwatch::~Stopwatch() = default;
+void Stopwatch::start() { absent(); }
+void Stopwatch::stop() { absent(); }
+std::vector<double> Stopwatch::seconds() { absent(); }
+void Stopwatch::forget() { absent(); }
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): the signature of builds with CUDA
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }

@@ -1,8 +1,13 @@
-// The CUDA table of a build without CUDA: every function throws.
+// The CUDA table of a build without CUDA, and what else there is of CUDA: every function throws.
 #include "kernels/backend.h"
+#include "kernels/bench_ceilings.h"
 
 namespace llsa::kernels::cuda {
 namespace {
+
+[[noreturn]] void refuse() {
+  throw DeviceError("[backend] this build has no CUDA", "build with a CUDA toolkit, or use the device cpu");
+}
 
 /// Converts to any function pointer: to a function that throws.
 struct Absent {
@@ -11,10 +16,7 @@ struct Absent {
 
   template <class R, class... Args>
   constexpr operator Function<R, Args...>() const {
-    return [](Args...) -> R {
-      throw DeviceError("[backend] this build has no CUDA",
-                        "build with a CUDA toolkit, or use the device cpu");
-    };
+    return [](Args...) -> R { refuse(); };
   }
 };
 
@@ -79,5 +81,9 @@ constexpr Backend kTable = {
 }  // namespace
 
 const Backend& table() { return kTable; }
+
+void mma_loop(Context&, std::int64_t, const Tensor&) { refuse(); }
+void exp2_loop(Context&, std::int64_t, const Tensor&) { refuse(); }
+void gather_loop(Context&, const Tensor&, std::int64_t, bool, const Tensor&) { refuse(); }
 
 }  // namespace llsa::kernels::cuda

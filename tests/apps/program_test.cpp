@@ -85,6 +85,8 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"sample run", "--out"},
       {"sample run --out g.png --count 0", "--count"},
       {"bench everything", "everything"},
+      {"bench ops --dtype f16", "f16"},
+      {"bench ops --seconds soon", "--seconds"},
   };
   for (const auto& wrong : cases) {
     CAPTURE(wrong.arguments);
@@ -122,6 +124,38 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
     CHECK(outcome.code == 1);
     CHECK(outcome.text.rfind("error: ", 0) == 0);
     CHECK(mentions(outcome.text, failing.second));
+  }
+}
+
+TEST_CASE("benchmarks check, measure or say what they leave out, and write figures") {
+  const TempDir dir;
+  const std::string json = dir / "figures.json";
+  const struct {
+    const char* arguments;
+    const char* says;
+    const char* figure;
+  } cases[] = {
+      {"attention --max-tokens 128", "LLSA L=1", "\"llsa_128\""},
+      {"attention --max-tokens 128 --dtype bf16 --seconds 0.001", "left out, the time was up: 128 tokens",
+       "\"128 tokens\""},
+      {"step --seconds 0.001", "left out: demo step: the time was up", "\"correctness\""},
+      {"ops --seconds 0.001", "left out, the time was up: add", "\"matmul_gflops\""},
+  };
+  for (const auto& bench : cases) {
+    CAPTURE(bench.arguments);
+    const Outcome outcome =
+        llsa_program("bench " + std::string(bench.arguments) + " --device cpu --threads 1 --json " + json);
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 0);
+    CHECK(mentions(outcome.text, bench.says));
+    CHECK(mentions(llsa::test::read_file(json), bench.figure));
+    fs::remove(json);
+  }
+  if (llsa::cuda::device_count() == 0) {
+    const Outcome refused = llsa_program("bench attention --device cuda --json " + json);
+    CHECK(refused.code == 1);
+    CHECK(mentions(refused.text, "use the device cpu"));
+    CHECK(!fs::exists(json));
   }
 }
 

@@ -1,0 +1,346 @@
+// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, or a
+// kind of full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
+//
+//   FLOPs   those that are carried out: 2 products forward and 5 backward over the attended pairs, and the
+//           scores of the selection where it is included
+//   bytes   each input and each output once: q, k, v, o, lse forward; q, k, v, o, dO, lse, dq, dk, dv
+//   backward memory  the allocator's peak during a call, over what lay there before it
+#include "apps/bench_attention_device.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+
+#include "apps/progress.h"
+#include "kernels/copy.h"
+
+namespace llsa::apps {
+namespace {
+
+constexpr std::size_t kSets = 3;
+const char* const kLlsa = "LLSA";
+const char* const kGiven = "LLSA, indices given";
+
+struct Work {
+  double flops = 0, bytes = 0;
+};
+
+/// A measured pass: forward, or forward with backward.
+struct Pass {
+  Timing timing;
+  Work work;
+};
+
+struct Row {
+  std::string arm;
+  bool llsa = false;
+  std::optional<Pass> forward, both;
+  double peak = 0;
+};
+
+/// Forward and forward with backward of one arm, on set i.
+struct Contestant {
+  std::string arm;
+  bool llsa = false;
+  std::function<void(std::size_t, bool)> run;
+  Work forward, both;
+  bool timed_forward = true, timed_both = true;
+};
+
+double input_bytes(const AttentionCell& c, DType dtype) {
+  return static_cast<double>(c.batch * c.heads * c.tokens * c.head_dim) * static_cast<double>(size_of(dtype));
+}
+double lse_bytes(const AttentionCell& c) { return 4.0 * static_cast<double>(c.batch * c.heads * c.tokens); }
+
+class Bench {
+ public:
+  Bench(const BenchRequest& request, const DeviceBenchOptions& options)
+      : request_(request), options_(options), ctx_(request.ctx), timer_(request.ctx, request.flush_bytes) {}
+
+  Figures run() {
+    const std::int64_t head_dim = options_.cells.empty() ? 64 : options_.cells.front().head_dim;
+    arms_ = full_arms(ctx_, request_.dtype, head_dim);
+    const AttentionErrors errors = check_attention(ctx_, request_.dtype, arms_, head_dim, options_.problems);
+    print_line(
+        text("correct against the CPU: o %.1e, gradients %.1e, lse %.1e; selection: what was left out is "
+             "better by %.1e of the largest score at most",
+             errors.o, errors.gradients, errors.lse, errors.selection));
+    add("correctness", nn::JsonWriter()
+                           .add("o", errors.o)
+                           .add("gradients", errors.gradients)
+                           .add("lse", errors.lse)
+                           .add("selection_gap", errors.selection));
+    if (!options_.cells.empty()) probe(options_.cells.front());
+    print_header();
+    for (const AttentionCell& cell : options_.cells) measure_or_leave_out(cell);
+    print_goals();
+    if (left_out_.empty())
+      print_line("\nNothing was left out.");
+    else
+      print_line("\nLeft out:\n");
+    for (const std::string& what : left_out_) print_line("* " + what);
+    add("left_out", nn::JsonWriter().add("cells", left_out_));
+    return figures_;
+  }
+
+ private:
+  void add(const std::string& name, const nn::JsonWriter& figure) { figures_.emplace_back(name, figure); }
+
+  Work forward_work(const AttentionCell& c, double flops) const {
+    return {flops, 4 * input_bytes(c, request_.dtype) + lse_bytes(c)};
+  }
+  Work both_work(const AttentionCell& c, double flops) const {
+    return {flops, 12 * input_bytes(c, request_.dtype) + 2 * lse_bytes(c)};
+  }
+  kernels::AttentionFlops full_flops(const AttentionCell& c) const {
+    return kernels::full_attention_flops(c.batch * c.heads, c.tokens, c.tokens, c.head_dim);
+  }
+
+  // Seconds per FLOP of each kind of full attention, to foresee what a call on more tokens takes.
+  void probe(const AttentionCell& like) {
+    AttentionCell cell = like;
+    cell.batch = 1;
+    cell.tokens = std::min(options_.probe_tokens, request_.max_tokens);
+    const AttentionInputs in =
+        make_inputs(ctx_, InputKind::randn, 1, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 1);
+    const auto flops = full_flops(cell);
+    for (const FullArm& arm : arms_) {
+      const auto seconds = [&](bool backward) {
+        const auto call = [&](int) { run_full(ctx_, arm, in, backward); };
+        timer_.run(call, 1);
+        return timer_.run(call, 1).front();
+      };
+      PassTimes& cost = cost_[arm.name];
+      cost.forward = seconds(false) / flops.forward;
+      if (arm.backward) cost.both = seconds(true) / (flops.forward + flops.backward);
+    }
+  }
+
+  void measure_or_leave_out(const AttentionCell& cell) {
+    const std::string name = cell.shape() + " " + cell.options();
+    if (cell.tokens > request_.max_tokens) {
+      left_out_.push_back(cat(name, ": more than --max-tokens ", request_.max_tokens));
+      return;
+    }
+    for (const InputKind kind : {InputKind::randn, InputKind::structured}) {
+      if (request_.budget.spent()) {
+        left_out_.push_back(cat(name, ", ", name_of(kind), ": the time was up"));
+        continue;
+      }
+      try {
+        measure(cell, kind);
+      } catch (const OutOfMemoryError& error) {
+        left_out_.push_back(cat(name, ", ", name_of(kind), ": ", error.what()));
+        ctx_.allocator()->release_cache();
+      }
+    }
+  }
+
+  void measure(const AttentionCell& cell, InputKind kind) {
+    const auto plan = cell.plan();
+    std::array<AttentionInputs, kSets> sets;
+    std::array<kernels::LlsaIndices, kSets> indices;
+    for (std::size_t i = 0; i < kSets; ++i) {
+      sets[i] =
+          make_inputs(ctx_, kind, cell.batch, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 20 + i);
+      indices[i] = kernels::llsa_select(ctx_, sets[i].q, sets[i].k, plan);
+    }
+    ctx_.allocator()->release_cache();  // of what making the inputs needed
+
+    std::vector<Contestant> contestants;
+    const auto flops = kernels::llsa_flops(plan, cell.batch * cell.heads, cell.head_dim);
+    contestants.push_back({kLlsa, true,
+                           [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward); },
+                           forward_work(cell, flops.selection + flops.forward),
+                           both_work(cell, flops.selection + flops.forward + flops.backward)});
+    contestants.push_back(
+        {kGiven, true,
+         [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward, &indices[set]); },
+         forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)});
+    if (cell.beside_full && full_.find(cell.shape()) == full_.end()) add_full(cell, sets, contestants);
+
+    const std::vector<Row> rows = time(contestants);
+    for (const Row& row : rows)
+      if (!row.llsa) full_[cell.shape()].push_back(row);
+    for (const Row& row : rows) report(cell, kind, row);
+    if (kind == InputKind::randn && (cell.goal.forward > 0 || cell.goal.both > 0))
+      goals_.emplace_back(cell, rows.front());
+  }
+
+  // Full attention takes the same time on any input: once per shape is enough.
+  void add_full(const AttentionCell& cell, const std::array<AttentionInputs, kSets>& sets,
+                std::vector<Contestant>& contestants) {
+    const auto flops = full_flops(cell);
+    for (const FullArm& arm : arms_) {
+      Contestant c{
+          arm.name, false,
+          [this, &arm, &sets](std::size_t set, bool backward) { run_full(ctx_, arm, sets[set], backward); },
+          forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)};
+      const PassTimes& cost = cost_[arm.name];
+      c.timed_forward = foreseen(cell, arm, "forward", cost.forward * c.forward.flops);
+      c.timed_both = static_cast<bool>(arm.backward) && cell.tokens <= kLongestFullBackward &&
+                     foreseen(cell, arm, "forward and backward", cost.both * c.both.flops);
+      if (c.timed_forward || c.timed_both) contestants.push_back(c);
+    }
+  }
+
+  bool foreseen(const AttentionCell& cell, const FullArm& arm, const char* pass, double seconds) {
+    if (seconds <= options_.longest_call) return true;
+    left_out_.push_back(cat(arm.name, " attention, ", pass, ", at ", cell.shape(),
+                            text(": a call would take about %.1f s", seconds)));
+    return false;
+  }
+
+  std::vector<Row> time(const std::vector<Contestant>& contestants) {
+    std::vector<Row> rows;
+    std::vector<TimedCall> calls;
+    for (const Contestant& c : contestants) {
+      Row row;
+      row.arm = c.arm;
+      row.llsa = c.llsa;
+      const auto before = static_cast<double>(ctx_.allocator()->stats().active);
+      ctx_.allocator()->reset_peak();
+      c.run(0, c.timed_both);
+      row.peak = static_cast<double>(ctx_.allocator()->stats().peak) - before;
+      rows.push_back(row);
+      for (const bool backward : {false, true})
+        if (backward ? c.timed_both : c.timed_forward)
+          calls.emplace_back([&c, backward](int i) { c.run(static_cast<std::size_t>(i) % kSets, backward); });
+    }
+    const std::vector<Timing> timings = time_interleaved(timer_, calls, options_.limits);
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < contestants.size(); ++i) {
+      if (contestants[i].timed_forward) rows[i].forward = Pass{timings[next++], contestants[i].forward};
+      if (contestants[i].timed_both) rows[i].both = Pass{timings[next++], contestants[i].both};
+    }
+    return rows;
+  }
+
+  static void print_header() {
+    print_line(
+        "\n| (b, H, N) | LLSA | keys | input | what | forward ms | p20, p80 | Mtok/s | TFLOP/s | of product "
+        "| "
+        "GB/s | of copy | with backward ms | p20, p80 | Mtok/s | TFLOP/s | of product | GB/s | of copy | "
+        "predicted ms | faster than full attention | peak memory |");
+    print_line("|---|---|--:|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|--:|");
+  }
+
+  std::string columns(const AttentionCell& cell, const std::optional<Pass>& pass) const {
+    if (!pass) return " | | | | | | |";
+    const Timing& t = pass->timing;
+    const double rate = pass->work.flops / t.median / 1e9, bytes = pass->work.bytes / t.median / 1e9;
+    const auto share = [](double part, double whole) {
+      return whole > 0 ? text("%.0f %%", 100 * part / whole) : std::string();
+    };
+    return text(" %.3f | %.3f, %.3f | %.2f | %.1f | ", 1e3 * t.median, 1e3 * t.p20, 1e3 * t.p80,
+                static_cast<double>(cell.batch * cell.tokens) / t.median / 1e6, 1e-3 * rate) +
+           share(rate, request_.ceilings.matmul) + text(" | %.0f | ", bytes) +
+           share(bytes, request_.ceilings.copy) + " |";
+  }
+
+  // "full x51 x44": how many times the row's time another arm takes, forward and with backward.
+  std::string faster(const AttentionCell& cell, const Row& row, nn::JsonWriter& json) const {
+    std::string line;
+    const auto found = full_.find(cell.shape());
+    if (!row.llsa || found == full_.end()) return line;
+    for (const Row& full : found->second) {
+      line += (line.empty() ? "" : ", ") + full.arm;
+      const auto ratio = [&](const std::optional<Pass>& ours, const std::optional<Pass>& theirs,
+                             const char* pass) {
+        if (!ours || !theirs) {
+          line += " -";
+          return;
+        }
+        const double times = theirs->timing.median / ours->timing.median;
+        line += text(" x%.3g", times);
+        json.add(cat("times_faster_than_", full.arm, "_", pass), times);
+      };
+      ratio(row.forward, full.forward, "forward");
+      ratio(row.both, full.both, "forward_backward");
+    }
+    return line;
+  }
+
+  void report(const AttentionCell& cell, InputKind kind, const Row& row) {
+    nn::JsonWriter json;
+    json.add("arm", row.arm).add("input", name_of(kind));
+    json.add("batch", cell.batch).add("heads", cell.heads).add("tokens", cell.tokens);
+    json.add("head_dim", cell.head_dim).add("keys", row.llsa ? cell.plan().keys_per_query() : cell.tokens);
+    if (row.llsa) json.add("block", cell.block).add("topk", cell.topk).add("levels", cell.levels);
+    for (const auto& [name, pass] : {std::pair("forward", &row.forward), std::pair("both", &row.both)})
+      if (*pass) json.add(name, figure(cell, **pass));
+    json.add("peak_bytes", row.peak);
+    std::string predicted;
+    if (row.arm == kLlsa && cell.predicted.forward > 0) {
+      predicted = text("%.3g, %.3g", cell.predicted.forward, cell.predicted.both);
+      json.add("predicted_forward_ms", cell.predicted.forward).add("predicted_both_ms", cell.predicted.both);
+    }
+    const std::string ratios = faster(cell, row, json);
+    print_line(cat("| ", cell.shape(), " | ", row.llsa ? cell.options() : std::string(), " | ",
+                   row.llsa ? cell.plan().keys_per_query() : cell.tokens, " | ", name_of(kind), " | ",
+                   row.arm, " |", columns(cell, row.forward), columns(cell, row.both), " ", predicted, " | ",
+                   ratios, " | ", bytes_text(row.peak), " |"));
+    add(cat(row.llsa ? cell.key() : cat("b", cell.batch, "_h", cell.heads, "_n", cell.tokens), "_",
+            name_of(kind), "_", row.arm == kGiven ? std::string("llsa_given") : row.arm),
+        json);
+  }
+
+  nn::JsonWriter figure(const AttentionCell& cell, const Pass& pass) const {
+    const Timing& t = pass.timing;
+    const double rate = pass.work.flops / t.median / 1e9, bytes = pass.work.bytes / t.median / 1e9;
+    nn::JsonWriter json;
+    json.add("median_ms", 1e3 * t.median).add("p20_ms", 1e3 * t.p20).add("p80_ms", 1e3 * t.p80);
+    json.add("calls", t.calls);
+    json.add("tokens_per_second", static_cast<double>(cell.batch * cell.tokens) / t.median);
+    json.add("gflops", rate).add("gb_per_second", bytes);
+    if (request_.ceilings.matmul > 0) json.add("of_matmul", rate / request_.ceilings.matmul);
+    if (request_.ceilings.copy > 0) json.add("of_copy", bytes / request_.ceilings.copy);
+    return json;
+  }
+
+  void print_goals() {
+    if (goals_.empty()) return;
+    print_line("\n| goal (randn, pooling and selection included) | ms | measured | | stretch | |");
+    print_line("|---|--:|--:|---|--:|---|");
+    nn::JsonWriter all;
+    for (const auto& [cell, row] : goals_) {
+      const auto line = [&, &cell = cell](const char* name, const std::optional<Pass>& pass, double goal,
+                                          double stretch) {
+        if (!pass || goal <= 0) return;
+        const double ms = 1e3 * pass->timing.median;
+        print_line(text("| %s %s, %s | %.2f | %.3f | %s | %.2f | %s |", cell.shape().c_str(),
+                        cell.options().c_str(), name, goal, ms, ms <= goal ? "met" : "MISSED", stretch,
+                        ms <= stretch ? "met" : "missed"));
+        all.add(cat(cell.key(), " ", name), nn::JsonWriter()
+                                                .add("goal_ms", goal)
+                                                .add("stretch_ms", stretch)
+                                                .add("measured_ms", ms)
+                                                .add("met", ms <= goal)
+                                                .add("stretch_met", ms <= stretch));
+      };
+      line("forward", row.forward, cell.goal.forward, cell.stretch.forward);
+      line("forward and backward", row.both, cell.goal.both, cell.stretch.both);
+    }
+    add("goals", all);
+  }
+
+  const BenchRequest& request_;
+  const DeviceBenchOptions& options_;
+  Context& ctx_;
+  CallTimer timer_;
+  std::vector<FullArm> arms_;
+  std::map<std::string, PassTimes> cost_;         // seconds per FLOP, by arm
+  std::map<std::string, std::vector<Row>> full_;  // by shape
+  std::vector<std::pair<AttentionCell, Row>> goals_;
+  std::vector<std::string> left_out_;
+  Figures figures_;
+};
+
+}  // namespace
+
+Figures bench_attention_cells(const BenchRequest& request, const DeviceBenchOptions& options) {
+  return Bench(request, options).run();
+}
+
+}  // namespace llsa::apps

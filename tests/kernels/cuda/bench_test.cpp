@@ -1,0 +1,221 @@
+// What `llsa bench` does on a device: loops that measure ceilings, timing by events, and the benchmarks
+// themselves at sizes that the emulator can take.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "apps/bench_attention_device.h"
+#include "apps/bench_step.h"
+#include "kernels/bench_ceilings.h"
+#include "tests/kernels/cuda/contexts.h"
+#include "tests/kernels/cuda/orders.h"
+#include "tests/support/captured_output.h"
+
+using namespace llsa;
+using namespace llsa::apps;
+using namespace llsa::test;
+namespace ceilings = llsa::kernels::cuda;
+
+TEST_SUITE_BEGIN("kernels/cuda/bench");
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+CeilingSizes tiny_sizes() {
+  CeilingSizes sizes;
+  sizes.side = 32;
+  sizes.copy_bytes = 1 << 16;
+  sizes.gather_mb = {1};
+  sizes.rounds = 40;
+  sizes.gather_rounds = 3;
+  sizes.seconds = 1e-3;
+  sizes.flush_bytes = 1 << 16;
+  return sizes;
+}
+
+}  // namespace
+
+TEST_CASE("the mma loop adds exactly") {
+  if (!cuda_device()) return;
+  Contexts both;
+  const Tensor out = both.gpu.empty({512}, DType::f32);
+  for (const std::int64_t rounds : {0, 1, 7, 100}) {
+    CAPTURE(rounds);
+    const auto sums = for_all_orders([&] {
+      ceilings::mma_loop(both.gpu, rounds, out);
+      return kernels::to_vector<float>(both.gpu, out);
+    });
+    for (const float sum : sums) REQUIRE(sum == static_cast<float>(rounds) / 2);
+  }
+  CHECK(ceilings::mma_loop_flops(512, 10) == 16 * 10 * 8 * 4096.0);
+}
+
+TEST_CASE("the exp2 loop comes to its fixed point") {
+  if (!cuda_device()) return;
+  Contexts both;
+  const Tensor out = both.gpu.empty({256}, DType::f32);
+  ceilings::exp2_loop(both.gpu, 1, out);
+  const auto first = kernels::to_vector<float>(both.gpu, out);
+  for (std::size_t thread = 0; thread < first.size(); ++thread) {
+    double expected = 0;
+    for (std::size_t c = 0; c < 8; ++c) expected += std::exp2(-static_cast<double>((thread + c) % 16) / 16);
+    REQUIRE(std::abs(first[thread] - expected) <= 1e-5);
+  }
+  ceilings::exp2_loop(both.gpu, 60, out);
+  for (const float sum : kernels::to_vector<float>(both.gpu, out))
+    REQUIRE(std::abs(sum - 8 * 0.6411857445049859) <= 1e-5);
+  CHECK(ceilings::exp2_loop_count(256, 60) == 256 * 60 * 8.0);
+}
+
+TEST_CASE("the gather loop brings the blocks it names") {
+  if (!cuda_device()) return;
+  Contexts both;
+  const std::int64_t blocks = 37, threads = 512;
+  std::vector<std::int32_t> words(static_cast<std::size_t>(blocks * ceilings::kGatherWords));
+  for (std::size_t i = 0; i < words.size(); ++i)
+    words[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(i) * 2654435761u);
+  const Tensor set = kernels::from_vector(both.gpu, words, {blocks, ceilings::kGatherWords});
+  const Tensor out = both.gpu.empty({threads}, DType::i32);
+  for (const bool through_l1 : {false, true}) {
+    for (const std::uint32_t rounds : {0u, 1u, 3u, 20u}) {
+      CAPTURE(rounds);
+      const auto sums = for_all_orders([&] {
+        ceilings::gather_loop(both.gpu, set, rounds, through_l1, out);
+        return kernels::to_vector<std::int32_t>(both.gpu, out);
+      });
+      for (std::uint32_t thread = 0; thread < threads; ++thread) {
+        std::uint32_t expected = 0;
+        for (std::uint32_t r = 0; r < rounds; ++r) {
+          const std::uint32_t block = ceilings::gathered_block(thread / 32, r, blocks);
+          expected += static_cast<std::uint32_t>(words[block * 512 + thread % 32 + 32 * (r % 16)]);
+        }
+        REQUIRE(static_cast<std::uint32_t>(sums[thread]) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("gathered blocks are any, about equally often") {
+  std::vector<int> hits(64);
+  for (std::uint32_t warp = 0; warp < 64; ++warp)
+    for (std::uint32_t round = 0; round < 64; ++round)
+      ++hits[ceilings::gathered_block(warp, round, static_cast<std::uint32_t>(hits.size()))];
+  for (const int hit : hits) {
+    CHECK(hit >= 24);  // 64 on average
+    CHECK(hit <= 120);
+  }
+}
+
+TEST_CASE("loops refuse what they cannot do") {
+  if (!cuda_device()) return;
+  Contexts both;
+  const Tensor out = both.gpu.empty({256}, DType::f32), words = both.gpu.empty({256}, DType::i32);
+  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, 1, both.gpu.empty({255}, DType::f32)), ShapeError);
+  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, 1, words), DTypeError);
+  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, -1, out), ValueError);
+  CHECK_THROWS_AS(ceilings::exp2_loop(both.gpu, 1, both.cpu.empty({256}, DType::f32)), DeviceError);
+  CHECK_THROWS_AS(ceilings::gather_loop(both.gpu, both.gpu.empty({4, 256}, DType::i32), 1, false, words),
+                  ShapeError);
+}
+
+TEST_CASE("timing by events") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  CallTimer timer(gpu, 1 << 16);
+  const Tensor out = gpu.empty({256}, DType::f32);
+  std::vector<int> numbers;
+  const std::uint64_t waited = gpu.synchronizations();
+  const auto seconds = timer.run(
+      [&](int i) {
+        numbers.push_back(i);
+        ceilings::exp2_loop(gpu, i % 2 == 0 ? 1000 : 1, out);
+      },
+      6);
+  CHECK(gpu.synchronizations() == waited + 1);  // once for all calls
+  CHECK(numbers == std::vector<int>{0, 1, 2, 3, 4, 5});
+  REQUIRE(seconds.size() == 6);
+  for (const double s : seconds) CHECK(s >= 0);
+  CHECK(seconds[2] > seconds[3]);  // a thousand times the work
+  CHECK(seconds[4] > seconds[5]);
+  const Timing timing = time_calls(timer, [&](int) { ceilings::exp2_loop(gpu, 100, out); }, {6, 10, 0});
+  CHECK(timing.calls == 6);
+  CHECK(timing.median > 0);
+  CHECK(timing.p20 <= timing.p80);
+}
+
+TEST_CASE("ceilings of a device") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  const Ceilings found = measure_ceilings(gpu, DType::bf16, tiny_sizes());
+  for (const double rate : {found.matmul, found.mma, found.exp2, found.copy}) CHECK(rate > 0);
+  REQUIRE(found.gather.size() == 1);
+  CHECK(found.gather[0].past_l1 > 0);
+  CHECK(found.gather[0].through_l1 > 0);
+  CHECK(found.units() == found.mma);
+  nn::JsonWriter json;
+  add_ceilings(json, found);
+  CHECK(contains(json.line(), "\"gather_1_mib_gb_per_second\""));
+  CHECK(contains(describe(found).front(), "mma.sync"));
+}
+
+TEST_CASE("attention on the device is checked and measured") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  DeviceBenchOptions options;
+  options.cells.clear();
+  for (const std::int64_t tokens : {256, 100}) {
+    AttentionCell cell;
+    cell.heads = 1;
+    cell.tokens = tokens;
+    cell.topk = 2;
+    cell.levels = 1;
+    cell.head_dim = 32;
+    cell.beside_full = tokens == 256;
+    cell.goal = {1e9, 1e9};
+    options.cells.push_back(cell);
+  }
+  options.problems = {{200, {16, {2}, 1, -1, true}}};
+  options.probe_tokens = 64;
+  options.longest_call = 1e9;
+  options.limits = {3, 1e-3, 0};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    CAPTURE(std::string(name_of(dtype)));
+    CapturedOutput output;
+    const BenchRequest request{gpu,   dtype,     measure_ceilings(gpu, dtype, tiny_sizes()),
+                               65536, Budget(0), 1 << 16};
+    const Figures figures = bench_attention_cells(request, options);
+    const std::string printed = output.text();
+    CAPTURE(printed);
+    CHECK(figures.size() == 1 + 3 + 2 + 4 + 2);
+    CHECK(contains(printed, "Nothing was left out"));
+    CHECK(contains(printed, "(1, 1, 256)"));
+    CHECK(contains(printed, "full x"));
+  }
+}
+
+TEST_CASE("training steps on the device are checked and measured") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  nn::DitConfig model;
+  model.heads = 1;
+  model.head_dim = 32;
+  model.layers = 1;
+  model.height = model.width = 16;
+  model.classes = 2;
+  model.attention = nn::AttentionKind::llsa;
+  model.llsa = {16, {2}, 1, -1, true};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    CAPTURE(std::string(name_of(dtype)));
+    CapturedOutput output;
+    const BenchRequest request{gpu,   dtype,     measure_ceilings(gpu, dtype, tiny_sizes()),
+                               65536, Budget(0), 1 << 16};
+    const Figures figures = bench_steps(request, {model}, {{"tiny", "tiny step", model, {1}}}, {3, 1e-3, 0});
+    CHECK(figures.size() == 3);
+    CHECK(contains(output.text(), "tokens/s"));
+  }
+}
+
+TEST_SUITE_END();
