@@ -42,7 +42,8 @@ struct TrainResult {
 /// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in
 /// `out`, bit for bit as if it had not been interrupted. Throws ValueError for a configuration that does not
 /// fit the data or the stored one, IoError for files, and NonFiniteError, naming step, op and last good
-/// checkpoint, when loss or gradient stop being finite.
+/// checkpoint, when loss or gradient stop being finite. DeviceError for options.graph without a CUDA device;
+/// a step that cannot be captured there is told by on_message, and the run goes on without graphs.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks);
 

@@ -287,6 +287,16 @@ Batch Loader::next() {
 }
 
 void Loader::next(const Batch& into) {
+  const LoaderOptions& options = impl_->options;
+  const auto fits = [](const Tensor& tensor, const Shape& shape, DType dtype) {
+    return tensor.defined() && tensor.shape() == shape && tensor.dtype() == dtype && tensor.is_contiguous();
+  };
+  const Shape images({options.batch, 3, options.height, options.width}), one_each({options.batch});
+  if (!fits(into.x, images, DType::f32) || !fits(into.y, one_each, DType::i32) ||
+      !fits(into.sample_ids, one_each, DType::i64))
+    throw ShapeError(cat("[loader] expected contiguous tensors x ", images, " f32, y ", one_each,
+                         " i32, sample_ids ", one_each, " i64"),
+                     "make them by make_batch()");
   const Prepared prepared = impl_->take();
   if (impl_->upload)
     return impl_->upload->send(prepared.x.data(), prepared.y.data(), prepared.ids.data(), into.x, into.y,

@@ -66,7 +66,8 @@ class Loader {
   /// file of the folder can be decoded), and again on every later call.
   Batch next();
   /// The same, into tensors of make_batch(), where a captured step finds its batch. On a CUDA device the copy
-  /// runs beside earlier work there, and nobody waits for it (batch_upload.h).
+  /// runs beside earlier work there, and nobody waits for it (batch_upload.h). Throws ShapeError for other
+  /// tensors.
   void next(const Batch& into);
   /// Uninitialised tensors of a batch's shapes.
   Batch make_batch() const;
