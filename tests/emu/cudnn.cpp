@@ -156,6 +156,16 @@ cudnnStatus_t begin(cudnnHandle_t handle, const Problem& p, std::size_t wanted, 
   return CUDNN_STATUS_SUCCESS;
 }
 
+/// Has the handle's stream do the work: at once, or in the replays of a graph.
+template <class Work>
+cudnnStatus_t enqueue(cudnnHandle_t handle, Work work) {
+  const cudaError_t error = llsa::emu::enqueue(real<Handle>(handle)->stream, [work] {
+    work();
+    return cudaSuccess;
+  });
+  return error == cudaSuccess ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
+}
+
 std::size_t forward_bytes(const Problem& p) {
   return sizeof(int) * static_cast<std::size_t>(p.w.count() / p.w.extents[0]);
 }
@@ -258,11 +268,12 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, c
   if (algorithm != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) return CUDNN_STATUS_BAD_PARAM;
   const cudnnStatus_t status = begin(handle, p, forward_bytes(p), workspace, bytes, alpha, {x, w, y});
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  const auto xs = operand(p.x, x, p.convolution.math), ws = operand(p.w, w, p.convolution.math);
-  std::vector<double> ys(static_cast<std::size_t>(p.y.count()));
-  for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { ys[yi] += xs[xi] * ws[wi]; });
-  store(p.y, y, ys, *static_cast<const float*>(beta));
-  return CUDNN_STATUS_SUCCESS;
+  return enqueue(handle, [p, x, w, y, added = *static_cast<const float*>(beta)] {
+    const auto xs = operand(p.x, x, p.convolution.math), ws = operand(p.w, w, p.convolution.math);
+    std::vector<double> ys(static_cast<std::size_t>(p.y.count()));
+    for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { ys[yi] += xs[xi] * ws[wi]; });
+    store(p.y, y, ys, added);
+  });
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(cudnnHandle_t, cudnnFilterDescriptor_t w,
@@ -286,11 +297,12 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
   if (algorithm != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return CUDNN_STATUS_BAD_PARAM;
   const cudnnStatus_t status = begin(handle, p, 0, workspace, bytes, alpha, {w, dy, dx});
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  const auto ys = operand(p.y, dy, p.convolution.math), ws = operand(p.w, w, p.convolution.math);
-  std::vector<double> xs(static_cast<std::size_t>(p.x.count()));
-  for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { xs[xi] += ys[yi] * ws[wi]; });
-  store(p.x, dx, xs, *static_cast<const float*>(beta));
-  return CUDNN_STATUS_SUCCESS;
+  return enqueue(handle, [p, w, dy, dx, added = *static_cast<const float*>(beta)] {
+    const auto ys = operand(p.y, dy, p.convolution.math), ws = operand(p.w, w, p.convolution.math);
+    std::vector<double> xs(static_cast<std::size_t>(p.x.count()));
+    for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { xs[xi] += ys[yi] * ws[wi]; });
+    store(p.x, dx, xs, added);
+  });
 }
 
 cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t, cudnnTensorDescriptor_t x,
@@ -314,11 +326,12 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* a
   if (algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1) return CUDNN_STATUS_BAD_PARAM;
   const cudnnStatus_t status = begin(handle, p, weight_bytes(p), workspace, bytes, alpha, {x, dy, dw});
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  const auto xs = operand(p.x, x, p.convolution.math), ys = operand(p.y, dy, p.convolution.math);
-  std::vector<double> ws(static_cast<std::size_t>(p.w.count()));
-  for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { ws[wi] += ys[yi] * xs[xi]; });
-  store(p.w, dw, ws, *static_cast<const float*>(beta));
-  return CUDNN_STATUS_SUCCESS;
+  return enqueue(handle, [p, x, dy, dw, added = *static_cast<const float*>(beta)] {
+    const auto xs = operand(p.x, x, p.convolution.math), ys = operand(p.y, dy, p.convolution.math);
+    std::vector<double> ws(static_cast<std::size_t>(p.w.count()));
+    for_all_products(p, [&](std::size_t yi, std::size_t xi, std::size_t wi) { ws[wi] += ys[yi] * xs[xi]; });
+    store(p.w, dw, ws, added);
+  });
 }
 
 }  // extern "C"
