@@ -39,8 +39,8 @@ struct Convolution {
 
 /// The three operands with their descriptors.
 struct Problem {
-  const Array &x, &w, &y;
-  const Convolution& convolution;
+  Array x, w, y;
+  Convolution convolution;
 };
 
 template <class To, class From>
