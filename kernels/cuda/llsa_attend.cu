@@ -14,7 +14,7 @@ void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& 
                           const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
   const QueryTerms terms = query_terms(ctx, d_o, o, lse);
   queries_backward_plain(ctx, args, d_o, terms, dq);
-  keys_backward_plain(ctx, args, d_o, terms, dk, dv);
+  (fits_mma(args, d_o) ? keys_backward_mma : keys_backward_plain)(ctx, args, d_o, terms, dk, dv);
 }
 
 }  // namespace llsa::kernels::cuda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../llsa_table.h"
+#include "llsa_terms.h"
 
 namespace llsa::kernels::cuda {
 
@@ -10,4 +11,7 @@ namespace llsa::kernels::cuda {
 bool fits_mma(const LlsaOperands& args, const Tensor& o);
 
 void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
+void keys_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                       const Tensor& dk, const Tensor& dv);
+
 }  // namespace llsa::kernels::cuda
