@@ -70,9 +70,9 @@ struct QueryStage {
   static_assert(kBytes % 128 == 0, "the swizzle below works on aligned tiles");
 };
 
-/// The swizzle of tile_offset without a register per address: in a tile aligned to 128 bytes, from the
-/// address `at` of a chunk c, the address of chunk c + 2 `pairs` of the same row, if c < 2; and of the same
-/// chunk `rows` rows further, if the row of `at` is below `rows`, a power of two. Only constants are added.
+/// The swizzle of tile_offset without a register per address, in a tile aligned to 128 bytes. From the
+/// address `at` of chunk 0 or 1 of a row: the chunk 2 `pairs` further. From a row below a power of two: the
+/// same chunk `rows` rows further, a multiple of that power. What they add is constant.
 __device__ __forceinline__ unsigned chunks_on(unsigned at, int pairs) {
   return (at ^ static_cast<unsigned>(pairs % 4 << 5)) + static_cast<unsigned>(pairs / 4 * 128);
 }

@@ -3,7 +3,7 @@
 //
 // A warp takes 16 M keys (M = 2, at D = 128 one): what it reads of Q and dO by ldmatrix serves M products.
 // All warps of a block go through the same stages of 64 queries (32 at D = 128), which three buffers bring
-// in. Where a level has few keys, `key_warps` of the four warps have different ones and the rest the same
+// in. Where a level has few keys, one or two of the four warps have different ones and the rest the same
 // keys again: these take the 16-query pieces of a stage in turn and are added up in a fixed order. The
 // queries are cut into chunks until the device is full; chunks give partial sums, added up in order
 // afterwards.
@@ -32,18 +32,19 @@ struct Dense {
   }
 };
 
-/// Block x = group + groups chunk of head y. A group are 16 M key_warps keys, a chunk is `chunk` queries.
+/// Block (group, head, chunk): a group are the keys of 2^key_shift warps, a chunk is `chunk` queries.
 template <int D>
 __global__ void __launch_bounds__(kKeyThreads, 2)
-    dense_keys(KeyLevel level, int key_warps, int groups, int chunk, PartialSums partial) {
+    dense_keys(KeyLevel level, int key_shift, int chunk, PartialSums partial) {
   SIMT_DYNAMIC_SHARED(memory);
   SIMT_SHARED(queries, HeadQueries);  // rather than in registers
   using B = Dense<D>;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x) % groups,
-            piece = static_cast<int>(blockIdx.x) / groups;
-  const int key_warp = warp % key_warps, turn = warp / key_warps, turns = kKeyWarps / key_warps;
-  const int row = key_warp * 16 * B::kTiles, first = group * 16 * B::kTiles * key_warps + row;
+  const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x),
+            piece = static_cast<int>(blockIdx.z);
+  const int key_warps = 1 << key_shift, turn = warp >> key_shift, turns = kKeyWarps >> key_shift;
+  const int row = (warp & (key_warps - 1)) * 16 * B::kTiles;
+  const int first = (group << key_shift) * 16 * B::kTiles + row;
   typename B::Keys keys;
   keys.load(level, head, first, lane);
   if (thread == 0) queries = head_queries(level, head);
@@ -96,7 +97,8 @@ void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
   visit_head_dimension(level.d, [&]<int D>() {
     using B = Dense<D>;
     constexpr int kKeys = 16 * B::kTiles;
-    const int key_warps = level.keys <= kKeys ? 1 : level.keys <= 2 * kKeys ? 2 : kKeyWarps;
+    const int key_shift = level.keys <= kKeys ? 0 : level.keys <= 2 * kKeys ? 1 : 2;
+    const int key_warps = 1 << key_shift;
     const std::int64_t groups = ceil_div(level.keys, kKeys * key_warps);
     std::int64_t chunks = std::min(ceil_div(kWanted, groups * b * h), ceil_div(level.queries, kLeastChunk));
     const std::int64_t chunk = ceil_div(ceil_div(level.queries, chunks), B::kQueries) * B::kQueries;
@@ -111,9 +113,10 @@ void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
       sums = ctx.empty({b, h, partial.slots, std::int64_t{2} * partial.keys_of_block * D}, DType::f32);
       partial.sums = sums.data<float>();
     }
-    simt::launch(dense_keys<D>, head_grid(groups * chunks, b * h), dim3(kKeyThreads), B::bytes(key_warps),
-                 stream_of(ctx), level, key_warps, static_cast<int>(groups), static_cast<int>(chunk),
-                 partial);
+    dim3 grid = head_grid(groups, b * h);
+    grid.z = static_cast<unsigned>(chunks);
+    simt::launch(dense_keys<D>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level,
+                 key_shift, static_cast<int>(chunk), partial);
     if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
   });
 }
