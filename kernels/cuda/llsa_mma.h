@@ -11,6 +11,7 @@ namespace llsa::kernels::cuda {
 bool fits_mma(const LlsaOperands& args, const Tensor& o);
 
 void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
+/// The gradients of k and v, with what the levels above pass down; dO's rows aligned as fits_mma wants O's.
 void keys_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
                        const Tensor& dk, const Tensor& dv);
 

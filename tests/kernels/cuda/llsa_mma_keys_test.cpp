@@ -279,6 +279,16 @@ TEST_CASE("a fine block that all queries pick is cut; the others get zeros or wh
   for (std::size_t i = 0; i < both.size(); ++i) REQUIRE((both[i] != 0) == (i / 32 % 1500 / 16 == 40));
 }
 
+TEST_CASE("a block of 32 keys, two warps, whose list is cut") {
+  if (no_device()) return;
+  const LlsaProblem p = crowded(sized(2200, 32, 32, 1, 1, 0), 1, 30);
+  check_keys(p);
+  Context gpu(kGpu);
+  OnDevice x(gpu, p, run_oracle(p).picks);
+  // 69 nodes, the last of 24 queries: 138 tiles.
+  CHECK(to_vector<std::int32_t>(gpu, x.work_list(0, 5, 128).count) == std::vector<std::int32_t>{70, 2});
+}
+
 TEST_CASE("a block of a selected level that all queries pick is cut") {
   if (no_device()) return;
   const LlsaProblem p = crowded(sized(4400, 32, 16, 1, 2, 2), 1, 100);
