@@ -15,4 +15,8 @@ void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const T
 /// The gradient of q.
 void queries_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
                           const Tensor& dq);
+/// The gradients of k and v, with what the levels above pass down; dO's rows aligned as fits_mma wants O's.
+void keys_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                       const Tensor& dk, const Tensor& dv);
+
 }  // namespace llsa::kernels::cuda

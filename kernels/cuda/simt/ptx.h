@@ -41,7 +41,7 @@
 
 namespace llsa::ptx {
 
-// ---- cp.async: 16 bytes from global to shared memory, behind the lane's back --------------------------
+// ---- cp.async: 16 or 4 bytes from global to shared memory, behind the lane's back ---------------------
 
 /// Copies 16 bytes past the L1 cache (.cg); both addresses are multiples of 16. The first `source_bytes`
 /// (0..16) are read, the rest becomes zero; with 0, `from` is not read and may be anything.
@@ -58,6 +58,14 @@ SIMT_PTX void cp_async16_ca(unsigned to, const void* from, unsigned source_bytes
                              "l"(__cvta_generic_to_global(from)), "r"(source_bytes)
                              : "memory"),
                 emu::cp_async(to, from, 16, source_bytes, place));
+}
+
+/// 4 bytes, both addresses multiples of 4, through the L1 cache; otherwise as above.
+SIMT_PTX void cp_async4(unsigned to, const void* from, unsigned source_bytes = 4 SIMT_PLACE) {
+  SIMT_PTX_BODY(asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(to),
+                             "l"(__cvta_generic_to_global(from)), "r"(source_bytes)
+                             : "memory"),
+                emu::cp_async(to, from, 4, source_bytes, place));
 }
 
 /// Ends a group of copies of this lane; an empty group counts as one.

@@ -160,6 +160,16 @@ __global__ void cp_async_kernel(const int* source, int* out) {
   for (int i = 32 * 4 + lane; i < 96 * 4; i += 32) out[i] = shared[i];  // copied by other lanes
 }
 
+__global__ void cp_async4_kernel(const int* source, int* out) {
+  SIMT_SHARED(word, int[32]);
+  const int lane = threadIdx.x;
+  ptx::cp_async4(simt::smem_address(word + lane), source + lane + 1, lane % 3 == 0 ? 0 : 4);
+  ptx::cp_async_commit();
+  ptx::cp_async_wait<0>();
+  __syncwarp();
+  out[lane] = word[31 - lane];
+}
+
 __global__ void ldmatrix_kernel(const __nv_bfloat16* matrix, std::uint32_t* out) {
   SIMT_SHARED(tile, uint4[32][2]);
   const int lane = threadIdx.x;
@@ -285,6 +295,9 @@ void run_arithmetic(const float* x, int n, float* out) {
 void run_cp_async(const int* source, int* out, bool through_l1) {
   simt::launch(through_l1 ? cp_async_kernel<true> : cp_async_kernel<false>, dim3(1), dim3(32), 96 * 16,
                nullptr, source, out);
+}
+void run_cp_async4(const int* source, int* out) {
+  simt::launch(cp_async4_kernel, dim3(1), dim3(32), 0, nullptr, source, out);
 }
 void run_ldmatrix(const __nv_bfloat16* matrix, std::uint32_t* out) {
   simt::launch(ldmatrix_kernel, dim3(1), dim3(32), 0, nullptr, matrix, out);

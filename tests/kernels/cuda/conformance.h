@@ -25,6 +25,8 @@ void run_bits(unsigned x, unsigned y, unsigned* out);
 void run_arithmetic(const float* x, int n, float* out);
 /// 96 threads. source[384] int; out[3][32][4] int: copies of 16, 16 and 4 * (lane % 4) bytes, zero-filled.
 void run_cp_async(const int* source, int* out, bool through_l1);
+/// One warp. source[33] int; out[31 - i] = source[i + 1], 0 where 3 divides i.
+void run_cp_async4(const int* source, int* out);
 /// One warp. matrix[32][16] bf16; out[14][32]: registers of x1, x2, x4, then the same with _trans.
 void run_ldmatrix(const __nv_bfloat16* matrix, std::uint32_t* out);
 /// One warp. d [16][8] += a [16][16] b [16][8].

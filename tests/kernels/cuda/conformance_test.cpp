@@ -235,6 +235,18 @@ TEST_CASE("cp.async") {
   }
 }
 
+TEST_CASE("cp.async of 4 bytes: any multiple of 4, zero filling") {
+  if (!has_device()) return;
+  std::vector<int> source(33);
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<int>(i + 100);
+  DeviceBuffer<int> in(source), out(32);
+  const auto got = for_all_orders([&] {
+    run_cp_async4(in.data(), out.data());
+    return out.get();
+  });
+  for (std::size_t i = 0; i < 32; ++i) REQUIRE(got[31 - i] == (i % 3 == 0 ? 0 : source[i + 1]));
+}
+
 TEST_CASE("ldmatrix") {
   if (!has_device()) return;
   std::vector<__nv_bfloat16> m(32 * 16);
