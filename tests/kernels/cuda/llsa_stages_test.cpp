@@ -60,7 +60,7 @@ TEST_CASE("pyramid: packs of columns give the bits of single elements, one, two 
   };
   for (const Sizes& c :
        {Sizes{523, 64, 16, 2}, Sizes{523, 64, 16, 1}, Sizes{16, 32, 16, 1}, Sizes{17, 32, 16, 2},
-        Sizes{4100, 32, 16, 3}, Sizes{257, 128, 16, 2}, Sizes{1100, 32, 32, 2}, Sizes{4200, 64, 64, 2},
+        Sizes{600, 32, 16, 3}, Sizes{257, 128, 16, 2}, Sizes{1100, 32, 32, 2}, Sizes{200, 64, 64, 2},
         Sizes{131, 24, 2, 7}, Sizes{300, 8, 3, 4}, Sizes{100, 1024, 5, 2}, Sizes{45, 4096, 20, 2}}) {
     CAPTURE(c.n);
     CAPTURE(c.d);
