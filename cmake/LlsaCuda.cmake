@@ -163,7 +163,9 @@ function(llsa_add_emulated_tests)
   llsa_emulated_sources(emulated_tests ${TEST_KERNELS})
 
   add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${HOST_CODE} ${emulated})
-  set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
+  if(NOT LLSA_SANITIZE AND NOT LLSA_COVERAGE)  # those have the level of all such builds
+    set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
+  endif()
   target_link_libraries(llsa_emu PRIVATE llsa_flags llsa_emu_flags Threads::Threads)
   if(LLSA_CUDNN_HEADERS)
     target_include_directories(llsa_emu SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
