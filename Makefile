@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: configure all demo test bench format lint install check-all ptxas-report gpu-check clean help
+.PHONY: configure all demo test bench format lint install check-all coverage ptxas-report gpu-check clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -13,13 +13,14 @@ NATIVE ?=
 SANITIZE ?=
 CUDA ?=
 CUDA_ARCHS ?=
+CUDNN ?=
 
 comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
 VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
 COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
-CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)")
+CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)") $(if $(CUDNN),-DLLSA_CUDNN=$(CUDNN))
 
 # CMake runs a make of its own, which is no part of this one's job server.
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
@@ -61,6 +62,10 @@ check-all:
 	@scripts/setup --build $(BUILD) build lint check
 	@scripts/check-all $(BUILD)
 
+coverage:
+	@scripts/setup --build $(BUILD) build coverage
+	@scripts/coverage $(BUILD)
+
 ptxas-report:
 	@mkdir -p $(BUILD)
 	@JOBS=$(JOBS) scripts/ptxas-report $(BUILD)
@@ -82,7 +87,8 @@ help:
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
 	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
+	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, a short run"
 	@echo "make clean      remove $(BUILD)"
-	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=ON|AUTO|OFF CUDA_ARCHS=\"80 90a\""
+	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=AUTO|ON|OFF CUDNN=AUTO|ON|OFF CUDA_ARCHS=\"80 90a\""

@@ -51,7 +51,8 @@ void describe(CLI::Option& option, const nn::Setting& setting) {
         const auto& value = defaults.*member;
         using Value = std::remove_cvref_t<decltype(value)>;
         if constexpr (std::is_same_v<Value, bool>) {
-          option.type_name("BOOL")->expected(0, 1)->default_str(value ? "true" : "false");
+          // No default_str(): it would be taken for the value of a flag that is given without one.
+          option.type_name(value ? "BOOL=true" : "BOOL=false")->expected(0, 1);
         } else if constexpr (std::is_same_v<Value, std::string>) {
           option.type_name(setting.choices.empty() ? "TEXT" : "WORD")->default_str(value);
         } else {

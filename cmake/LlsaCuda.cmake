@@ -1,13 +1,20 @@
 # The CUDA kernels: every kernels/cuda/**/*.cu is compiled
 #   - by the host compiler for the emulator of tests/emu, into the object library `llsa_emu`, wherever the toolkit's headers are;
-#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures).
+#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures). AUTO
+#     leaves it out of builds with sanitizers or coverage, which see nothing of what a device does.
 #
+# cuDNN is a part of the backend where it is found (LLSA_CUDNN=AUTO|ON|OFF): convolution, and attention where the headers of
+# cudnn-frontend are found, too (CUDNN_FRONTEND_DIR, as a CMake or an environment variable, or a system folder).
+#
+# Sets LLSA_CUDNN_CONVOLUTION and LLSA_CUDNN_ATTENTION: which of the two the backend for the device has; LLSA_CUDNN_LIBRARIES:
+# what it is linked with for them.
 # Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
 #   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
 #   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
 #   llsa_add_cuda_backend()                      the backend becomes part of the library
-set(LLSA_CUDA OFF CACHE STRING "Compile the CUDA backend for the device: AUTO (if nvcc is found), ON, OFF")
-set(CUDA_ARCHS "" CACHE STRING "GPU architectures, as in \"80 90a\" (default: sm_80, sm_90a and PTX for compute_90)")
+set(LLSA_CUDA AUTO CACHE STRING "Compile the CUDA backend for the device: AUTO (if there is a toolkit), ON, OFF")
+set(CUDA_ARCHS "" CACHE STRING
+    "GPU architectures, as in \"80 90a\" or native (default: native where a GPU is seen, else sm_80, sm_90a and PTX for compute_90)")
 set_property(CACHE LLSA_CUDA PROPERTY STRINGS AUTO ON OFF)
 
 # ---- the toolkit -----------------------------------------------------------------------------------------------------
@@ -22,12 +29,97 @@ endif()
 find_path(LLSA_CUDA_INCLUDE_DIR cublasLt.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
 mark_as_advanced(LLSA_NVCC_PROGRAM LLSA_CUDA_INCLUDE_DIR)
 
+# Why the toolkit cannot compile the backend; empty where it can.
+set(obstacle)
+if(NOT LLSA_NVCC_PROGRAM)
+  set(obstacle "no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
+else()
+  execute_process(COMMAND ${LLSA_NVCC_PROGRAM} --version OUTPUT_VARIABLE nvcc_version)
+  string(REGEX REPLACE ".*release ([0-9.]+).*" "\\1" nvcc_version "${nvcc_version}")
+  set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+  find_library(LLSA_CUDART_LIBRARY cudart_static ${folders})
+  find_library(LLSA_CUBLASLT_LIBRARY cublasLt ${folders})
+  mark_as_advanced(LLSA_CUDART_LIBRARY LLSA_CUBLASLT_LIBRARY)
+  if(nvcc_version VERSION_LESS 12)
+    set(obstacle "${LLSA_NVCC_PROGRAM} is of CUDA ${nvcc_version}; C++20 needs 12.0 or later")
+  elseif(NOT LLSA_CUDA_INCLUDE_DIR OR NOT LLSA_CUDART_LIBRARY OR NOT LLSA_CUBLASLT_LIBRARY)
+    set(obstacle "the toolkit of ${LLSA_NVCC_PROGRAM} has no cublasLt.h, libcudart_static or libcublasLt")
+  endif()
+endif()
+
 set(LLSA_NVCC)
-if(LLSA_CUDA STREQUAL "ON" AND NOT LLSA_NVCC_PROGRAM)
-  message(FATAL_ERROR "LLSA_CUDA=ON, but no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
-elseif(NOT LLSA_CUDA STREQUAL "OFF" AND LLSA_NVCC_PROGRAM)
+if(LLSA_CUDA STREQUAL "ON" AND obstacle)
+  message(FATAL_ERROR "LLSA_CUDA=ON, but ${obstacle}")
+elseif(LLSA_CUDA STREQUAL "ON" OR (LLSA_CUDA STREQUAL "AUTO" AND NOT obstacle AND NOT LLSA_SANITIZE AND NOT LLSA_COVERAGE))
   set(LLSA_NVCC ${LLSA_NVCC_PROGRAM})
 endif()
+
+# ---- cuDNN -----------------------------------------------------------------------------------------------------------
+
+set(LLSA_CUDNN AUTO CACHE STRING "Convolution and attention by cuDNN: AUTO (where it is found), ON, OFF")
+set(CUDNN_FRONTEND_DIR "" CACHE PATH "Folder of cudnn_frontend.h, without which there is no attention by cuDNN")
+set_property(CACHE LLSA_CUDNN PROPERTY STRINGS AUTO ON OFF)
+find_path(LLSA_CUDNN_INCLUDE_DIR cudnn.h HINTS ${LLSA_CUDA_INCLUDE_DIR})
+find_library(LLSA_CUDNN_LIBRARY cudnn HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+find_library(LLSA_NVRTC_LIBRARY nvrtc HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
+find_path(LLSA_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${CUDNN_FRONTEND_DIR} $ENV{CUDNN_FRONTEND_DIR}
+          PATH_SUFFIXES include)
+mark_as_advanced(LLSA_CUDNN_INCLUDE_DIR LLSA_CUDNN_LIBRARY LLSA_NVRTC_LIBRARY LLSA_CUDNN_FRONTEND_INCLUDE_DIR)
+
+# llsa_version_in(VARIABLE header regex): "major.minor" from the two #defines whose names the regex matches, in this order.
+function(llsa_version_in variable header regex)
+  set(numbers)
+  if(EXISTS ${header})
+    file(STRINGS ${header} lines REGEX "^#define ${regex} ")
+    string(REGEX MATCHALL "[0-9]+" numbers "${lines}")
+  endif()
+  list(JOIN numbers "." version)
+  set(${variable} "${version}" PARENT_SCOPE)
+endfunction()
+llsa_version_in(cudnn "${LLSA_CUDNN_INCLUDE_DIR}/cudnn_version.h" "CUDNN_(MAJOR|MINOR)")
+llsa_version_in(frontend "${LLSA_CUDNN_FRONTEND_INCLUDE_DIR}/cudnn_frontend_version.h" "CUDNN_FRONTEND_(MAJOR|MINOR)_VERSION")
+
+set(LLSA_CUDNN_HEADERS OFF)
+if(NOT LLSA_CUDNN STREQUAL "OFF" AND "${cudnn}" VERSION_GREATER_EQUAL 9)
+  set(LLSA_CUDNN_HEADERS ON)
+endif()
+set(LLSA_CUDNN_CONVOLUTION OFF)
+set(LLSA_CUDNN_ATTENTION OFF)
+set(LLSA_CUDNN_LIBRARIES)
+if(LLSA_NVCC AND LLSA_CUDNN_HEADERS AND LLSA_CUDNN_LIBRARY)
+  set(LLSA_CUDNN_CONVOLUTION ON)
+  set(LLSA_CUDNN_LIBRARIES ${LLSA_CUDNN_LIBRARY})
+  if("${frontend}" VERSION_GREATER_EQUAL 1.13 AND LLSA_NVRTC_LIBRARY)
+    set(LLSA_CUDNN_ATTENTION ON)
+    list(APPEND LLSA_CUDNN_LIBRARIES ${LLSA_NVRTC_LIBRARY})  # called by the inline functions of cudnn-frontend
+    message(STATUS "cuDNN ${cudnn}: convolution and, with cudnn-frontend ${frontend}, attention")
+  else()
+    message(STATUS "cuDNN ${cudnn}: convolution; no attention without NVRTC and cudnn-frontend >= 1.13 (CUDNN_FRONTEND_DIR)")
+  endif()
+elseif(LLSA_NVCC AND LLSA_CUDNN STREQUAL "ON")
+  message(FATAL_ERROR "LLSA_CUDNN=ON, but no cuDNN 9 or later was found beside the CUDA toolkit or in the system's folders")
+elseif(LLSA_NVCC)
+  message(STATUS "cuDNN: none (LLSA_CUDNN=${LLSA_CUDNN}); convolution and attention by our own kernels")
+endif()
+
+# llsa_choose_cudnn(VARIABLE convolution attention): of a list of sources, drops the files with cuDNN or those that stand for
+# them where it is absent.
+function(llsa_choose_cudnn variable convolution attention)
+  set(dropped)
+  if(NOT convolution)
+    list(APPEND dropped cudnn)
+  endif()
+  foreach(part conv attention)
+    if((part STREQUAL "conv" AND convolution) OR (part STREQUAL "attention" AND attention))
+      list(APPEND dropped cudnn_${part}_absent)
+    else()
+      list(APPEND dropped cudnn_${part})
+    endif()
+  endforeach()
+  list(JOIN dropped "|" dropped)
+  list(FILTER ${variable} EXCLUDE REGEX "/kernels/cuda/(${dropped})\\.cpp$")
+  set(${variable} ${${variable}} PARENT_SCOPE)
+endfunction()
 
 # ---- for the emulator ------------------------------------------------------------------------------------------------
 
@@ -63,12 +155,19 @@ function(llsa_add_emulated_tests)
   file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/emu/*.cu tests/kernels/cuda/*.cu)
   list(REMOVE_ITEM EMULATOR ${EMULATOR_TESTS})
+  llsa_choose_cudnn(HOST_CODE ${LLSA_CUDNN_HEADERS} OFF)  # nothing stands in for attention by cuDNN
+  if(NOT LLSA_CUDNN_HEADERS)
+    list(FILTER EMULATOR EXCLUDE REGEX "/tests/emu/cudnn\\.cpp$")
+  endif()
   llsa_emulated_sources(emulated ${KERNELS})
   llsa_emulated_sources(emulated_tests ${TEST_KERNELS})
 
   add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${HOST_CODE} ${emulated})
   set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
   target_link_libraries(llsa_emu PRIVATE llsa_flags llsa_emu_flags Threads::Threads)
+  if(LLSA_CUDNN_HEADERS)
+    target_include_directories(llsa_emu SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
+  endif()
   # Linked before the library, these objects take the place of its own CUDA backend, real or absent.
   if(LLSA_SANITIZE MATCHES "thread")
     # Only what kernels do shall be judged.
@@ -84,17 +183,23 @@ endfunction()
 
 # ---- for the device --------------------------------------------------------------------------------------------------
 
-if(CUDA_ARCHS)
-  set(gencode)
-  separate_arguments(archs UNIX_COMMAND "${CUDA_ARCHS}")
-  foreach(arch ${archs})
-    if(arch STREQUAL "native")
-      list(APPEND gencode -arch=native)
-    else()
-      list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
-    endif()
-  endforeach()
-else()
+set(archs ${CUDA_ARCHS})
+if(LLSA_NVCC AND NOT archs)
+  execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed AND gpus MATCHES "GPU 0")
+    set(archs native)
+  endif()
+endif()
+set(gencode)
+separate_arguments(archs UNIX_COMMAND "${archs}")
+foreach(arch ${archs})
+  if(arch STREQUAL "native")
+    list(APPEND gencode -arch=native)
+  else()
+    list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
+  endif()
+endforeach()
+if(NOT gencode)
   set(gencode -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
               -gencode arch=compute_90,code=compute_90)
 endif()
@@ -121,13 +226,19 @@ endfunction()
 function(llsa_add_cuda_backend)
   file(GLOB_RECURSE KERNELS CONFIGURE_DEPENDS kernels/cuda/*.cu)
   file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
+  llsa_choose_cudnn(HOST_CODE ${LLSA_CUDNN_CONVOLUTION} ${LLSA_CUDNN_ATTENTION})
   llsa_nvcc_objects(objects ${KERNELS})
   llsa_layer(cuda ${HOST_CODE})
   target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
-  set(folders HINTS ${LLSA_CUDA_INCLUDE_DIR}/../lib64 ${LLSA_CUDA_INCLUDE_DIR}/../lib)
-  find_library(LLSA_CUDART_LIBRARY cudart_static ${folders} REQUIRED)
-  find_library(LLSA_CUBLASLT_LIBRARY cublasLt ${folders} REQUIRED)
-  mark_as_advanced(LLSA_CUDART_LIBRARY LLSA_CUBLASLT_LIBRARY)
+  if(LLSA_CUDNN_CONVOLUTION)
+    target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
+    target_link_libraries(llsa_library PUBLIC ${LLSA_CUDNN_LIBRARIES})
+  endif()
+  if(LLSA_CUDNN_ATTENTION)
+    target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDNN_FRONTEND_INCLUDE_DIR})
+    # 40,000 lines of inline functions, and nothing in them that takes time when it runs.
+    set_source_files_properties(kernels/cuda/cudnn_attention.cpp PROPERTIES COMPILE_OPTIONS -O1)
+  endif()
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   target_sources(llsa_library PRIVATE ${objects})
   target_link_libraries(llsa_library PUBLIC ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} ${CMAKE_DL_LIBS} rt)

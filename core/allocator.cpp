@@ -133,6 +133,12 @@ class CpuAllocator final : public Allocator {
 
 }  // namespace
 
+std::uint64_t Allocator::open_pool() {
+  throw DeviceError(cat("[allocator] ", device().str(), " has no graphs, and no memory for them"));
+}
+std::size_t Allocator::close_pool() { return 0; }
+void Allocator::drop_pool(std::uint64_t) noexcept {}
+
 std::shared_ptr<Allocator> make_cpu_allocator(std::size_t limit) {
   return std::make_shared<CpuAllocator>(limit);
 }

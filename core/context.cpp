@@ -40,9 +40,16 @@ void Context::check_transfer(const char* where, const Tensor& tensor) const {
                          " for shape ", tensor.shape()));
 }
 
+void Context::refuse_in_capture(const char* where) const {
+  if (stream_ && stream_->capturing())
+    throw CudaError(cat("[", where, "] needs the host, which a graph that is being captured cannot replay"),
+                    "do it before the capture");
+}
+
 void Context::upload(const void* host, const Tensor& to) {
   check_transfer("upload", to);
   if (to.numel() == 0) return;
+  refuse_in_capture("upload");
   if (stream_)
     stream_->upload(host, to.raw(), to.nbytes());
   else
@@ -52,6 +59,7 @@ void Context::upload(const void* host, const Tensor& to) {
 void Context::download(const Tensor& from, void* host) {
   check_transfer("download", from);
   if (from.numel() == 0) return;
+  refuse_in_capture("download");
   if (stream_) {
     ++synchronizations_;
     stream_->download(from.raw(), host, from.nbytes());
@@ -72,6 +80,7 @@ double Context::item(const Tensor& tensor) {
 
 void Context::synchronize() {
   if (!stream_) return;
+  refuse_in_capture("synchronize");
   ++synchronizations_;
   stream_->synchronize();
 }

@@ -30,6 +30,8 @@ class Context {
   /// The stream in which this context's work is ordered, as a cudaStream_t; null on the CPU. The device
   /// becomes the calling thread's current one.
   void* stream() const { return stream_ ? stream_->handle() : nullptr; }
+  /// The same as an object, for events and for streams beside it; null on the CPU.
+  const std::shared_ptr<cuda::Stream>& cuda_stream() const { return stream_; }
 
   /// Uninitialised tensor on this device.
   Tensor empty(const Shape& shape, DType dtype) { return Tensor::empty(shape, dtype, allocator_); }
@@ -38,7 +40,8 @@ class Context {
   Tensor zeros(const Shape& shape, DType dtype);
 
   /// Host memory to a contiguous tensor of this device, and back. The host memory may be reused when the call
-  /// returns. download() waits for the device, and is counted where there is one.
+  /// returns. download() waits for the device, and is counted where there is one. While a graph is captured
+  /// these, item() and synchronize() throw CudaError: a graph cannot replay what the host does.
   void upload(const void* host, const Tensor& to);
   void download(const Tensor& from, void* host);
 
@@ -61,6 +64,7 @@ class Context {
 
  private:
   void check_transfer(const char* where, const Tensor& tensor) const;
+  void refuse_in_capture(const char* where) const;
 
   ThreadPool pool_;
   std::shared_ptr<cuda::Stream> stream_;  // null on the CPU

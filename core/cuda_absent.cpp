@@ -1,5 +1,6 @@
 // CUDA devices in a build without CUDA: there is none, and asking for one is an error.
 #include "core/cuda/device.h"
+#include "core/cuda/graph.h"
 #include "core/cuda/stopwatch.h"
 
 #include "core/error.h"
@@ -21,6 +22,7 @@ Stream::Stream(int index) : index_(index) { absent(); }
 Stream::~Stream() = default;
 void* Stream::handle() const { absent(); }
 void Stream::synchronize() const { absent(); }
+bool Stream::capturing() const { absent(); }
 void Stream::upload(const void*, void*, std::size_t) const { absent(); }
 void Stream::download(const void*, void*, std::size_t) const { absent(); }
 void Stream::copy(const void*, void*, std::size_t) const { absent(); }
@@ -35,6 +37,10 @@ float Event::milliseconds_since(const Event&) const { absent(); }
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
 PinnedBuffer::~PinnedBuffer() = default;
+
+Graph::Graph(Context&, FunctionRef<void()>) { absent(); }
+Graph::~Graph() = default;
+void Graph::launch() { absent(); }
 
 struct Stopwatch::Impl {};
 Stopwatch::Stopwatch(void*) { absent(); }

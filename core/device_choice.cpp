@@ -7,12 +7,25 @@
 #include "core/error.h"
 
 namespace llsa {
+namespace {
+
+bool first_cuda_device_is_usable() {
+  if (cuda::device_count() == 0) return false;
+  try {
+    cuda::device_properties(0);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 Device device_from_name(std::string_view name) {
   constexpr std::string_view kIndexed = "cuda:";
   if (name == "cpu") return {};
   if (name == "cuda") return {DeviceType::cuda, 0};
-  if (name == "auto") return cuda::device_count() > 0 ? Device{DeviceType::cuda, 0} : Device{};
+  if (name == "auto") return first_cuda_device_is_usable() ? Device{DeviceType::cuda, 0} : Device{};
   if (name.substr(0, kIndexed.size()) == kIndexed) {
     const std::string_view digits = name.substr(kIndexed.size());
     int index = -1;

@@ -29,6 +29,13 @@ struct SizeClass {
     const auto octave = static_cast<std::size_t>(power - kSmallBits);
     return {kSmall / kAlignment + octave * 8 + (steps - 8), steps * step};
   }
+  /// The bytes of a class, from its index.
+  static constexpr std::size_t bytes_of(std::size_t index) {
+    constexpr std::size_t kLinear = kSmall / kAlignment;
+    if (index <= kLinear) return index * kAlignment;
+    const std::size_t place = index - kLinear - 1;
+    return (place % 8 + 9) << (place / 8 + kSmallBits - 3);
+  }
 };
 
 }  // namespace llsa

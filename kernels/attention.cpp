@@ -1,6 +1,8 @@
 // Full attention: checks, allocation, dispatch.
 #include "kernels/attention.h"
 
+#include <limits>
+
 #include "kernels/attention_check.h"
 #include "kernels/backend.h"
 #include "kernels/copy.h"
@@ -34,9 +36,23 @@ Tensor empty_merged(Context& ctx, const Shape& heads_shape, DType dtype) {
 
 namespace {
 
+/// Of a backward pass by a library that was not asked for by name.
+constexpr std::int64_t kMostLibraryMemory = std::int64_t{1} << 30;
+
 struct Inputs {
   Tensor q, k, v;
 };
+
+/// Whether a library has done it by call(), which says why not. Throws DeviceError where it was wanted by
+/// name and is absent or declines.
+template <class Call>
+bool done_by_library(Context& ctx, const char* where, AttentionKernels kernels, bool present, Call call) {
+  if (kernels == AttentionKernels::own) return false;
+  const std::string declined = present ? call() : cat("there is none for the device ", ctx.device().str());
+  if (!declined.empty() && kernels == AttentionKernels::library)
+    throw DeviceError(cat("[", where, "] no library computes this: ", declined));
+  return declined.empty();
+}
 
 Inputs check_inputs(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v) {
   const Inputs in = {check_heads(ctx, where, "q", q), check_heads(ctx, where, "k", k),
@@ -48,26 +64,38 @@ Inputs check_inputs(Context& ctx, const char* where, const Tensor& q, const Tens
 
 }  // namespace
 
-AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v) {
+AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               AttentionKernels kernels) {
   const Inputs in = check_inputs(ctx, "full_attention", q, k, v);
   AttentionResult result;
   result.o = empty_merged(ctx, q.shape(), q.dtype());                               // [b,H,N,D]
   result.lse = ctx.empty({q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));  // [b,H,N]
-  backend(ctx).attention.forward(ctx, in.q, in.k, in.v, result.o, result.lse);
+  const AttentionBackend& table = backend(ctx).attention;
+  const auto library = [&] { return table.library_forward(ctx, in.q, in.k, in.v, result.o, result.lse); };
+  if (!done_by_library(ctx, "full_attention", kernels, table.library_forward != nullptr, library))
+    table.forward(ctx, in.q, in.k, in.v, result.o, result.lse);
   return result;
 }
 
 AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                       const Tensor& v, const Tensor& o, const Tensor& lse) {
+                                       const Tensor& v, const Tensor& o, const Tensor& lse,
+                                       AttentionKernels kernels) {
   constexpr const char* kWhere = "full_attention_backward";
   const Inputs in = check_inputs(ctx, kWhere, q, k, v);
   check_like(kWhere, "d_o", d_o, q.shape(), q.dtype());
   check_like(kWhere, "o", o, q.shape(), q.dtype());
   check_like(kWhere, "lse", lse, {q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));
   const AttentionGrads grads = {ctx.empty_like(q), ctx.empty_like(k), ctx.empty_like(v)};
-  backend(ctx).attention.backward(ctx, check_heads(ctx, kWhere, "d_o", d_o), in.q, in.k, in.v,
-                                  check_heads(ctx, kWhere, "o", o), contiguous(ctx, lse), grads.dq, grads.dk,
-                                  grads.dv);
+  const Tensor d_out = check_heads(ctx, kWhere, "d_o", d_o), out = check_heads(ctx, kWhere, "o", o),
+               terms = contiguous(ctx, lse);
+  const AttentionBackend& table = backend(ctx).attention;
+  const auto library = [&] {
+    const bool by_name = kernels == AttentionKernels::library;
+    return table.library_backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv,
+                                  by_name ? std::numeric_limits<std::int64_t>::max() : kMostLibraryMemory);
+  };
+  if (!done_by_library(ctx, kWhere, kernels, table.library_backward != nullptr, library))
+    table.backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv);
   return grads;
 }
 

@@ -1,4 +1,5 @@
-// Full softmax attention, exact, tiled, memory linear in the number of tokens.
+// Full softmax attention, exact, tiled, memory linear in the number of tokens (where a library computes the
+// backward pass, it may take 2 b H N M bytes, up to 1 GiB).
 //
 //     O[i] = sum_j exp(q_i . k_j / sqrt(D)) v_j / sum_j exp(q_i . k_j / sqrt(D))
 //
@@ -25,14 +26,23 @@ struct AttentionGrads {
   Tensor dv;
 };
 
+/// Whose kernels compute full attention. Either continues from what the other has computed.
+enum class AttentionKernels : std::uint8_t {
+  automatic,  ///< a library's where the backend has one that takes the problem, else our own
+  own,
+  library  ///< however much memory they take; DeviceError where there are none for the problem
+};
+
 /// Attention of q [b,H,N,D] over k, v [b,H,M,D], M >= 1. f32, bf16, f64. Throws ShapeError, DTypeError,
 /// DeviceError.
-AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v);
+AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               AttentionKernels kernels = AttentionKernels::automatic);
 
 /// Gradients, with P the softmax, dP = dO V^T and dS = P (dP - sum(O dO)):
 /// dq = dS K / sqrt(D), dk = dS^T Q / sqrt(D), dv = P^T dO. P is recomputed tile by tile from lse.
 AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                       const Tensor& v, const Tensor& o, const Tensor& lse);
+                                       const Tensor& v, const Tensor& o, const Tensor& lse,
+                                       AttentionKernels kernels = AttentionKernels::automatic);
 
 /// Floating-point operations of full attention, a multiplication and an addition counted as two.
 /// forward: 2 products of b H N M D; backward: 5 (scores, dP, dV, dQ, dK), whatever an implementation

@@ -24,6 +24,7 @@
 #include "reduce_table.h"
 #include "rope_table.h"
 #include "softmax_table.h"
+#include "tuning_table.h"
 
 namespace llsa::kernels {
 
@@ -44,6 +45,7 @@ struct Backend {
   LossBackend loss;
   RandomBackend random;
   OptimBackend optim;
+  TuningBackend tuning;
 };
 
 /// The table for the context's device.

@@ -1,6 +1,7 @@
 // Convolution = im2col, then one matrix product per image: y[o, positions] = w[o, patch] cols[patch,
 // positions], with the bias as one more column of w over a line of ones. The output is taken in slices, which
-// bounds the memory of cols. bf16 is computed in f32.
+// bounds the memory of cols. bf16 is computed in f32. Where the backend has a library for convolutions, that
+// is asked first.
 #include "kernels/conv.h"
 
 #include <algorithm>
@@ -75,6 +76,14 @@ Tensor view_of(const Tensor& y, const ConvSlice& slice) {
   return y.slice(0, slice.image, slice.image + slice.images).slice(2, slice.row, slice.row + slice.rows);
 }
 
+/// A gradient by the library; undefined where there is none or it declines.
+Tensor library_gradient(Context& ctx, decltype(ConvBackend::input_gradient) library, const ConvGeometry& g,
+                        const Tensor& dy, const Tensor& operand, const Shape& shape) {
+  if (library == nullptr) return {};
+  const Tensor grad = ctx.empty(shape, dy.dtype());
+  return library(ctx, g, contiguous(ctx, dy), contiguous(ctx, operand), grad) ? grad : Tensor();
+}
+
 }  // namespace
 
 Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
@@ -86,8 +95,14 @@ Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias
     check_same_dtype("conv2d", x, bias);
     check_shape("conv2d", "bias", bias, Shape{outputs});
   }
+  const Shape shape{g.batch, outputs, g.out_height, g.out_width};
+  if (const auto library = backend(ctx).conv.forward; library != nullptr) {
+    const Tensor y = ctx.empty(shape, x.dtype());
+    const Tensor offset = bias.defined() ? contiguous(ctx, bias) : Tensor();
+    if (library(ctx, g, contiguous(ctx, x), contiguous(ctx, w), offset, y)) return y;
+  }
   const DType dtype = sum_type(x);
-  const Tensor y = ctx.empty(Shape{g.batch, outputs, g.out_height, g.out_width}, dtype);
+  const Tensor y = ctx.empty(shape, dtype);
   if (y.numel() == 0) return cast(ctx, y, x.dtype());
   const Tensor input = contiguous(ctx, cast(ctx, x, dtype));
   Tensor kernels = contiguous(ctx, cast(ctx, w, dtype)).reshape({outputs, g.patch()});
@@ -109,30 +124,38 @@ ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
   check_device(ctx, "conv2d_backward", {&dy});
   check_same_dtype("conv2d_backward", x, dy);
   check_shape("conv2d_backward", "dy", dy, Shape{g.batch, outputs, g.out_height, g.out_width});
+  ConvGrads grads;
+  if (need_db) grads.db = sum(ctx, dy, {0, 2, 3});
+  if (need_dx) {
+    grads.dx = library_gradient(ctx, backend(ctx).conv.input_gradient, g, dy, w, x.shape());
+    need_dx = !grads.dx.defined();
+  }
+  if (need_dw) {
+    grads.dw = library_gradient(ctx, backend(ctx).conv.weight_gradient, g, dy, x, w.shape());
+    need_dw = !grads.dw.defined();
+  }
+  if (!need_dx && !need_dw) return grads;
+
   const DType dtype = sum_type(x);
   const Tensor grad = contiguous(ctx, cast(ctx, dy, dtype));
   const Tensor input = contiguous(ctx, cast(ctx, x, dtype));
   const Tensor kernels = contiguous(ctx, cast(ctx, w, dtype)).reshape({outputs, g.patch()});
   const Tensor turned = contiguous(ctx, kernels.transpose(0, 1));
-  ConvGrads grads;
-  if (need_dx) grads.dx = ctx.zeros(x.shape(), dtype);
-  if (need_dw) grads.dw = ctx.zeros(Shape{outputs, g.patch()}, dtype);
-  if (need_db) grads.db = sum(ctx, grad, {0, 2, 3});
-  if (need_dx || need_dw) {
-    for (const ConvSlice& slice : slices_of(g)) {
-      const std::int64_t length = slice.rows * g.out_width;
-      const Tensor part = contiguous(ctx, view_of(grad, slice)).reshape({slice.images, outputs, length});
-      if (need_dw) {
-        const Tensor cols = ctx.empty(Shape{slice.images, g.patch(), length}, dtype);
-        backend(ctx).conv.im2col(ctx, g, slice, input, cols);
-        accumulate(ctx, sum(ctx, matmul(ctx, part, cols, false, true), {0}), grads.dw);
-      }
-      if (need_dx) backend(ctx).conv.col2im(ctx, g, slice, matmul(ctx, turned, part), grads.dx);
+  Tensor dx, dw;
+  if (need_dx) dx = ctx.zeros(x.shape(), dtype);
+  if (need_dw) dw = ctx.zeros(Shape{outputs, g.patch()}, dtype);
+  for (const ConvSlice& slice : slices_of(g)) {
+    const std::int64_t length = slice.rows * g.out_width;
+    const Tensor part = contiguous(ctx, view_of(grad, slice)).reshape({slice.images, outputs, length});
+    if (need_dw) {
+      const Tensor cols = ctx.empty(Shape{slice.images, g.patch(), length}, dtype);
+      backend(ctx).conv.im2col(ctx, g, slice, input, cols);
+      accumulate(ctx, sum(ctx, matmul(ctx, part, cols, false, true), {0}), dw);
     }
+    if (need_dx) backend(ctx).conv.col2im(ctx, g, slice, matmul(ctx, turned, part), dx);
   }
-  if (need_dw) grads.dw = grads.dw.reshape(w.shape());
-  for (Tensor* grad_of : {&grads.dx, &grads.dw, &grads.db})
-    if (grad_of->defined()) *grad_of = cast(ctx, *grad_of, x.dtype());
+  if (need_dx) grads.dx = cast(ctx, dx, x.dtype());
+  if (need_dw) grads.dw = cast(ctx, dw, x.dtype()).reshape(w.shape());
   return grads;
 }
 

@@ -1,4 +1,4 @@
-// The two halves of a convolution around a matrix product, as the backends provide them.
+// Convolution, as the backends provide it: the two halves around a matrix product, and, by a library, whole.
 #pragma once
 
 #include <array>
@@ -21,8 +21,9 @@ struct ConvSlice {
   std::int64_t image = 0, images = 0, row = 0, rows = 0;
 };
 
-/// f32 or f64, everything contiguous.
+/// Everything contiguous.
 struct ConvBackend {
+  // f32 or f64
   /// cols[image, (c,i,j), (p,q)] = the input under kernel element (i,j) of channel c at output position (p,q)
   /// of the slice, 0 in the padding. One more line than patch(), if cols has it, becomes ones (for the bias).
   void (*im2col)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
@@ -30,6 +31,16 @@ struct ConvBackend {
   /// The adjoint: adds cols into dx. cols has patch() lines.
   void (*col2im)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& cols,
                  const Tensor& dx);
+
+  // The whole of it, or one of its gradients, f32, bf16 or f64. False where the library declines, which it
+  // does by kind of convolution and always in the same way: im2col is to do it, and results are undefined.
+  // Null where there is no library.
+  bool (*forward)(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w,
+                  const Tensor& bias, const Tensor& y);  ///< bias may be undefined
+  bool (*input_gradient)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w,
+                         const Tensor& dx);
+  bool (*weight_gradient)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x,
+                          const Tensor& dw);
 };
 
 }  // namespace llsa::kernels

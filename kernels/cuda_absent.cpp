@@ -23,7 +23,10 @@ struct Absent {
 constexpr Absent absent;
 
 constexpr Backend kTable = {
-    .attention = {.forward = absent, .backward = absent},
+    .attention = {.forward = absent,
+                  .backward = absent,
+                  .library_forward = absent,
+                  .library_backward = absent},
     .llsa = {.pyramid = absent,
              .select = absent,
              .transpose = absent,
@@ -38,7 +41,11 @@ constexpr Backend kTable = {
                     .all_finite = absent},
     .reduce = {.reduce = absent},
     .matmul = {.matmul = absent, .linear = absent, .linear_backward = absent},
-    .conv = {.im2col = absent, .col2im = absent},
+    .conv = {.im2col = absent,
+             .col2im = absent,
+             .forward = absent,
+             .input_gradient = absent,
+             .weight_gradient = absent},
     .diffusion = {.noise_levels = absent,
                   .drop_classes = absent,
                   .class_rows = absent,
@@ -68,6 +75,7 @@ constexpr Backend kTable = {
               .adamw = absent,
               .ema_decay = absent,
               .ema_update = absent},
+    .tuning = {.tune = absent, .choices = absent, .restore = absent},
 };
 
 }  // namespace

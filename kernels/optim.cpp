@@ -33,9 +33,19 @@ void check_optional_scalar(const Context& ctx, const char* op, const check::Argu
   if (a.tensor.defined()) check_scalar(ctx, op, a, dtype);
 }
 
+/// The bf16 copy of the weights.
+void check_low(const Context& ctx, const char* op, const check::Argument& low, const Tensor& w) {
+  check::on_device(ctx, op, {low});
+  check::dtype(op, low, DType::bf16);
+  check::shape(op, low, w.shape());
+  if (!low.tensor.is_contiguous())
+    throw ValueError(cat("[", op, "] expected a contiguous ", low.name, ", got strides of a view"));
+}
+
 void check_adamw(const Context& ctx, const char* op, const AdamWBuffers& buffers, const AdamWScalars& scalars,
                  const AdamWOptions& options) {
   check_buffers(ctx, op, {{"w", buffers.w}, {"g", buffers.g}, {"m", buffers.m}, {"v", buffers.v}});
+  if (buffers.low.defined()) check_low(ctx, op, {"low", buffers.low}, buffers.w);
   check_scalar(ctx, op, {"lr", scalars.lr}, DType::f64);
   check_scalar(ctx, op, {"step", scalars.step}, DType::i64);
   check_optional_scalar(ctx, op, {"factor", scalars.factor}, DType::f64);
@@ -58,13 +68,20 @@ Tensor sum_squares(Context& ctx, const Tensor& g) {
 }
 
 ClipResult clip_gradient(Context& ctx, const Tensor& sum_squares, double max_norm) {
-  check_scalar(ctx, "clip_gradient", {"sum_squares", sum_squares}, DType::f64);
-  if (!(max_norm >= 0) || std::isinf(max_norm))
-    throw ValueError(cat("[clip_gradient] expected a finite max_norm >= 0, got ", max_norm));
   const ClipResult out{ctx.empty(Shape{1}, DType::f64), ctx.empty(Shape{1}, DType::f64),
                        ctx.empty(Shape{1}, DType::i32)};
-  backend(ctx).optim.clip_gradient(ctx, sum_squares, max_norm, out.norm, out.factor, out.skip);
+  clip_gradient(ctx, sum_squares, max_norm, out);
   return out;
+}
+
+void clip_gradient(Context& ctx, const Tensor& sum_squares, double max_norm, const ClipResult& into) {
+  check_scalar(ctx, "clip_gradient", {"sum_squares", sum_squares}, DType::f64);
+  check_scalar(ctx, "clip_gradient", {"norm", into.norm}, DType::f64);
+  check_scalar(ctx, "clip_gradient", {"factor", into.factor}, DType::f64);
+  check_scalar(ctx, "clip_gradient", {"skip", into.skip}, DType::i32);
+  if (!(max_norm >= 0) || std::isinf(max_norm))
+    throw ValueError(cat("[clip_gradient] expected a finite max_norm >= 0, got ", max_norm));
+  backend(ctx).optim.clip_gradient(ctx, sum_squares, max_norm, into.norm, into.factor, into.skip);
 }
 
 void advance_step(Context& ctx, const Tensor& step, const Tensor& skip) {

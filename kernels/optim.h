@@ -9,9 +9,10 @@
 //     advance_step(ctx, step, clip.skip);               // n = 1, 2, ..
 //     adamw_step(ctx, {w, g, m, v}, {lr, clip.factor, step, clip.skip}, options);
 //     ema_update(ctx, ema, w, ema_decay(ctx, step, options), clip.skip);
+//     copy(ctx, w, low);                                // what a bf16 model computes with
 //
-// or the last two in one pass with adamw_ema_step. A gradient that is not finite sets clip.skip, and every
-// later line leaves its tensors as they were.
+// or the last three in one pass with adamw_ema_step on {w, g, m, v, low}. A gradient that is not finite sets
+// clip.skip, and every later line leaves its tensors as they were.
 #pragma once
 
 #include "../core/context.h"
@@ -29,6 +30,8 @@ struct ClipResult {
 };
 /// sum_squares f64 [1]. Throws ValueError for a negative or non-finite max_norm.
 ClipResult clip_gradient(Context& ctx, const Tensor& sum_squares, double max_norm);
+/// The same, into tensors that are there.
+void clip_gradient(Context& ctx, const Tensor& sum_squares, double max_norm, const ClipResult& into);
 
 /// step i64 [1] += 1 unless skip (i32 [1] or undefined) is set.
 void advance_step(Context& ctx, const Tensor& step, const Tensor& skip);
@@ -38,6 +41,7 @@ struct AdamWOptions {
 };
 struct AdamWBuffers {
   Tensor w, g, m, v;  ///< weights, gradients, first and second moment (start at 0)
+  Tensor low = {};    ///< bf16, becomes w rounded; undefined = none. The step's only optional buffer
 };
 struct AdamWScalars {
   Tensor lr;      ///< f64 [1]
@@ -61,7 +65,8 @@ Tensor ema_decay(Context& ctx, const Tensor& step, const EmaOptions& options = {
 /// exactly.
 void ema_update(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& decay, const Tensor& skip);
 
-/// adamw_step and ema_update in one pass over memory; bit for bit the same.
+/// adamw_step and ema_update in one pass over memory, as adamw_step with buffers.low is a step and a copy;
+/// bit for bit the same.
 void adamw_ema_step(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalars,
                     const AdamWOptions& options, const Tensor& ema, const Tensor& decay);
 

@@ -13,32 +13,32 @@ AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
       v_(store.zeros_like_flat()),
       lr_(store.context().zeros(Shape{1}, DType::f64)),
       step_(store.context().zeros(Shape{1}, DType::i64)),
-      norm_(store.context().zeros(Shape{1}, DType::f64)),
-      skip_(store.context().zeros(Shape{1}, DType::i32)) {
+      clip_{store.context().zeros(Shape{1}, DType::f64), store.context().zeros(Shape{1}, DType::f64),
+            store.context().zeros(Shape{1}, DType::i32)} {
   if (!(options.clip >= 0.0))
     throw ValueError(cat("[adamw] expected a clip norm of at least 0, got ", options.clip));
 }
 
-void AdamW::step(double learning_rate, Ema* ema) {
+void AdamW::prepare(double learning_rate) {
+  kernels::fill(store_.context(), lr_, learning_rate);
+  ++calls_;
+}
+
+void AdamW::update(Ema* ema) {
   Context& ctx = store_.context();
   const Tensor& gradient = store_.flat_grad();
   // 0, or NaN for ever after a norm that was not finite.
-  const Tensor stuck = kernels::affine(ctx, norm_, 0.0, 0.0);
+  const Tensor stuck = kernels::affine(ctx, clip_.norm, 0.0, 0.0);
   const Tensor squares = kernels::add(ctx, kernels::sum_squares(ctx, gradient), stuck);
-  const auto clip = kernels::clip_gradient(ctx, squares, options_.clip);
-  norm_ = clip.norm;
-  skip_ = clip.skip;
-  kernels::fill(ctx, lr_, learning_rate);
-  kernels::advance_step(ctx, step_, skip_);
-  const kernels::AdamWBuffers buffers{store_.flat(), gradient, m_, v_};
-  const kernels::AdamWScalars scalars{lr_, clip.factor, step_, skip_};
+  kernels::clip_gradient(ctx, squares, options_.clip, clip_);
+  kernels::advance_step(ctx, step_, clip_.skip);
+  const kernels::AdamWBuffers buffers{store_.flat(), gradient, m_, v_, store_.low()};
+  const kernels::AdamWScalars scalars{lr_, clip_.factor, step_, clip_.skip};
   if (ema)
     kernels::adamw_ema_step(ctx, buffers, scalars, options_.adam, ema->flat(),
                             kernels::ema_decay(ctx, step_, ema->options()));
   else
     kernels::adamw_step(ctx, buffers, scalars, options_.adam);
-  store_.refresh();
-  ++calls_;
 }
 
 std::int64_t AdamW::count_skipped() const {
@@ -54,7 +54,7 @@ void AdamW::restore(const Tensor& first_moment, const Tensor& second_moment, std
   kernels::copy(ctx, first_moment, m_);
   kernels::copy(ctx, second_moment, v_);
   kernels::fill(ctx, step_, static_cast<double>(updates));
-  norm_ = ctx.zeros(Shape{1}, DType::f64);
+  kernels::fill(ctx, clip_.norm, 0.0);
   calls_ = updates;
 }
 

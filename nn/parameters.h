@@ -67,14 +67,16 @@ class ParameterStore {
   /// Flat gradients, same size and dtype as flat().
   const Tensor& flat_grad() const { return flat_grad_; }
   std::int64_t flat_size() const { return flat_.numel(); }
+  /// What a bf16 model computes with: flat() rounded. Undefined for other models, which compute with flat().
+  Tensor low() const { return compute_.dtype() == flat_.dtype() ? Tensor() : compute_; }
   /// View of any flat buffer of this layout (master, gradient, EMA, moments) in the shape of one parameter.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
   /// A new zero-filled buffer of this layout, in the dtype of flat().
   Tensor zeros_like_flat() const;
 
   void zero_grad();
-  /// To be called after writing to flat(): brings the compute copy up to date (bf16; nothing to do
-  /// otherwise).
+  /// To be called after writing to flat() alone: brings the compute copy up to date (bf16; nothing to do
+  /// otherwise). An optimiser writes both in one pass.
   void refresh();
   /// Copies a whole flat buffer of this layout into the master values, and refreshes.
   void load(const Tensor& flat);

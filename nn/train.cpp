@@ -7,14 +7,14 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/elementwise.h"
 #include "autograd/var.h"
 #include "core/device_choice.h"
 #include "kernels/copy.h"
-#include "kernels/elementwise.h"
+#include "kernels/tuning.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
+#include "nn/checkpoint/tuning_file.h"
 #include "nn/data/grid.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/loader.h"
@@ -26,6 +26,7 @@
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "nn/train_log.h"
+#include "nn/train_step.h"
 
 namespace llsa::nn {
 namespace {
@@ -71,6 +72,7 @@ class Run {
   Run(const TrainOptions& given, const std::string& out, bool resume, const TrainCallbacks& callbacks)
       : callbacks_(callbacks),
         files_(out),
+        tuning_(files_.tuning_path()),
         images_(std::make_shared<const ImageFolder>(given.data, decode_options(given))),
         options_(resolve(given, *images_)),
         ctx_(device_from_name(options_.device), static_cast<int>(options_.threads)),
@@ -81,7 +83,9 @@ class Run {
         ema_(model_.parameters(), {options_.ema_power, options_.ema_max}),
         loader_(ctx_, images_, loader_options()),
         schedule_{schedule_kind(options_.schedule), options_.lr, options_.warmup, options_.steps,
-                  options_.lr_final} {
+                  options_.lr_final},
+        train_step_(model_, optimizer_, ema_, loader_, step_options(),
+                    [this](const std::string& message) { say(message); }) {
     schedule_.validate();
     model_.set_checkpointing(options_.recompute);
     if (ctx_.device().is_cuda()) {
@@ -89,10 +93,12 @@ class Run {
     }
     for (const std::string& warning : images_->warnings()) say(warning);
     resume ? continue_run() : begin_run();
+    settle_products(resume);
     unread_.losses = ctx_.zeros({kMostUnread}, DType::f32);
     unread_.norms = ctx_.zeros({kMostUnread}, DType::f64);
     interval_start_ = Clock::now();
     wait_before_ = loader_.wait_seconds();
+    synchronizations_before_ = ctx_.synchronizations();
   }
 
   bool finished() const { return step_ >= options_.steps; }
@@ -100,20 +106,11 @@ class Run {
 
   // One optimiser step.
   void advance() {
-    const std::size_t slot = unread_.positions.size();
+    const auto slot = static_cast<std::int64_t>(unread_.positions.size());
     unread_.positions.push_back(loader_.state());
-    for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-      const Var loss =
-          affine(flow_loss(model_, next_batch()), 1.0 / static_cast<double>(options_.accumulate), 0.0);
-      backward(loss);
-      kernels::accumulate(ctx_, kernels::cast(ctx_, loss.value(), DType::f32),
-                          unread_.losses.select(0, static_cast<std::int64_t>(slot)));
-    }
-    optimizer_.step(schedule_.at(step_), &ema_);
-    model_.parameters().zero_grad();
-    kernels::copy(
-        ctx_, optimizer_.gradient_norm(),
-        unread_.norms.slice(0, static_cast<std::int64_t>(slot), static_cast<std::int64_t>(slot) + 1));
+    train_step_.run(schedule_.at(step_));
+    kernels::copy(ctx_, train_step_.loss(), unread_.losses.select(0, slot));
+    kernels::copy(ctx_, optimizer_.gradient_norm(), unread_.norms.slice(0, slot, slot + 1));
     ++step_;
   }
 
@@ -160,19 +157,14 @@ class Run {
     return loader;
   }
 
-  FlowOptions flow_options() const {
+  TrainStepOptions step_options() const {
     FlowOptions flow;
     flow.law = noise_level_law(options_.noise_level);
     flow.class_drop = options_.class_drop;
     flow.null_class = model_.null_class();
     flow.noise_scale = options_.noise_scale;
     flow.seed = static_cast<std::uint64_t>(options_.seed);
-    return flow;
-  }
-
-  FlowBatch next_batch() {
-    const Batch batch = loader_.next();
-    return make_flow_batch(ctx_, batch.x, batch.y, batch.sample_ids, flow_options());
+    return {flow, options_.accumulate, options_.graph};
   }
 
   void begin_run() {
@@ -215,6 +207,16 @@ class Run {
     log_ = std::make_unique<TrainLog>(files_.log_path(), step_);
   }
 
+  // Before the first product: by which algorithms products are computed. What the run has chosen earlier it
+  // keeps, whether it still tunes or not, so that a resumed run gives the same bits.
+  void settle_products(bool resume) {
+    if (!resume) tuning_.remove();
+    if (const std::string note = tuning_.restore(ctx_); !note.empty()) say(note);
+    if (options_.tune && ctx_.device().is_cpu())
+      say("tune: the cpu has one algorithm for every product, there is nothing to choose");
+    kernels::tune_products(ctx_, options_.tune);
+  }
+
   // Brings the unread losses to the host. Throws NonFiniteError for the first step that went wrong.
   void read_losses() {
     const auto count = static_cast<std::int64_t>(unread_.positions.size());
@@ -227,7 +229,6 @@ class Run {
     }
     loss_count_ += count;
     last_norm_ = norms.back();
-    kernels::fill(ctx_, unread_.losses, 0.0);
     unread_.positions.clear();
   }
 
@@ -239,7 +240,7 @@ class Run {
     model_.parameters().zero_grad();
     try {
       const FindNonFinite finder;
-      for (std::int64_t i = 0; i < options_.accumulate; ++i) backward(flow_loss(model_, next_batch()));
+      for (std::int64_t i = 0; i < options_.accumulate; ++i) backward(train_step_.next_loss());
     } catch (const NonFiniteError& error) {
       cause = error.what();
     }
@@ -265,6 +266,7 @@ class Run {
     report.data_wait = seconds > 0 ? std::min(1.0, (wait - wait_before_) / seconds) : 0;
     report.remaining_seconds = rate > 0 ? static_cast<double>(options_.steps - step_) / rate : 0;
     report.memory = ctx_.allocator()->stats();
+    report.synchronizations = ctx_.synchronizations() - synchronizations_before_;
     log_->write(report);
     if (callbacks_.on_report) callbacks_.on_report(report);
     for (; failures_told_ < loader_.failures().size(); ++failures_told_) {
@@ -276,6 +278,7 @@ class Run {
     last_report_ = step_;
     interval_start_ = Clock::now();
     wait_before_ = wait;
+    synchronizations_before_ = ctx_.synchronizations();
   }
 
   void save_grid() {
@@ -295,6 +298,7 @@ class Run {
   }
 
   void save_checkpoint() {
+    tuning_.save(ctx_);  // first: the checkpoint's steps were computed by these algorithms
     checkpoint_ = files_.save(step_, [&](const std::string& folder) {
       const double scale = options_.noise_scale > 0
                                ? options_.noise_scale
@@ -308,6 +312,7 @@ class Run {
 
   const TrainCallbacks& callbacks_;
   RunFolder files_;
+  TuningFile tuning_;
   std::shared_ptr<const ImageFolder> images_;
   TrainOptions options_;
   Context ctx_;
@@ -316,6 +321,7 @@ class Run {
   Ema ema_;
   Loader loader_;
   Schedule schedule_;
+  TrainStep train_step_;
   std::unique_ptr<TrainLog> log_;
   std::string checkpoint_;
 
@@ -329,6 +335,7 @@ class Run {
   std::size_t failures_told_ = 0;
   Clock::time_point interval_start_;
   double wait_before_ = 0;
+  std::uint64_t synchronizations_before_ = 0;
 };
 
 }  // namespace

@@ -23,6 +23,7 @@ struct StepReport {
   double data_wait = 0;          ///< share of the time spent waiting for images
   double remaining_seconds = 0;
   AllocatorStats memory;
+  std::uint64_t synchronizations = 0;  ///< how often the host waited for the device since the last report
 };
 
 struct TrainCallbacks {
@@ -41,7 +42,8 @@ struct TrainResult {
 /// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in
 /// `out`, bit for bit as if it had not been interrupted. Throws ValueError for a configuration that does not
 /// fit the data or the stored one, IoError for files, and NonFiniteError, naming step, op and last good
-/// checkpoint, when loss or gradient stop being finite.
+/// checkpoint, when loss or gradient stop being finite. DeviceError for options.graph without a CUDA device;
+/// a step that cannot be captured there is told by on_message, and the run goes on without graphs.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks);
 

@@ -55,6 +55,7 @@ void TrainLog::write(const StepReport& report) {
                                .add("data_wait", report.data_wait)
                                .add("memory_active", static_cast<std::int64_t>(report.memory.active))
                                .add("memory_cached", static_cast<std::int64_t>(report.memory.cached))
+                               .add("memory_reserved", static_cast<std::int64_t>(report.memory.reserved))
                                .add("memory_peak", static_cast<std::int64_t>(report.memory.peak))
                                .line() +
                            '\n';

@@ -54,6 +54,8 @@ struct TrainOptions {
   // machine
   std::string device = "auto";  ///< "auto" | "cpu" | "cuda"
   std::int64_t threads = 0;
+  bool tune = false;   ///< time the algorithms of matrix products and keep the fastest (CUDA)
+  bool graph = false;  ///< replay the step from CUDA graphs
 
   // output
   std::int64_t log_every = 20;      ///< steps between log entries

@@ -4,9 +4,16 @@
 // that class again, without waiting: reuse is ordered by the stream. The lists live in host memory and have
 // room for every block that was ever made, so freeing cannot fail. When the limit or the device refuses, the
 // cache is given back (cudaFree waits for the device) and the request tried once more.
+//
+// A pool is a second set of lists. While one is open it adopts what it is asked for from the general lists,
+// so capturing work that has run before needs no new memory. Which blocks are a pool's is kept in a map, for
+// they may be freed, and handed out again, as long as it is open.
 #include <algorithm>
 #include <array>
+#include <map>
 #include <mutex>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/cuda/check.h"
@@ -28,6 +35,18 @@ void watch([[maybe_unused]] void* pointer, [[maybe_unused]] std::size_t used,
 #endif
 }
 
+/// Lets the thread that captures call cudaMalloc, which is not a part of what is captured.
+class AllowAllocation {
+ public:
+  AllowAllocation() { static_cast<void>(cudaThreadExchangeStreamCaptureMode(&mode_)); }
+  ~AllowAllocation() { static_cast<void>(cudaThreadExchangeStreamCaptureMode(&mode_)); }
+  AllowAllocation(const AllowAllocation&) = delete;
+  AllowAllocation& operator=(const AllowAllocation&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 class CudaAllocator final : public Allocator {
  public:
   CudaAllocator(std::shared_ptr<Stream> stream, std::size_t limit)
@@ -41,27 +60,26 @@ class CudaAllocator final : public Allocator {
     const std::lock_guard lock(mutex_);
     if (bytes > SizeClass::kMaxBytes) throw out_of_memory(bytes);
     const SizeClass size = SizeClass::of(bytes);
-    FreeList& list = free_[size.index];
     ++stats_.allocations;
     void* pointer = nullptr;
-    if (!list.blocks.empty()) {
+    if (open_ != nullptr && !open_->lists[size.index].blocks.empty()) {
       ++stats_.cache_hits;
-      stats_.cached -= size.bytes;
-      pointer = list.blocks.back();
-      list.blocks.pop_back();
+      stats_.reserved -= size.bytes;
+      pointer = take(open_->lists[size.index]);
     } else {
-      list.blocks.reserve(list.made + 1);
-      pointer = allocate_new(size.bytes);
-      if (pointer == nullptr && stats_.cached != 0) {
-        free_cached();
-        pointer = allocate_new(size.bytes);
-      }
-      if (pointer == nullptr) throw out_of_memory(bytes);
-      ++list.made;
+      FreeList& list = lists_[size.index];
+      if (list.blocks.empty())
+        add_block(list, size.bytes, bytes);
+      else
+        ++stats_.cache_hits;
+      if (open_ != nullptr) adopt(list.blocks.back(), size);
+      stats_.cached -= size.bytes;
+      pointer = take(list);
+      // Replays use all of a pool's memory, whatever was freed in between, so it stays open to the touch.
+      watch(pointer, open_ != nullptr ? size.bytes : bytes, size.bytes);
     }
     stats_.active += size.bytes;
-    stats_.peak = std::max(stats_.peak, stats_.active);
-    watch(pointer, bytes, size.bytes);
+    raise_peak();
     return pointer;
   }
 
@@ -70,9 +88,15 @@ class CudaAllocator final : public Allocator {
     const std::lock_guard lock(mutex_);
     const SizeClass size = SizeClass::of(bytes);
     stats_.active -= size.bytes;
+    if (const auto owner = owners_.find(pointer); owner != owners_.end()) {
+      stats_.reserved += size.bytes;
+      owner->second->lists[size.index].blocks.push_back(pointer);
+      return;
+    }
+    if (open_ != nullptr) open_->outsiders_freed += size.bytes;
     stats_.cached += size.bytes;
     watch(pointer, 0, size.bytes);
-    free_[size.index].blocks.push_back(pointer);
+    lists_[size.index].blocks.push_back(pointer);
   }
 
   AllocatorStats stats() const override {
@@ -82,25 +106,92 @@ class CudaAllocator final : public Allocator {
 
   void reset_peak() override {
     const std::lock_guard lock(mutex_);
-    stats_.peak = stats_.active;
+    stats_.peak = stats_.active + stats_.reserved;
   }
 
   void release_cache() override {
     const std::lock_guard lock(mutex_);
-    free_cached();
+    if (open_ == nullptr) free_cached();
+  }
+
+  std::uint64_t open_pool() override {
+    const std::lock_guard lock(mutex_);
+    if (open_ != nullptr) throw CudaError("[allocator] a pool is open already: captures do not nest");
+    const std::uint64_t pool = ++pools_made_;
+    open_ = &pools_[pool];
+    return pool;
+  }
+
+  std::size_t close_pool() override {
+    const std::lock_guard lock(mutex_);
+    return open_ == nullptr ? 0 : std::exchange(open_, nullptr)->outsiders_freed;
+  }
+
+  void drop_pool(std::uint64_t pool) noexcept override {
+    const std::lock_guard lock(mutex_);
+    const auto dropped = pools_.find(pool);
+    if (dropped == pools_.end() || open_ == &dropped->second) return;
+    for (std::size_t i = 0; i < SizeClass::kCount; ++i) {
+      for (void* const block : dropped->second.lists[i].blocks) {
+        const std::size_t bytes = SizeClass::bytes_of(i);
+        stats_.reserved -= bytes;
+        stats_.cached += bytes;
+        watch(block, 0, bytes);
+        lists_[i].blocks.push_back(block);
+      }
+    }
+    std::erase_if(owners_, [&](const auto& entry) { return entry.second == &dropped->second; });
+    pools_.erase(dropped);
   }
 
  private:
   struct FreeList {
     std::vector<void*> blocks;
-    std::size_t made = 0;  // blocks of this class that exist, free or not
+    std::size_t made = 0;  // blocks of this class that belong here, free or not
   };
+  using Lists = std::array<FreeList, SizeClass::kCount>;
+  struct Pool {
+    Lists lists;
+    std::size_t outsiders_freed = 0;  // bytes
+  };
+
+  static void* take(FreeList& list) {
+    void* const pointer = list.blocks.back();
+    list.blocks.pop_back();
+    return pointer;
+  }
+
+  /// A new block at the end of the list. `asked` is for the error.
+  void add_block(FreeList& list, std::size_t bytes, std::size_t asked) {
+    list.blocks.reserve(list.made + 1);
+    void* pointer = allocate_new(bytes);
+    if (pointer == nullptr && stats_.cached != 0 && open_ == nullptr) {
+      free_cached();
+      pointer = allocate_new(bytes);
+    }
+    if (pointer == nullptr) throw out_of_memory(asked);
+    ++list.made;
+    list.blocks.push_back(pointer);
+    stats_.cached += bytes;
+  }
+
+  /// Enters a block into the open pool, which will have room for it. It stays one of lists_ in their count,
+  /// for it will come back.
+  void adopt(void* block, const SizeClass& size) {
+    FreeList& list = open_->lists[size.index];
+    list.blocks.reserve(list.made + 1);
+    owners_.emplace(block, open_);
+    ++list.made;
+  }
+
+  void raise_peak() { stats_.peak = std::max(stats_.peak, stats_.active + stats_.reserved); }
 
   /// nullptr when the limit or the device refuses.
   void* allocate_new(std::size_t bytes) const {
-    const std::size_t held = stats_.active + stats_.cached;
+    const std::size_t held = stats_.active + stats_.cached + stats_.reserved;
     if (limit_ != 0 && (bytes > limit_ || held > limit_ - bytes)) return nullptr;
     static_cast<void>(stream_->handle());  // cudaMalloc serves the thread's current device
+    const AllowAllocation allowed;
     void* pointer = nullptr;
     const cudaError_t status = cudaMalloc(&pointer, bytes);
     if (status == cudaErrorMemoryAllocation) {
@@ -113,7 +204,7 @@ class CudaAllocator final : public Allocator {
 
   void free_cached() noexcept {
     static_cast<void>(cudaSetDevice(stream_->index()));
-    for (FreeList& list : free_) {
+    for (FreeList& list : lists_) {
       for (void* block : list.blocks) static_cast<void>(cudaFree(block));
       list.made -= list.blocks.size();
       list.blocks.clear();
@@ -126,6 +217,7 @@ class CudaAllocator final : public Allocator {
     static_cast<void>(cudaMemGetInfo(&free, &total));
     return OutOfMemoryError(cat("[allocator] out of memory on ", device().str(), ": asked for ", bytes,
                                 " bytes, ", stats_.active, " active, ", stats_.cached, " cached, ",
+                                stats_.reserved != 0 ? cat(stats_.reserved, " kept for graphs, ") : "",
                                 limit_ != 0 ? cat("limit ", limit_, " bytes")
                                             : cat("the device has ", free, " of ", total, " bytes free")),
                             "reduce the batch or the image size, or use activation checkpointing");
@@ -135,7 +227,11 @@ class CudaAllocator final : public Allocator {
   const std::size_t limit_;
   mutable std::mutex mutex_;
   AllocatorStats stats_;
-  std::array<FreeList, SizeClass::kCount> free_;
+  Lists lists_;
+  std::map<std::uint64_t, Pool> pools_;      // by number; nodes stay where they are
+  std::unordered_map<void*, Pool*> owners_;  // of the blocks of pools, free or not
+  Pool* open_ = nullptr;
+  std::uint64_t pools_made_ = 0;
 };
 
 }  // namespace

@@ -3,10 +3,16 @@
 
 #include <cuda_runtime.h>
 
+#include <string>
+
+#include "../error.h"
+
 namespace llsa::cuda {
 
-/// Throws CudaError with the call's text, its place, the runtime's name for the error, and, where the error
-/// has ended the device's context, a hint how to go on.
+/// What a user can do about an error of the runtime; empty where its name says it all.
+std::string hint_for(cudaError_t status);
+
+/// Throws CudaError with the call's text, its place, the runtime's name for the error, and hint_for() it.
 void check(cudaError_t status, const char* call, const char* file, int line);
 
 }  // namespace llsa::cuda

@@ -11,9 +11,13 @@ namespace {
 cudaStream_t raw(void* handle) { return static_cast<cudaStream_t>(handle); }
 cudaEvent_t raw_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 
+// The oldest compute capability with bf16 arithmetic and asynchronous copies.
+constexpr int kLeastMajor = 8;
+
 void require_device(int index) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
+  static_cast<void>(cudaGetLastError());  // said below, not once more by the next call
   if (status == cudaErrorInsufficientDriver) {
     int driver = 0, runtime = 0;
     static_cast<void>(cudaDriverGetVersion(&driver));
@@ -26,13 +30,21 @@ void require_device(int index) {
                       "install or update the NVIDIA driver, or use the device cpu");
   }
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    throw DeviceError(cat("[device] cuda:", index, " was asked for, there is no CUDA device"),
-                      "use the device cpu");
+    throw DeviceError(
+        cat("[device] cuda:", index, " was asked for, there is no CUDA device"),
+        "use the device cpu; a GPU that nvidia-smi lists may be hidden by CUDA_VISIBLE_DEVICES");
   LLSA_CUDA_CHECK(status);
   if (index < 0 || index >= count)
-    throw DeviceError(
-        cat("[device] cuda:", index, " was asked for, there ",
-            count == 1 ? std::string("is only cuda:0") : cat("are cuda:0 to cuda:", count - 1)));
+    throw DeviceError(cat("[device] cuda:", index, " was asked for, there ",
+                          count == 1 ? std::string("is only cuda:0") : cat("are cuda:0 to cuda:", count - 1)),
+                      "use a device that is there, or the device cpu");
+  int major = 0, minor = 0;
+  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
+  if (major < kLeastMajor)
+    throw DeviceError(cat("[device] cuda:", index, " has compute capability ", major, ".", minor,
+                          ", the kernels need ", kLeastMajor, ".0 or later (Ampere)"),
+                      "use a newer GPU, or the device cpu");
 }
 
 }  // namespace
@@ -74,6 +86,12 @@ void* Stream::handle() const {
 }
 
 void Stream::synchronize() const { LLSA_CUDA_CHECK(cudaStreamSynchronize(raw(handle()))); }
+
+bool Stream::capturing() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  LLSA_CUDA_CHECK(cudaStreamIsCapturing(raw(handle()), &status));
+  return status != cudaStreamCaptureStatusNone;
+}
 
 void Stream::upload(const void* host, void* device, std::size_t bytes) const {
   if (bytes == 0) return;

@@ -16,7 +16,7 @@ namespace llsa::cuda {
 
 /// Whether this build has the CUDA backend.
 bool compiled();
-/// Usable devices; 0 without a driver, without a device, and in a build without CUDA.
+/// Devices; 0 without a driver, without a device, and in a build without CUDA.
 int device_count();
 
 struct DeviceProperties {
@@ -25,8 +25,8 @@ struct DeviceProperties {
   int processors = 0;        ///< streaming multiprocessors
   std::size_t memory = 0;    ///< bytes in all
 };
-/// Throws DeviceError unless 0 <= index < device_count(), saying why: no CUDA in this build, no driver, no
-/// device, index too large.
+/// Throws DeviceError unless the device is usable, saying why: no CUDA in this build, no driver, no device,
+/// index too large, a device older than compute capability 8.0.
 DeviceProperties device_properties(int index);
 
 /// An ordered queue of work on one device.
@@ -44,6 +44,8 @@ class Stream {
   void* handle() const;
   /// Waits until everything in the stream is done. Throws CudaError for whatever failed in it.
   void synchronize() const;
+  /// Whether what is put into the stream now becomes part of a graph (core/cuda/graph.h) instead of running.
+  bool capturing() const;
 
   /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return
   /// before the copy has been made only where the host memory is pinned; download() waits.

@@ -17,12 +17,16 @@
 #include "kernels/cpu/reduce.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/softmax.h"
+#include "kernels/cpu/tuning.h"
 
 namespace llsa::kernels::cpu {
 
 const Backend& table() {
   static constexpr Backend kTable = {
-      .attention = {.forward = attention, .backward = attention_backward},
+      .attention = {.forward = attention,
+                    .backward = attention_backward,
+                    .library_forward = nullptr,
+                    .library_backward = nullptr},
       .llsa = {.pyramid = llsa_pyramid,
                .select = llsa_select,
                .transpose = index_transpose,
@@ -37,7 +41,11 @@ const Backend& table() {
                       .all_finite = all_finite},
       .reduce = {.reduce = reduce},
       .matmul = {.matmul = matmul, .linear = linear, .linear_backward = linear_backward},
-      .conv = {.im2col = im2col, .col2im = col2im},
+      .conv = {.im2col = im2col,
+               .col2im = col2im,
+               .forward = nullptr,
+               .input_gradient = nullptr,
+               .weight_gradient = nullptr},
       .diffusion = {.noise_levels = noise_levels,
                     .drop_classes = drop_classes,
                     .class_rows = class_rows,
@@ -67,6 +75,7 @@ const Backend& table() {
                 .adamw = adamw,
                 .ema_decay = ema_decay,
                 .ema_update = ema_update},
+      .tuning = {.tune = tune_products, .choices = product_choices, .restore = restore_product_choices},
   };
   return kTable;
 }

@@ -1,6 +1,6 @@
-// The optimiser's arithmetic on the CPU: one pass over memory, in chunks; the moving average follows the step
-// block by block while the new weights are in the first-level cache, through the same function as the
-// separate update (hence the same bits).
+// The optimiser's arithmetic on the CPU: one pass over memory, in chunks; the moving average and the bf16
+// copy follow the step block by block while the new weights are in the first-level cache, the average through
+// the same function as the separate update (hence the same bits).
 #include "kernels/cpu/optim.h"
 
 #include <cmath>
@@ -74,6 +74,11 @@ void ema_range(double decay, A* ema, const A* w, std::int64_t n) {
   }
 }
 
+template <class A>
+void round_block(const A* w, bf16* low, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) low[i] = bf16(static_cast<float>(w[i]));
+}
+
 bool is_set(const Tensor& skip) { return skip.defined() && *skip.data<std::int32_t>() != 0; }
 
 /// Calls f.template operator()<T>() with float or double.
@@ -122,11 +127,13 @@ void adamw(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalar
     A* m = buffers.m.data<A>();
     A* v = buffers.v.data<A>();
     A* average = ema.defined() ? ema.data<A>() : nullptr;
+    bf16* low = buffers.low.defined() ? buffers.low.data<bf16>() : nullptr;
     run_rows(ctx, buffers.w.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; i += kBlock) {
         const std::int64_t n = std::min(kBlock, end - i);
         adamw_block(factors, w + i, g + i, m + i, v + i, n);
         if (average != nullptr) ema_range(average_decay, average + i, w + i, n);
+        if (low != nullptr) round_block(w + i, low + i, n);
       }
     });
   });

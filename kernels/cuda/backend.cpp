@@ -4,6 +4,8 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/copy.h"
+#include "kernels/cuda/cudnn_attention.h"
+#include "kernels/cuda/cudnn_conv.h"
 #include "kernels/cuda/diffusion.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/index.h"
@@ -17,12 +19,16 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/softmax.h"
+#include "kernels/cuda/tuning.h"
 
 namespace llsa::kernels::cuda {
 
 const Backend& table() {
   static constexpr Backend kTable = {
-      .attention = {.forward = attention, .backward = attention_backward},
+      .attention = {.forward = attention,
+                    .backward = attention_backward,
+                    .library_forward = cudnn_attention,
+                    .library_backward = cudnn_attention_backward},
       .llsa = {.pyramid = llsa_pyramid,
                .select = llsa_select,
                .transpose = index_transpose,
@@ -37,7 +43,11 @@ const Backend& table() {
                       .all_finite = all_finite},
       .reduce = {.reduce = reduce},
       .matmul = {.matmul = matmul, .linear = linear, .linear_backward = linear_backward},
-      .conv = {.im2col = im2col, .col2im = col2im},
+      .conv = {.im2col = im2col,
+               .col2im = col2im,
+               .forward = convolve,
+               .input_gradient = convolve_input_gradient,
+               .weight_gradient = convolve_weight_gradient},
       .diffusion = {.noise_levels = noise_levels,
                     .drop_classes = drop_classes,
                     .class_rows = class_rows,
@@ -67,6 +77,7 @@ const Backend& table() {
                 .adamw = adamw,
                 .ema_decay = ema_decay,
                 .ema_update = ema_update},
+      .tuning = {.tune = tune_products, .choices = product_choices, .restore = restore_product_choices},
   };
   return kTable;
 }

@@ -1,14 +1,16 @@
 // cuBLASLt for one context: its handle, its workspace, and the algorithm chosen for every kind of product.
 //
-// The algorithm is the first that the library's heuristic offers among those that add the parts of a long sum
-// in f32 (f64 for f64), in fixed order and outside of the output: no part is ever added atomically or in
-// bf16. It is looked up once for a shape, layout, alignment and epilogue.
+// The algorithm is one of the first eight that the library's heuristic offers, among those that add the parts
+// of a long sum in f32 (f64 for f64), in fixed order and outside of the output: no part is ever added
+// atomically or in bf16. It is the first of them or, while the context tunes, the fastest on the device; it
+// is looked up once for a shape, layout, alignment and epilogue, and stays.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
 #include "../../core/context.h"
+#include "../tuning_table.h"
 
 namespace llsa::kernels::cuda {
 
@@ -42,6 +44,11 @@ class CublasLt {
   /// CudaError with the failed call, its status and the product; for Epilogue::none also when there is no
   /// algorithm.
   bool multiply(Context& ctx, const Product& product);
+
+  /// Contracts in kernels/tuning_table.h.
+  void tune(bool on);
+  ProductChoices choices(Context& ctx) const;
+  bool restore(Context& ctx, const ProductChoices& choices);
 
  private:
   struct Impl;

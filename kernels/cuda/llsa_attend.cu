@@ -13,7 +13,7 @@ void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const 
 void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
                           const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
   const QueryTerms terms = query_terms(ctx, d_o, o, lse);
-  queries_backward_plain(ctx, args, d_o, terms, dq);
+  (fits_mma(args, d_o) ? queries_backward_mma : queries_backward_plain)(ctx, args, d_o, terms, dq);
   keys_backward_plain(ctx, args, d_o, terms, dk, dv);
 }
 

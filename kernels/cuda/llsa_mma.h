@@ -3,11 +3,16 @@
 #pragma once
 
 #include "../llsa_table.h"
+#include "llsa_terms.h"
 
 namespace llsa::kernels::cuda {
 
-/// Whether these kernels can take the problem: dtype, D, B, and 16-byte alignment of all rows.
+/// Whether these kernels can take the problem: dtype, D, B, and 16-byte alignment of all rows. `o` is O in
+/// the forward, dO in the backward.
 bool fits_mma(const LlsaOperands& args, const Tensor& o);
 
 void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
+/// The gradient of q.
+void queries_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                          const Tensor& dq);
 }  // namespace llsa::kernels::cuda

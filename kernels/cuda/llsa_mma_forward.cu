@@ -1,120 +1,109 @@
 // Attention forward on tensor cores.
 //
 //     s_j = q . k_j log2(e)/sqrt(D) + log2 w_j;   O = sum_j 2^(s_j - m) v_j / sum_j 2^(s_j - m);
-//     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m the largest s_j so far (online softmax)
+//     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m about the largest s_j so far (online softmax)
+//
+// Any m will do that is not far below the largest s_j: those of a warp move only when a score exceeds one of
+// them by more than kSlack, so that O is hardly ever rescaled after the first tiles.
 //
 // Tiling: a warp has 16 queries (at B = 16 one query block); 8 warps (4 at D = 128) are siblings and share
-// the tiles of the coarse levels, 64 keys (32), double-buffered; fine blocks go through a ring of 2 x 16 keys
-// per warp. Q, O and the probabilities stay in registers; O is rescaled only when a maximum has moved. Per 16
-// x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2 per warp for fine keys
-// and per block for coarse ones. Bound by ldmatrix (64 clocks) and the fill (32) on the fine level, by
-// ldmatrix (32) on the coarse ones. 96 KiB of shared memory and at most 128 registers: two blocks per
-// multiprocessor.
+// the tiles of the coarse levels, 64 keys (32), double-buffered; fine blocks go through a ring of 2 x B keys
+// for each query block, which at B = 32 and 64 is two and four warps. Q, O and the probabilities stay in
+// registers. Per 16 x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2 per
+// query block for fine keys and per block of threads for coarse ones. Bound by ldmatrix (32 clocks of a
+// multiprocessor) and, on the fine level, the fill (32 at B = 16, 8 at 64) together. 96 KiB of shared memory
+// and at most 128 registers: two blocks per multiprocessor.
 #include "kernels/cuda/llsa_mma.cuh"
 #include "kernels/cuda/llsa_mma.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
+/// How far a base-2 score may exceed the m of its row: probabilities stay below 2^kSlack, with the relative
+/// precision that they have below 1.
+constexpr float kSlack = 8;
+
 /// 96 KiB of shared memory (48 at D = 32) and at most 128 (256 at D = 128) registers.
 template <int D>
-using Block = QueryBlock<D, D == 128 ? 4 : 8, 2>;
+using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 2>;
 
 template <int D>
 __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
     attend(AttendedSet<Element> set, int shift, float scale, HeadRows<Element> o, float* lse) {
   SIMT_DYNAMIC_SHARED(memory);
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int head = static_cast<int>(blockIdx.y),
-            block_query = static_cast<int>(blockIdx.x) * Block<D>::kQueries;
-  const int first = block_query + warp * 16, left = static_cast<int>(set.queries) - first;
-  const int rows = left >= 16 ? 16 : left > 0 ? left : 0;
+  const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);
+  const int head = static_cast<int>(blockIdx.y), lane = mine.lane;
 
   std::uint32_t q[D / 16][4];
-  load_left<D>(q, set.q.head(head) + static_cast<std::int64_t>(first) * set.q.stride, set.q.stride, rows,
-               lane);
+  load_left<D>(q, set.q.head(head) + mine.first * set.q.stride, set.q.stride, mine.rows, lane);
   float sum[D / 8][4];
   SIMT_UNROLL
   for (int c = 0; c < D / 8; ++c) SIMT_UNROLL
   for (int i = 0; i < 4; ++i) sum[c][i] = 0;
   float top[2] = {kLowest<float>, kLowest<float>}, total[2] = {0, 0};  // of rows g and g + 8
 
-  for_attended_tiles<Block<D>>(set, shift, head, block_query, rows, memory,
-                               [&](auto pieces, unsigned k_tile, unsigned v_tile, auto tile_keys) {
-                                 constexpr int kPieces = decltype(pieces)::value;
-                                 float s[kPieces][2][4];
-                                 SIMT_UNROLL
-                                 for (int u = 0; u < kPieces; ++u)
-                                   left_times_rows<D>(s[u], q, k_tile, u, lane);
-                                 const TileKeys keys = tile_keys();
-                                 SIMT_UNROLL
-                                 for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
-                                 for (int i = 0; i < 8; ++i)
-                                   s[u][i / 4][i % 4] = fmaf(s[u][i / 4][i % 4], scale, keys.bias);
-                                 if (keys.ends_within(16 * kPieces)) {
-                                   SIMT_UNROLL
-                                   for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
-                                   for (int i = 0; i < 8; ++i) {
-                                     const int p = u * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2;
-                                     if (p == keys.valid - 1)
-                                       s[u][i / 4][i % 4] += keys.last_bias - keys.bias;
-                                     if (p >= keys.valid) s[u][i / 4][i % 4] = -INFINITY;
-                                   }
-                                 }
-                                 float highest[2] = {-INFINITY, -INFINITY};
-                                 SIMT_UNROLL
-                                 for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
-                                 for (int h = 0; h < 2; ++h) SIMT_UNROLL
-                                 for (int i = 0; i < 4; ++i)
-                                   highest[i / 2] = fmaxf(highest[i / 2], s[u][h][i]);
-                                 SIMT_UNROLL
-                                 for (int r = 0; r < 2; ++r) {
-                                   highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 1));
-                                   highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 2));
-                                   highest[r] = fmaxf(top[r], highest[r]);
-                                 }
-                                 if (__any_sync(kAllLanes, highest[0] > top[0] || highest[1] > top[1])) {
-                                   SIMT_UNROLL
-                                   for (int r = 0; r < 2; ++r) {
-                                     const float shrink = ptx::exp2_approx(top[r] - highest[r]);
-                                     top[r] = highest[r];
-                                     total[r] *= shrink;
-                                     SIMT_UNROLL
-                                     for (int c = 0; c < D / 8; ++c) {
-                                       sum[c][2 * r] *= shrink;
-                                       sum[c][2 * r + 1] *= shrink;
-                                     }
-                                   }
-                                 }
-                                 SIMT_UNROLL
-                                 for (int u = 0; u < kPieces; ++u) {
-                                   SIMT_UNROLL
-                                   for (int h = 0; h < 2; ++h) SIMT_UNROLL
-                                   for (int i = 0; i < 4; ++i) {
-                                     s[u][h][i] = ptx::exp2_approx(s[u][h][i] - top[i / 2]);
-                                     total[i / 2] += s[u][h][i];
-                                   }
-                                   const std::uint32_t p[4] = {
-                                       pack_bf16(s[u][0][0], s[u][0][1]), pack_bf16(s[u][0][2], s[u][0][3]),
-                                       pack_bf16(s[u][1][0], s[u][1][1]), pack_bf16(s[u][1][2], s[u][1][3])};
-                                   add_left_times_tile<D>(sum, p, v_tile, u, lane);
-                                 }
-                               });
+  const auto step = [&](auto pieces, unsigned tile, auto tile_keys) {
+    constexpr int kPieces = decltype(pieces)::value;
+    float s[kPieces][2][4];
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) left_times_rows<D>(s[u], q, tile, 2 * u, lane);
+    const TileKeys keys = tile_keys();
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) finish_scores(s[u], scale, keys, u, 0.0f, 0.0f, lane);
+    float highest[2] = {-INFINITY, -INFINITY};
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
+    for (int h = 0; h < 2; ++h) SIMT_UNROLL
+    for (int i = 0; i < 4; ++i) highest[i / 2] = fmaxf(highest[i / 2], s[u][h][i]);
+    SIMT_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 1));
+      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 2));
+      highest[r] = fmaxf(top[r], highest[r]);
+    }
+    if (__any_sync(kAllLanes, highest[0] > top[0] + kSlack || highest[1] > top[1] + kSlack)) {
+      SIMT_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        const float shrink = ptx::exp2_approx(top[r] - highest[r]);
+        top[r] = highest[r];
+        total[r] *= shrink;
+        SIMT_UNROLL
+        for (int c = 0; c < D / 8; ++c) {
+          sum[c][2 * r] *= shrink;
+          sum[c][2 * r + 1] *= shrink;
+        }
+      }
+    }
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) {
+      SIMT_UNROLL
+      for (int h = 0; h < 2; ++h) SIMT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        s[u][h][i] = ptx::exp2_approx(s[u][h][i] - top[i / 2]);
+        total[i / 2] += s[u][h][i];
+      }
+      const std::uint32_t p[4] = {pack_bf16(s[u][0][0], s[u][0][1]), pack_bf16(s[u][0][2], s[u][0][3]),
+                                  pack_bf16(s[u][1][0], s[u][1][1]), pack_bf16(s[u][1][2], s[u][1][3])};
+      add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
+    }
+  };
+  for_attended_tiles<Block<D>>(set, shift, head, mine, memory, step);
 
-  Element* const to = o.head(head) + first * o.stride + lane % 4 * 2;
+  const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
+  Element* const to = o.head(head) + out.first * o.stride + out.lane % 4 * 2;
   SIMT_UNROLL
   for (int r = 0; r < 2; ++r) {
     float all = total[r];
     all += __shfl_xor_sync(kAllLanes, all, 1);
     all += __shfl_xor_sync(kAllLanes, all, 2);
-    const int row = lane / 4 + 8 * r;
-    if (row >= rows) continue;
+    const int row = out.lane / 4 + 8 * r;
+    if (row >= out.rows) continue;
     const float inverse = 1.0f / all;
     SIMT_UNROLL
     for (int c = 0; c < D / 8; ++c)
       *reinterpret_cast<std::uint32_t*>(to + row * o.stride + c * 8) =
           pack_bf16(sum[c][2 * r] * inverse, sum[c][2 * r + 1] * inverse);
-    if (lane % 4 == 0) lse[head * set.queries + first + row] = (top[r] + log2f(all)) * kLn2<float>;
+    if (out.lane % 4 == 0) lse[head * set.queries + out.first + row] = (top[r] + log2f(all)) * kLn2<float>;
   }
 }
 

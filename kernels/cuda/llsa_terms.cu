@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_operands.cuh"
+#include "kernels/cuda/llsa_words.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -37,9 +38,14 @@ QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const T
 }
 
 std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
+  const auto last = static_cast<std::size_t>(std::min(args.plan.levels, args.plan.enriched + 1));
+  if (fits_words(args.plan)) {
+    std::vector<IndexTranspose> all = transpose_by_words(ctx, args.plan, args.index);
+    all.resize(last);
+    return all;
+  }
   std::vector<IndexTranspose> result;
-  const int last = std::min(args.plan.levels, args.plan.enriched + 1);
-  for (std::size_t l = 0; l < static_cast<std::size_t>(last); ++l) {
+  for (std::size_t l = 0; l < last; ++l) {
     const Tensor& table = args.index[l];
     const std::int64_t keys = args.plan.count[l + 1];
     const IndexTranspose t = {

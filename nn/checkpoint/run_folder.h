@@ -1,6 +1,7 @@
 // The folder of a training run: where its files are, which checkpoints it has, how they come and go.
 //
 //   config.json                        the effective configuration
+//   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
 //   log.jsonl                          one object per logged step
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the published layout (published.h), averaged weights, and
@@ -31,6 +32,7 @@ class RunFolder {
 
   const std::string& root() const { return root_; }
   std::string config_path() const { return root_ + "/config.json"; }
+  std::string tuning_path() const { return root_ + "/tuning.json"; }
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string sample_path(std::int64_t step) const;
 

@@ -18,6 +18,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/philox.h"
+#include "nn/data/batch_upload.h"
 #include "nn/data/transform.h"
 
 namespace llsa::nn {
@@ -166,6 +167,7 @@ struct Loader::Impl {
   bool stop = false;
   double waited = 0;  // seconds
 
+  std::unique_ptr<BatchUpload> upload;  // null on the CPU
   std::vector<std::thread> workers;
 
   std::int64_t draws_per_ticket() const { return options.batch * options.world; }
@@ -264,23 +266,44 @@ Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const Lo
         "use a smaller batch or smaller images");
   }
   impl_ = std::make_unique<Impl>(ctx, std::move(folder), options);
+  if (ctx.device().is_cuda())
+    impl_->upload = std::make_unique<BatchUpload>(ctx, options.batch, batch_shape.numel() / options.batch);
   for (int w = 0; w < options.workers; ++w)
     impl_->workers.emplace_back([impl = impl_.get()] { impl->work(); });
 }
 
 Loader::~Loader() = default;
 
-Batch Loader::next() {
-  const Prepared prepared = impl_->take();
+Batch Loader::make_batch() const {
   const LoaderOptions& options = impl_->options;
-  Batch batch;
-  batch.x = impl_->ctx.empty({options.batch, 3, options.height, options.width}, DType::f32);
-  batch.y = impl_->ctx.empty({options.batch}, DType::i32);
-  batch.sample_ids = impl_->ctx.empty({options.batch}, DType::i64);
-  impl_->ctx.upload(prepared.x.data(), batch.x);
-  impl_->ctx.upload(prepared.y.data(), batch.y);
-  impl_->ctx.upload(prepared.ids.data(), batch.sample_ids);
+  return {impl_->ctx.empty({options.batch, 3, options.height, options.width}, DType::f32),
+          impl_->ctx.empty({options.batch}, DType::i32), impl_->ctx.empty({options.batch}, DType::i64)};
+}
+
+Batch Loader::next() {
+  const Batch batch = make_batch();
+  next(batch);
   return batch;
+}
+
+void Loader::next(const Batch& into) {
+  const LoaderOptions& options = impl_->options;
+  const auto fits = [](const Tensor& tensor, const Shape& shape, DType dtype) {
+    return tensor.defined() && tensor.shape() == shape && tensor.dtype() == dtype && tensor.is_contiguous();
+  };
+  const Shape images({options.batch, 3, options.height, options.width}), one_each({options.batch});
+  if (!fits(into.x, images, DType::f32) || !fits(into.y, one_each, DType::i32) ||
+      !fits(into.sample_ids, one_each, DType::i64))
+    throw ShapeError(cat("[loader] expected contiguous tensors x ", images, " f32, y ", one_each,
+                         " i32, sample_ids ", one_each, " i64"),
+                     "make them by make_batch()");
+  const Prepared prepared = impl_->take();
+  if (impl_->upload)
+    return impl_->upload->send(prepared.x.data(), prepared.y.data(), prepared.ids.data(), into.x, into.y,
+                               into.sample_ids);
+  impl_->ctx.upload(prepared.x.data(), into.x);
+  impl_->ctx.upload(prepared.y.data(), into.y);
+  impl_->ctx.upload(prepared.ids.data(), into.sample_ids);
 }
 
 LoaderState Loader::state() const {

@@ -65,6 +65,12 @@ class Loader {
   /// The next batch, waiting for it if need be. Throws what failed while it was prepared (IoError when no
   /// file of the folder can be decoded), and again on every later call.
   Batch next();
+  /// The same, into tensors of make_batch(), where a captured step finds its batch. On a CUDA device the copy
+  /// runs beside earlier work there, and nobody waits for it (batch_upload.h). Throws ShapeError for other
+  /// tensors.
+  void next(const Batch& into);
+  /// Uninitialised tensors of a batch's shapes.
+  Batch make_batch() const;
 
   LoaderState state() const;
   /// Continues from a state, bit for bit. Throws ValueError when seed or folder differ, or the position is

@@ -175,7 +175,11 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume"));
+    CAPTURE(refused.text);
     CHECK(refused.code == 1);
+    CHECK(mentions(refused.text, llsa::cuda::compiled() ? "error: [device] cuda:0 was asked for, "
+                                                        : "error: [device] this build has no CUDA\n"));
+    CHECK(mentions(refused.text, "\nhint: "));
     CHECK(mentions(refused.text, "use the device cpu"));
     CHECK(llsa_program("sample " + run + " --device cuda --out " + (dir / "no.png")).code == 1);
     CHECK(!fs::exists(dir / "no.png"));
@@ -204,6 +208,25 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(info.code == 0);
   CHECK(mentions(info.text, "circle, ring, square, triangle"));
   CHECK(mentions(info.text, "can be resumed"));
+}
+
+TEST_CASE("a flag of yes or no means yes when it is given alone") {
+  const TempDir dir;
+  const std::string data = dir / "data";
+  REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + data).code == 0);
+  const std::pair<std::string, std::string> cases[] = {
+      {"", "false"}, {"--tune", "true"}, {"--tune true", "true"}, {"--tune=false", "false"}};
+  for (const auto& given : cases) {
+    CAPTURE(given.first);
+    const std::string run = dir / ("run" + given.first);
+    const Outcome outcome = llsa_program(
+        tiny_training(data, "'" + run + "'", "--device cpu --steps 1 --sample-every 0 " + given.first));
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 0);
+    CHECK(mentions(llsa::test::read_file(run + "/config.json"), "\"tune\": " + given.second));
+    CHECK(mentions(outcome.text, "nothing to choose") == (given.second == "true"));
+  }
+  CHECK(mentions(llsa_program("train --help").text, "--tune BOOL=false"));
 }
 
 TEST_CASE("an interrupted run saves, exits with 0 and goes on") {

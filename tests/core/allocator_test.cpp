@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/size_class.h"
 
 using namespace llsa;
 
@@ -30,6 +31,14 @@ TEST_CASE("blocks are aligned and at most an eighth larger than asked") {
       allocator->release_cache();
     }
   }
+}
+
+TEST_CASE("the bytes of a class follow from its index") {
+  for (std::size_t bytes = 1; bytes < std::size_t{1} << 40; bytes += 1 + bytes / 19) {
+    const SizeClass size = SizeClass::of(bytes);
+    CHECK(SizeClass::bytes_of(size.index) == size.bytes);
+  }
+  CHECK(SizeClass::bytes_of(SizeClass::of(SizeClass::kMaxBytes).index) == SizeClass::kMaxBytes);
 }
 
 TEST_CASE("a freed block serves its class again, and counters follow") {

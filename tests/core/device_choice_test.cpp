@@ -16,7 +16,7 @@ TEST_CASE("names of devices") {
   CHECK(device_from_name("cuda") == Device{DeviceType::cuda, 0});
   CHECK(device_from_name("cuda:0") == Device{DeviceType::cuda, 0});
   CHECK(device_from_name("cuda:12") == Device{DeviceType::cuda, 12});
-  CHECK(device_from_name("auto").is_cuda() == (cuda::device_count() > 0));
+  if (cuda::device_count() == 0) CHECK(device_from_name("auto") == Device{});
   for (const char* wrong :
        {"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:1x", "cuda: 1", "cuda:99999999999"}) {
     CAPTURE(wrong);

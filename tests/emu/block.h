@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "../../core/function_ref.h"
 #include "async.h"
 #include "emulator.h"
 #include "fiber.h"

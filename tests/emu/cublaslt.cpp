@@ -4,15 +4,23 @@
 // It is strict where the library is: sizes of options, leading dimensions, alignments promised to the
 // heuristic, reductions that were not asked for. And it has no algorithm for bias gradients, and for GELU and
 // bias, when the output has fewer than four rows, so that the way without them is walked too.
+//
+// It offers several algorithms, which cut the sum into 1, 2, .. parts and so round differently. Some are
+// traps: one adds its parts in a way that was not asked for, one is proposed but cannot run, one is proposed
+// only as unsupported. How long they take is what a test says (emulator.h).
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/activation.h"
+#include "tests/emu/cuda_objects.h"
+#include "tests/emu/emulator.h"
 
 namespace {
 
@@ -46,8 +54,36 @@ struct Algorithm {
   std::uint32_t align_a, align_b, align_c, align_d, align_bias;
   std::uint32_t epilogue;
   std::uint64_t workspace;
+  std::uint32_t id, scheme;
 };
 static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+
+/// The algorithms in the order of the heuristic; the place is the id, and the sum has one part more.
+struct Offer {
+  cublasLtReductionScheme_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  cublasStatus_t proposed = CUBLAS_STATUS_SUCCESS;
+  cublasStatus_t runs = CUBLAS_STATUS_SUCCESS;
+};
+constexpr Offer kOffers[] = {{.scheme = CUBLASLT_REDUCTION_SCHEME_NONE},
+                             {},
+                             {.scheme = CUBLASLT_REDUCTION_SCHEME_INPLACE},
+                             {.runs = CUBLAS_STATUS_NOT_SUPPORTED},
+                             {},
+                             {.proposed = CUBLAS_STATUS_NOT_SUPPORTED},
+                             {},
+                             {},
+                             {},   // nobody who asks for eight
+                             {}};  // is told of these
+constexpr int kOfferCount = static_cast<int>(std::size(kOffers));
+
+struct Log {
+  std::vector<double> milliseconds;  // by id
+  std::vector<int> used;
+};
+Log& product_log() {
+  static Log log;
+  return log;
+}
 
 template <class To, class From>
 To* real(From* opaque) {
@@ -113,7 +149,66 @@ bool consistent(const Operation& op, const Matrix& a, const Matrix& b, const Mat
   return good && op.scale == (d.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F);
 }
 
+/// What a product computes, its epilogue included; the sums in so many parts.
+void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matrix& d, const Sizes& sizes,
+              std::int64_t parts, const void* a_data, const void* b_data, void* d_data) {
+  const auto [m, n, k] = sizes;
+  const std::int64_t part = k / parts + 1;  // elements of a part
+  std::vector<double> column(static_cast<std::size_t>(m)), finished(static_cast<std::size_t>(m));
+  for (std::int32_t index = 0; index < d.batch; ++index) {
+    const void* const a_item = item(a, a_data, index);
+    const void* const b_item = item(b, b_data, index);
+    void* const d_item = item(d, d_data, index);
+    for (std::int64_t j = 0; j < n; ++j) {
+      std::fill(column.begin(), column.end(), 0.0);
+      std::fill(finished.begin(), finished.end(), 0.0);
+      double column_of_b = 0;
+      for (std::int64_t p = 0; p < k; ++p) {
+        if (p > 0 && p % part == 0) {
+          for (std::size_t i = 0; i < column.size(); ++i) {
+            finished[i] +=
+                d.type == CUDA_R_64F ? column[i] : static_cast<double>(static_cast<float>(column[i]));
+            column[i] = 0;
+          }
+        }
+        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
+        column_of_b += factor;
+        for (std::int64_t i = 0; i < m; ++i)
+          column[static_cast<std::size_t>(i)] +=
+              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
+      }
+      if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
+      for (std::int64_t i = 0; i < m; ++i) {
+        double value = finished[static_cast<std::size_t>(i)] + column[static_cast<std::size_t>(i)];
+        if (op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+          value += load(d.type, op.bias, i);
+        if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
+          store(d.type, op.aux, j * op.aux_ld + i, value);
+          value = llsa::kernels::cpu::gelu_tanh(value);
+        }
+        store(d.type, d_item, j * d.ld + i, value);
+      }
+    }
+  }
+}
+
+/// Whether the algorithm was made for this product.
+bool belongs(const Algorithm& algorithm, const Operation& op, const Matrix& d, const Sizes& sizes) {
+  return algorithm.m == d.rows && algorithm.n == d.cols &&
+         algorithm.k == static_cast<std::uint64_t>(sizes.k) &&
+         algorithm.epilogue == static_cast<std::uint32_t>(op.epilogue) && algorithm.id < kOfferCount &&
+         algorithm.scheme == static_cast<std::uint32_t>(kOffers[algorithm.id].scheme);
+}
+
 }  // namespace
+
+namespace llsa::emu {
+
+void set_product_times(const std::vector<double>& milliseconds) { product_log().milliseconds = milliseconds; }
+
+std::vector<int> products_since_last_asked() { return std::exchange(product_log().used, {}); }
+
+}  // namespace llsa::emu
 
 extern "C" {
 
@@ -126,13 +221,17 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
+std::size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
+
 const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                               : "CUBLAS_STATUS_INVALID_VALUE";
+  return status == CUBLAS_STATUS_NOT_SUPPORTED      ? "CUBLAS_STATUS_NOT_SUPPORTED"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED ? "CUBLAS_STATUS_EXECUTION_FAILED"
+                                                    : "CUBLAS_STATUS_INVALID_VALUE";
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED
-             ? "the functionality requested is not supported"
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the functionality requested is not supported"
+         : status == CUBLAS_STATUS_EXECUTION_FAILED
+             ? "the work could not be put into the stream"
              : "an unsupported value or parameter was passed to the function";
 }
 
@@ -233,21 +332,54 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (fused &&
       (real<Matrix>(d)->type == CUDA_R_64F || (operation.epilogue != CUBLASLT_EPILOGUE_BIAS && sizes.m < 4)))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  const Algorithm algorithm{real<Matrix>(d)->rows,
-                            real<Matrix>(d)->cols,
-                            static_cast<std::uint64_t>(sizes.k),
-                            wishes.align_a,
-                            wishes.align_b,
-                            wishes.align_c,
-                            wishes.align_d,
-                            std::min(alignment(operation.bias), alignment(operation.aux)),
-                            static_cast<std::uint32_t>(operation.epilogue),
-                            wishes.workspace};
-  std::memcpy(&results[0].algo, &algorithm, sizeof algorithm);
-  results[0].state = CUBLAS_STATUS_SUCCESS;
-  results[0].workspaceSize = wishes.workspace;
-  *count = 1;
+  Algorithm algorithm{real<Matrix>(d)->rows,
+                      real<Matrix>(d)->cols,
+                      static_cast<std::uint64_t>(sizes.k),
+                      wishes.align_a,
+                      wishes.align_b,
+                      wishes.align_c,
+                      wishes.align_d,
+                      std::min(alignment(operation.bias), alignment(operation.aux)),
+                      static_cast<std::uint32_t>(operation.epilogue),
+                      wishes.workspace,
+                      0,
+                      0};
+  *count = std::min(wanted, kOfferCount);
+  for (int i = 0; i < *count; ++i) {
+    algorithm.id = static_cast<std::uint32_t>(i);
+    algorithm.scheme = static_cast<std::uint32_t>(kOffers[i].scheme);
+    std::memcpy(&results[i].algo, &algorithm, sizeof algorithm);
+    results[i].state = kOffers[i].proposed;
+    results[i].workspaceSize = wishes.workspace;
+  }
   return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t option, void* value,
+                                                    std::size_t bytes, std::size_t* written) {
+  Algorithm algorithm;
+  std::memcpy(&algorithm, algo, sizeof algorithm);
+  if (option != CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME || value == nullptr || bytes != sizeof algorithm.scheme)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(value, &algorithm.scheme, bytes);
+  *written = bytes;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t,
+                                       cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t* algo,
+                                       cublasLtMatmulHeuristicResult_t* result) {
+  Algorithm algorithm;
+  std::memcpy(&algorithm, algo, sizeof algorithm);
+  Sizes sizes;
+  if (!consistent(*real<Operation>(desc), *real<Matrix>(a), *real<Matrix>(b), *real<Matrix>(d), sizes) ||
+      !belongs(algorithm, *real<Operation>(desc), *real<Matrix>(d), sizes))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  result->workspaceSize = algorithm.workspace;
+  result->state = kOffers[algorithm.id].proposed;
+  return result->state;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha,
@@ -263,46 +395,24 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     return CUBLAS_STATUS_INVALID_VALUE;
   Algorithm algorithm;
   std::memcpy(&algorithm, chosen, sizeof algorithm);
-  if (algorithm.m != d.rows || algorithm.n != d.cols || algorithm.k != static_cast<std::uint64_t>(sizes.k) ||
-      algorithm.epilogue != static_cast<std::uint32_t>(op.epilogue) ||
-      algorithm.workspace > workspace_bytes || workspace == nullptr ||
+  if (!belongs(algorithm, op, d, sizes) || algorithm.workspace > workspace_bytes || workspace == nullptr ||
       alignment(a_data) < algorithm.align_a || alignment(b_data) < algorithm.align_b ||
       alignment(d_data) < algorithm.align_d || alignment(c_data) < algorithm.align_c ||
       std::min(alignment(op.bias), alignment(op.aux)) < algorithm.align_bias)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (load(op.scale, alpha, 0) != 1 || load(op.scale, beta, 0) != 0) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
-
-  const auto [m, n, k] = sizes;
-  std::vector<double> column(static_cast<std::size_t>(m));
-  for (std::int32_t index = 0; index < d.batch; ++index) {
-    const void* const a_item = item(a, a_data, index);
-    const void* const b_item = item(b, b_data, index);
-    void* const d_item = item(d, d_data, index);
-    for (std::int64_t j = 0; j < n; ++j) {
-      std::fill(column.begin(), column.end(), 0.0);
-      double column_of_b = 0;
-      for (std::int64_t p = 0; p < k; ++p) {
-        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
-        column_of_b += factor;
-        for (std::int64_t i = 0; i < m; ++i)
-          column[static_cast<std::size_t>(i)] +=
-              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
-      }
-      if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
-      for (std::int64_t i = 0; i < m; ++i) {
-        double value = column[static_cast<std::size_t>(i)];
-        if (op.epilogue == CUBLASLT_EPILOGUE_BIAS || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
-          value += load(d.type, op.bias, i);
-        if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS) {
-          store(d.type, op.aux, j * op.aux_ld + i, value);
-          value = llsa::kernels::cpu::gelu_tanh(value);
-        }
-        store(d.type, d_item, j * d.ld + i, value);
-      }
-    }
-  }
-  return CUBLAS_STATUS_SUCCESS;
+  if (kOffers[algorithm.id].runs != CUBLAS_STATUS_SUCCESS) return kOffers[algorithm.id].runs;
+  const cudaError_t error = llsa::emu::enqueue(
+      stream, [=, op = op, a = a, b = b, d = d] {  // copies: the library's objects need not outlive the call
+        Log& log = product_log();
+        log.used.push_back(static_cast<int>(algorithm.id));
+        if (algorithm.id < log.milliseconds.size())
+          llsa::emu::advance_device_clock(log.milliseconds[algorithm.id]);
+        std::memset(workspace, 0xFF, std::min<std::size_t>(workspace_bytes, 4096));
+        multiply(op, a, b, d, sizes, algorithm.id + 1, a_data, b_data, d_data);
+        return cudaSuccess;
+      });
+  return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 }  // extern "C"

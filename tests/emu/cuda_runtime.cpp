@@ -1,7 +1,8 @@
 // The CUDA runtime over plain memory: what the host code of the backend calls, with the real signatures.
 //
 // All work is done at once, in call order, so streams and events order nothing; they are checked for being
-// what the program created. Allocations have exactly the size that was asked for and begin as NaN; copies
+// what the program created. What is put into a stream that is being captured is kept for the replays of its
+// graph instead (graph.cpp). Allocations have exactly the size that was asked for and begin as NaN; copies
 // to and from device memory are checked against them.
 #include <cuda_runtime.h>
 
@@ -24,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Event {
   bool recorded = false;
+  bool captured = false;  // last recorded in a stream that was being captured
   Clock::time_point time;
 };
 
@@ -31,10 +33,14 @@ struct Event {
 struct Device {
   std::mutex mutex;
   std::map<const unsigned char*, std::size_t> allocations;
+  std::map<const unsigned char*, std::size_t> pinned;  // host memory
   std::set<const void*> streams;
   std::set<const void*> events;
   std::size_t limit = 0, in_use = 0;
   int count = 1;
+  int driver = CUDART_VERSION, major = 9;
+  cudaError_t broken = cudaSuccess;
+  Clock::duration ahead{};  // of the host's clock
 };
 
 Device& device() {
@@ -45,33 +51,37 @@ Device& device() {
 thread_local cudaError_t last_error = cudaSuccess;
 
 cudaError_t result(cudaError_t error) {
+  if (device().broken != cudaSuccess) error = device().broken;
   if (error != cudaSuccess) last_error = error;
   return error;
 }
 
 constexpr std::size_t kTotalMemory = std::size_t{16} << 30;
 
-// The allocation that holds p, or end(). The mutex is held.
-auto allocation_of(Device& d, const void* p) {
+using Ranges = std::map<const unsigned char*, std::size_t>;
+
+// The range that holds p, or end(). The mutex is held.
+Ranges::const_iterator range_of(const Ranges& ranges, const void* p) {
   const auto* const bytes = static_cast<const unsigned char*>(p);
-  auto found = d.allocations.upper_bound(bytes);
-  if (found == d.allocations.begin()) return d.allocations.end();
+  auto found = ranges.upper_bound(bytes);
+  if (found == ranges.begin()) return ranges.end();
   --found;
-  return bytes < found->first + std::max<std::size_t>(found->second, 1) ? found : d.allocations.end();
+  return bytes < found->first + std::max<std::size_t>(found->second, 1) ? found : ranges.end();
 }
 
-bool is_device(const void* p, std::size_t bytes) {
-  Device& d = device();
-  const std::lock_guard lock(d.mutex);
-  const auto found = allocation_of(d, p);
-  return found != d.allocations.end() &&
+// Whether the bytes lie in one of these ranges.
+bool within(const Ranges& ranges, const void* p, std::size_t bytes) {
+  const std::lock_guard lock(device().mutex);
+  const auto found = range_of(ranges, p);
+  return found != ranges.end() &&
          static_cast<const unsigned char*>(p) + bytes <= found->first + found->second;
 }
 
+bool is_device(const void* p, std::size_t bytes) { return within(device().allocations, p, bytes); }
+
 bool overlaps_device(const void* p) {
-  Device& d = device();
-  const std::lock_guard lock(d.mutex);
-  return allocation_of(d, p) != d.allocations.end();
+  const std::lock_guard lock(device().mutex);
+  return range_of(device().allocations, p) != device().allocations.end();
 }
 
 cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -86,6 +96,17 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
   return cudaSuccess;
 }
 
+// In a stream that is being captured, copies take device memory and pinned memory alone.
+cudaError_t copy_in(cudaStream_t stream, void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (is_capturing(stream)) {
+    for (const void* const p : {static_cast<const void*>(to), from}) {
+      if (bytes == 0 || is_device(p, bytes) || within(device().pinned, p, bytes)) continue;
+      return result(outside_capture(stream));
+    }
+  }
+  return result(enqueue(stream, [=] { return copy(to, from, bytes, kind); }));
+}
+
 cudaError_t set(void* p, int value, std::size_t bytes) {
   if (bytes == 0) return cudaSuccess;
   if (!is_device(p, bytes)) return result(cudaErrorInvalidValue);
@@ -97,10 +118,41 @@ cudaError_t on(cudaStream_t stream) {
   return result(is_stream(stream) ? cudaSuccess : cudaErrorInvalidResourceHandle);
 }
 
+// For calls that a stream which is being captured does not take.
+cudaError_t beside(cudaStream_t stream) {
+  if (!is_stream(stream)) return result(cudaErrorInvalidResourceHandle);
+  const cudaError_t error = outside_capture(stream);
+  return result(error == cudaSuccess ? safe_beside_capture() : error);
+}
+
 bool is_event(cudaEvent_t event) {
   Device& d = device();
   const std::lock_guard lock(d.mutex);
   return d.events.contains(event);
+}
+
+Event& real(cudaEvent_t event) { return *reinterpret_cast<Event*>(event); }
+
+// What waiting for an event, or asking for it, returns.
+cudaError_t look_at(cudaEvent_t event) {
+  if (!is_event(event)) return result(cudaErrorInvalidResourceHandle);
+  if (real(event).captured) return result(cudaErrorCapturedEvent);
+  return result(safe_beside_capture());
+}
+
+cudaError_t allocate(void** p, std::size_t bytes) {
+  *p = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  Device& d = device();
+  const std::lock_guard lock(d.mutex);
+  if (d.broken != cudaSuccess) return d.broken;
+  if (d.limit > 0 && (bytes > d.limit || d.in_use > d.limit - bytes))
+    return result(cudaErrorMemoryAllocation);
+  if (bytes > kTotalMemory || posix_memalign(p, 256, bytes) != 0) return result(cudaErrorMemoryAllocation);
+  std::memset(*p, 0xff, bytes);
+  d.allocations[static_cast<unsigned char*>(*p)] = bytes;
+  d.in_use += bytes;
+  return cudaSuccess;
 }
 
 }  // namespace
@@ -127,6 +179,28 @@ void set_device_count(int count) {
   device().count = count;
 }
 
+void set_driver_version(int version) {
+  const std::lock_guard lock(device().mutex);
+  device().driver = version;
+}
+
+void set_compute_capability(int major) {
+  const std::lock_guard lock(device().mutex);
+  device().major = major;
+}
+
+void break_device(int error) {
+  const std::lock_guard lock(device().mutex);
+  device().broken = static_cast<cudaError_t>(error);
+  if (error == cudaSuccess) last_error = cudaSuccess;
+}
+
+void advance_device_clock(double milliseconds) {
+  const std::lock_guard lock(device().mutex);
+  device().ahead +=
+      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(milliseconds));
+}
+
 }  // namespace llsa::emu
 
 using llsa::emu::device;
@@ -138,6 +212,8 @@ extern "C" {
 // ---- devices ------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  if (device().driver < CUDART_VERSION) return result(cudaErrorInsufficientDriver);
   *count = device().count;
   return result(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
@@ -152,7 +228,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   if (index < 0 || index >= device().count) return result(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "CPU emulation");
-  properties->major = 9;
+  properties->major = device().major;
   properties->minor = 0;
   properties->multiProcessorCount = 4;
   properties->warpSize = 32;
@@ -166,7 +242,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
   if (index < 0 || index >= device().count) return result(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = device().major;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -190,9 +266,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
       return result(cudaErrorInvalidValue);
   }
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return result(llsa::emu::safe_beside_capture()); }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = device().count > 0 ? CUDART_VERSION : 0;
+  *version = device().driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
@@ -203,12 +279,14 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 // ---- errors -------------------------------------------------------------------------------------------
 
 cudaError_t cudaGetLastError() {
+  if (device().broken != cudaSuccess) return device().broken;
   const cudaError_t error = last_error;
   last_error = cudaSuccess;
   return error;
 }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 const char* cudaGetErrorName(cudaError_t error) {
+  if (const char* const name = llsa::emu::capture_error_name(error)) return name;
   switch (error) {
     case cudaSuccess:
       return "cudaSuccess";
@@ -224,11 +302,16 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidResourceHandle";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
     default:
       return "cudaError";
   }
 }
 const char* cudaGetErrorString(cudaError_t error) {
+  if (const char* const text = llsa::emu::capture_error_string(error)) return text;
   switch (error) {
     case cudaSuccess:
       return "no error";
@@ -244,6 +327,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid resource handle";
     case cudaErrorNotReady:
       return "device not ready";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
     default:
       return "unknown error";
   }
@@ -253,20 +340,12 @@ const char* cudaGetErrorString(cudaError_t error) {
 
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   *p = nullptr;
-  if (bytes == 0) return cudaSuccess;
-  auto& d = device();
-  const std::lock_guard lock(d.mutex);
-  if (d.limit > 0 && (bytes > d.limit || d.in_use > d.limit - bytes))
-    return result(cudaErrorMemoryAllocation);
-  if (bytes > llsa::emu::kTotalMemory || posix_memalign(p, 256, bytes) != 0)
-    return result(cudaErrorMemoryAllocation);
-  std::memset(*p, 0xff, bytes);
-  d.allocations[static_cast<unsigned char*>(*p)] = bytes;
-  d.in_use += bytes;
-  return cudaSuccess;
+  const cudaError_t error = llsa::emu::safe_beside_capture();
+  return error == cudaSuccess ? llsa::emu::allocate(p, bytes) : result(error);
 }
 cudaError_t cudaFree(void* p) {
   if (!p) return cudaSuccess;
+  if (const cudaError_t error = llsa::emu::safe_beside_capture(); error != cudaSuccess) return result(error);
   auto& d = device();
   const std::lock_guard lock(d.mutex);
   const auto found = d.allocations.find(static_cast<unsigned char*>(p));
@@ -274,22 +353,31 @@ cudaError_t cudaFree(void* p) {
   d.in_use -= found->second;
   d.allocations.erase(found);
   std::free(p);
-  return cudaSuccess;
+  return result(cudaSuccess);
 }
 cudaError_t cudaMallocAsync(void** p, std::size_t bytes, cudaStream_t stream) {
-  const cudaError_t error = llsa::emu::on(stream);
+  const cudaError_t error = llsa::emu::beside(stream);
   return error == cudaSuccess ? cudaMalloc(p, bytes) : error;
 }
 cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
-  const cudaError_t error = llsa::emu::on(stream);
+  const cudaError_t error = llsa::emu::beside(stream);
   return error == cudaSuccess ? cudaFree(p) : error;
 }
 cudaError_t cudaMallocHost(void** p, std::size_t bytes) {
+  *p = nullptr;
+  if (const cudaError_t error = llsa::emu::safe_beside_capture(); error != cudaSuccess) return result(error);
   *p = std::malloc(std::max<std::size_t>(bytes, 1));
-  return result(*p ? cudaSuccess : cudaErrorMemoryAllocation);
+  if (!*p) return result(cudaErrorMemoryAllocation);
+  const std::lock_guard lock(device().mutex);
+  device().pinned[static_cast<unsigned char*>(*p)] = bytes;
+  return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void** p, std::size_t bytes, unsigned) { return cudaMallocHost(p, bytes); }
 cudaError_t cudaFreeHost(void* p) {
+  if (!p) return cudaSuccess;
+  if (const cudaError_t error = llsa::emu::safe_beside_capture(); error != cudaSuccess) return result(error);
+  const std::lock_guard lock(device().mutex);
+  if (device().pinned.erase(static_cast<unsigned char*>(p)) == 0) return result(cudaErrorInvalidValue);
   std::free(p);
   return cudaSuccess;
 }
@@ -302,28 +390,34 @@ cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total) {
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  return llsa::emu::copy(to, from, bytes, kind);
+  const cudaError_t error = llsa::emu::safe_beside_capture();
+  return error == cudaSuccess ? llsa::emu::copy(to, from, bytes, kind) : result(error);
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   const cudaError_t error = llsa::emu::on(stream);
-  return error == cudaSuccess ? llsa::emu::copy(to, from, bytes, kind) : error;
+  return error == cudaSuccess ? llsa::emu::copy_in(stream, to, from, bytes, kind) : error;
 }
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t width, std::size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream) {
   if (const cudaError_t error = llsa::emu::on(stream); error != cudaSuccess) return error;
   for (std::size_t row = 0; row < height; ++row) {
-    const cudaError_t error = llsa::emu::copy(static_cast<char*>(to) + row * to_pitch,
-                                              static_cast<const char*>(from) + row * from_pitch, width, kind);
+    const cudaError_t error =
+        llsa::emu::copy_in(stream, static_cast<char*>(to) + row * to_pitch,
+                           static_cast<const char*>(from) + row * from_pitch, width, kind);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
 }
-cudaError_t cudaMemset(void* p, int value, std::size_t bytes) { return llsa::emu::set(p, value, bytes); }
+cudaError_t cudaMemset(void* p, int value, std::size_t bytes) {
+  const cudaError_t error = llsa::emu::safe_beside_capture();
+  return error == cudaSuccess ? llsa::emu::set(p, value, bytes) : result(error);
+}
 cudaError_t cudaMemsetAsync(void* p, int value, std::size_t bytes, cudaStream_t stream) {
   const cudaError_t error = llsa::emu::on(stream);
-  return error == cudaSuccess ? llsa::emu::set(p, value, bytes) : error;
+  if (error != cudaSuccess) return error;
+  return result(llsa::emu::enqueue(stream, [=] { return llsa::emu::set(p, value, bytes); }));
 }
 
 // ---- streams and events -------------------------------------------------------------------------------
@@ -346,12 +440,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete reinterpret_cast<char*>(stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return llsa::emu::on(stream); }
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return llsa::emu::on(stream); }
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = cudaStreamCaptureStatusNone;
-  return llsa::emu::on(stream);
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return llsa::emu::beside(stream); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return llsa::emu::beside(stream); }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   auto& d = device();
@@ -371,21 +461,28 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (const cudaError_t error = llsa::emu::on(stream); error != cudaSuccess) return error;
   if (!llsa::emu::is_event(event)) return result(cudaErrorInvalidResourceHandle);
-  *reinterpret_cast<llsa::emu::Event*>(event) = {true, llsa::emu::Clock::now()};
+  const bool captured = llsa::emu::is_capturing(stream);
+  auto& d = device();
+  const std::lock_guard lock(d.mutex);
+  llsa::emu::real(event) = {true, captured, llsa::emu::Clock::now() + d.ahead};
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return result(llsa::emu::is_event(event) ? cudaSuccess : cudaErrorInvalidResourceHandle);
-}
-cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return llsa::emu::look_at(event); }
+cudaError_t cudaEventQuery(cudaEvent_t event) { return llsa::emu::look_at(event); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  const cudaError_t error = llsa::emu::on(stream);
-  return error == cudaSuccess ? cudaEventSynchronize(event) : error;
+  if (const cudaError_t error = llsa::emu::on(stream); error != cudaSuccess) return error;
+  if (!llsa::emu::is_event(event)) return result(cudaErrorInvalidResourceHandle);
+  const bool captured = llsa::emu::real(event).captured, capturing = llsa::emu::is_capturing(stream);
+  if (captured && !capturing) return result(cudaErrorCapturedEvent);  // would be a fork: not emulated
+  if (capturing && !captured)
+    return result(llsa::emu::outside_capture(stream, cudaErrorStreamCaptureIsolation));
+  return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (!llsa::emu::is_event(start) || !llsa::emu::is_event(end)) return result(cudaErrorInvalidResourceHandle);
-  const auto& a = *reinterpret_cast<llsa::emu::Event*>(start);
-  const auto& b = *reinterpret_cast<llsa::emu::Event*>(end);
+  const auto& a = llsa::emu::real(start);
+  const auto& b = llsa::emu::real(end);
+  if (a.captured || b.captured) return result(cudaErrorCapturedEvent);
   if (!a.recorded || !b.recorded) return result(cudaErrorInvalidResourceHandle);
   *milliseconds = std::chrono::duration<float, std::milli>(b.time - a.time).count();
   return cudaSuccess;

@@ -10,6 +10,7 @@
 //   tensor_core.cpp    ldmatrix, mma
 //   fiber.h            stacks and switches
 //   cuda_runtime.cpp   cudaMalloc and company over plain memory
+//   graph.cpp          stream capture: what is put into a stream is kept, and run by the graph's launches
 //
 // A thread of the block runs until it has to wait; then the next one that can run does. So a missing barrier
 // shows as a wrong result in one of the orders, and under ThreadSanitizer, for which these are threads of
@@ -23,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "../../core/error.h"
 
@@ -66,8 +68,22 @@ class WithSettings {
 void set_device_memory(std::size_t bytes);
 /// Bytes that cudaMalloc has handed out and cudaFree has not taken back.
 std::size_t device_bytes_in_use();
-/// How many devices cudaGetDeviceCount reports; 0 as without a driver. At first 1.
+/// How many devices cudaGetDeviceCount reports. At first 1.
 void set_device_count(int count);
+/// The CUDA version that the driver serves, as 1000 major + 10 minor; 0: there is no driver. At first the
+/// toolkit's.
+void set_driver_version(int version);
+/// The major number of the devices' compute capability. At first 9.
+void set_compute_capability(int major);
+/// Lets every call of the runtime fail with this error (a cudaError_t), as after a kernel that has gone
+/// wrong; 0 ends it.
+void break_device(int error);
+
+/// How long the matrix products of each of the library's algorithms shall seem to take, in the order in which
+/// they are proposed; what is not told takes as long as it does.
+void set_product_times(const std::vector<double>& milliseconds);
+/// By which of these algorithms the products since the last question were computed, in call order.
+std::vector<int> products_since_last_asked();
 
 /// Counts since the program started.
 struct Statistics {

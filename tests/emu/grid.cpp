@@ -112,6 +112,21 @@ int threads_for(const Settings& settings, std::uint64_t blocks) {
   return static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(threads), blocks));
 }
 
+void run_now(dim3 grid, dim3 block, std::size_t shared_bytes, FunctionRef<void()> body) {
+  const Settings now = settings();
+  Worker worker(grid, block, shared_bytes, now, body);
+  std::vector<std::thread> threads;
+  for (int t = 1; t < threads_for(now, count(grid)); ++t) threads.emplace_back(std::ref(worker));
+  worker();
+  for (std::thread& t : threads) t.join();
+  {
+    const std::lock_guard lock(mutex);
+    ++counts.launches;
+    counts.blocks += count(grid);
+  }
+  worker.throw_error();
+}
+
 }  // namespace
 
 Settings parse_order(const std::string& text) {
@@ -144,20 +159,13 @@ Statistics statistics() {
 }
 
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-              FunctionRef<void()> body) {
+              std::function<void()> body) {
   check_launch(grid, block, shared_bytes, stream);
-  const Settings now = settings();
-  Worker worker(grid, block, shared_bytes, now, body);
-  std::vector<std::thread> threads;
-  for (int t = 1; t < threads_for(now, count(grid)); ++t) threads.emplace_back(std::ref(worker));
-  worker();
-  for (std::thread& t : threads) t.join();
-  {
-    const std::lock_guard lock(mutex);
-    ++counts.launches;
-    counts.blocks += count(grid);
-  }
-  worker.throw_error();
+  const cudaError_t error = enqueue(stream, [=, body = std::move(body)] {
+    run_now(grid, block, shared_bytes, body);
+    return cudaSuccess;
+  });
+  if (error != cudaSuccess) throw KernelError(cat("[launch] ", cudaGetErrorString(error)));
 }
 
 void fence() {

@@ -5,8 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
-
-#include "../../core/function_ref.h"
+#include <functional>
 
 namespace llsa::emu {
 
@@ -58,7 +57,9 @@ unsigned char* shared_pointer(unsigned address, std::size_t bytes, std::size_t a
 
 // ---- launching ----------------------------------------------------------------------------------------
 
-/// Runs body() once per thread of the grid. Throws KernelError.
-void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, FunctionRef<void()> body);
+/// Runs body() once per thread of the grid: now, or, if the stream is being captured, in every replay of the
+/// graph. Throws KernelError.
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+              std::function<void()> body);
 
 }  // namespace llsa::emu

@@ -3,8 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <signal.h>
+#include <sys/time.h>
+
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
+#include "tests/support/child_process.h"
 #include "tests/support/samples.h"
 
 using namespace llsa;
@@ -27,6 +31,10 @@ Tensor naive(Context& ctx, const Tensor& a, const Tensor& b) {
             x[static_cast<std::size_t>(i * k + p)] * y[static_cast<std::size_t>(p * n + j)];
   return from_vector(ctx, c, Shape{m, n});
 }
+
+struct Size {
+  std::int64_t m, n, k;
+};
 
 void check_close(Context& ctx, const Tensor& got, const Tensor& expected, double limit) {
   CHECK(got.is_contiguous());
@@ -223,6 +231,32 @@ TEST_CASE("arguments that do not fit are named") {
   CHECK_THROWS_AS(linear_backward(ctx, ctx.zeros(Shape{3, 4}, DType::f32), a, b, true, true, true),
                   ShapeError);
   CHECK_THROWS_AS(linear_gelu_backward(ctx, ctx.zeros(Shape{3, 5}, DType::f32), a, b, {}), ValueError);
+}
+
+TEST_CASE("signals that interrupt products leave memory alone") {
+  // In a child, because what this guards against ends the process.
+  const int code = run_in_child([] {
+    static volatile sig_atomic_t handled = 0;
+    struct sigaction action = {};
+    action.sa_handler = [](int) { handled = handled + 1; };
+    action.sa_flags = SA_RESTART;
+    const itimerval often = {{0, 200}, {0, 200}};  // microseconds
+    if (sigaction(SIGALRM, &action, nullptr) != 0 || setitimer(ITIMER_REAL, &often, nullptr) != 0) return 3;
+    Context ctx(1);
+    for (const auto& [m, n, k] : {Size{256, 128, 128}, Size{128, 384, 256}}) {
+      const Tensor a = normal(ctx, Shape{m, k}, DType::f32, 1), b = normal(ctx, Shape{k, n}, DType::f32, 2);
+      const Tensor at = clone(ctx, a.transpose(0, 1)), bt = clone(ctx, b.transpose(0, 1));
+      const auto expected = to_vector<float>(ctx, matmul(ctx, a, b));
+      for (int run = 0; run < 400; ++run) {
+        const Tensor y = run % 2 == 0 ? matmul(ctx, at, b, true, false) : matmul(ctx, a, bt, false, true);
+        const auto got = to_vector<float>(ctx, y);
+        for (std::size_t i = 0; i < got.size(); ++i)
+          if (!(std::abs(got[i] - expected[i]) <= 1e-3f)) return 1;
+      }
+    }
+    return handled > 0 ? 0 : 2;
+  });
+  CHECK(code == 0);
 }
 
 TEST_SUITE_END();

@@ -99,6 +99,31 @@ TEST_CASE("adamw_ema_step is adamw_step and ema_update, bit for bit") {
   }
 }
 
+TEST_CASE("a bf16 copy in the step's pass is the copy made after it, bit for bit") {
+  Context ctx(2);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const bool average : {false, true}) {
+      const Buffers a(ctx, 50001, dtype), b(ctx, 50001, dtype);
+      const Tensor low = ctx.zeros(a.w.shape(), DType::bf16);
+      for (int k = 1; k <= 3; ++k) {
+        const Tensor step = step_number(ctx, k), decay = kernels::ema_decay(ctx, step);
+        // The last step is skipped: it leaves the copy as it was.
+        const kernels::AdamWScalars scalars{f64_scalar(ctx, 1e-2), Tensor(), step, flag(ctx, k == 3)};
+        const kernels::AdamWBuffers with_copy{a.w, a.g, a.m, a.v, low};
+        if (average)
+          kernels::adamw_ema_step(ctx, with_copy, scalars, {}, a.ema, decay);
+        else
+          kernels::adamw_step(ctx, with_copy, scalars, {});
+        kernels::adamw_step(ctx, b.adamw(), scalars, {});
+        if (average) kernels::ema_update(ctx, b.ema, b.w, decay, scalars.skip);
+        CHECK(same_bits(ctx, a.w, b.w));
+        CHECK(same_bits(ctx, a.ema, b.ema));
+        CHECK(same_bits(ctx, low, kernels::cast(ctx, b.w, DType::bf16)));
+      }
+    }
+  }
+}
+
 TEST_CASE("ema_decay follows its law; ema_update follows its formula") {
   Context ctx(1);
   for (const std::int64_t n : {1, 2, 10, 1000, 250000, 100000000}) {
@@ -209,6 +234,14 @@ TEST_CASE("errors name the op and both sides") {
                    kernels::adamw_step(ctx, b.adamw(), {b.w, Tensor(), step_number(ctx, 1), Tensor()}, {});
                  }),
                  {"[adamw_step]", "lr", "f64", "f32"}));
+  CHECK(contains(message_of<DTypeError>([&] {
+                   kernels::adamw_step(ctx, {b.w, b.g, b.m, b.v, b.ema}, scalars, {});
+                 }),
+                 {"[adamw_step]", "low", "bf16", "f32"}));
+  CHECK(contains(message_of<ShapeError>([&] {
+                   kernels::adamw_step(ctx, {b.w, b.g, b.m, b.v, low.slice(0, 1, 6)}, scalars, {});
+                 }),
+                 {"[adamw_step]", "low", "[6]", "[5]"}));
   CHECK(contains(message_of<ValueError>([&] { kernels::clip_gradient(ctx, f64_scalar(ctx, 1), -1); }),
                  {"[clip_gradient]", "-1"}));
   CHECK(contains(message_of<ShapeError>([&] {

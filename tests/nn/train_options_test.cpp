@@ -96,6 +96,7 @@ TEST_CASE("resume lists what differs and may not") {
   now.threads = 3;
   now.log_every = 1;
   now.keep = 9;
+  now.graph = true;
   CHECK(resume_obstacles(stored, now).empty());
   now.lr = 0.5;
   now.model.layers += 1;

@@ -260,6 +260,23 @@ TEST_CASE("divergence stops the run, names step and op, and leaves the last good
   CHECK(RunFolder(dir / "run").latest()->step == 3);
 }
 
+TEST_CASE("tuning on the cpu is a note, changes nothing, and what an earlier run has left is removed") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.device = "cpu";
+  options.steps = 2;
+  const std::string expected = state_bytes(run(options, dir / "plain").checkpoint);
+  options.tune = true;
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  fs::create_directory(dir / "tuned");
+  test::write_file(dir / "tuned/tuning.json", "of a run without a checkpoint");
+  CHECK(state_bytes(run(options, dir / "tuned", false, callbacks).checkpoint) == expected);
+  CHECK(mentions(messages, "nothing to choose"));
+  CHECK_FALSE(fs::exists(dir / "tuned/tuning.json"));
+}
+
 TEST_CASE("sides that the patch does not divide name the nearest sizes") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

@@ -130,6 +130,15 @@ SIMT_PTX void mma_m16n8k16_bf16(float (&d)[4], const std::uint32_t (&a)[4], std:
                 emu::mma_m16n8k16_bf16(d, a, b0, b1, place));
 }
 
+// ---- registers ----------------------------------------------------------------------------------------
+
+/// threadIdx.x, read anew every time: the compiler keeps neither it nor what was computed from it earlier.
+SIMT_PTX int thread_number() {
+  SIMT_PTX_BODY(int x; asm volatile("mov.u32 %0, %%tid.x;\n"
+                                    : "=r"(x));
+                return x, return static_cast<int>(threadIdx.x));
+}
+
 // ---- arithmetic ---------------------------------------------------------------------------------------
 
 /// 2^x to 2 ulp; denormal results are 0 and -inf gives 0.

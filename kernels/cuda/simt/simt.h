@@ -54,7 +54,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "../../../core/error.h"
+#include "../../../core/cuda/check.h"
 
 #define SIMT_UNROLL _Pragma("unroll")
 #define SIMT_SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
@@ -87,7 +87,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
   if (cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel)) != cudaSuccess) cudaGetLastError();
   throw CudaError(cat("[launch] ", name, " with grid (", grid.x, ", ", grid.y, ", ", grid.z, "), block (",
                       block.x, ", ", block.y, ", ", block.z, "), ", shared_bytes,
-                      " bytes of shared memory: ", cudaGetErrorString(error)));
+                      " bytes of shared memory: ", cudaGetErrorString(error)),
+                  cuda::hint_for(error));
 }
 
 /// The address in the shared window that the wrappers of ptx.h take, of a pointer into shared memory.

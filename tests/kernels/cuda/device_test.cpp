@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/cuda/check.h"
+#include "core/device_choice.h"
 #include "core/error.h"
 #include "tests/kernels/cuda/contexts.h"
 
@@ -54,8 +55,9 @@ TEST_CASE("an index that is not there is an error that says which are") {
     CHECK_THROWS_AS(Context(Device{DeviceType::cuda, index}, 1), DeviceError);
   }
   const std::string message = message_of([] { Context ctx(Device{DeviceType::cuda, 1000}, 1); });
-  CHECK(contains(message, "cuda:1000"));
-  CHECK(contains(message, "cuda:0"));
+  CHECK(contains(message, "cuda:1000 was asked for"));
+  CHECK(contains(message, cuda::device_count() == 1 ? "there is only cuda:0" : "there are cuda:0 to cuda:"));
+  CHECK(contains(message, "| use a device that is there"));
 }
 
 TEST_CASE("tensors of another device are refused") {
@@ -164,6 +166,12 @@ TEST_CASE("a failed call says which, where and why") {
       message_of([] { cuda::check(cudaErrorIllegalAddress, "launch", "/a/kernels/cuda/copy.cu", 7); });
   CHECK(contains(sticky, "launch failed at kernels/cuda/copy.cu:7"));
   CHECK(contains(sticky, "from its last checkpoint"));
+  CHECK(contains(sticky, "CUDA_LAUNCH_BLOCKING=1"));
+  CHECK(contains(cuda::hint_for(cudaErrorLaunchFailure), "from its last checkpoint"));
+  CHECK(contains(cuda::hint_for(cudaErrorNoKernelImageForDevice), "CUDA_ARCHS=native"));
+  CHECK(contains(cuda::hint_for(cudaErrorDevicesUnavailable), "another process"));
+  CHECK(contains(cuda::hint_for(cudaErrorMemoryAllocation), "reduce the batch"));
+  CHECK(cuda::hint_for(cudaErrorInvalidDevice).empty());
   CHECK_NOTHROW(LLSA_CUDA_CHECK(cudaGetLastError()));
 }
 
@@ -192,20 +200,69 @@ TEST_CASE("streams, events and pinned memory") {
 }
 
 #ifdef SIMT_EMU
-TEST_CASE("no device") {
+TEST_CASE("no device, no driver, an old driver, an old device") {
+  const auto message = [] {
+    CHECK(device_from_name("auto") == Device{});
+    CHECK(cudaGetLastError() == cudaSuccess);  // nothing is left for the next call to report
+    return message_of([] { Context ctx(device_from_name("cuda"), 1); });
+  };
   emu::set_device_count(0);
   CHECK(cuda::device_count() == 0);
-  const std::string message = message_of([] { Context ctx(Device{DeviceType::cuda, 0}, 1); });
+  const std::string no_device = message();
   emu::set_device_count(1);
-  CHECK(contains(message, "there is no CUDA device"));
-  CHECK(contains(message, "use the device cpu"));
+  CHECK(contains(no_device, "cuda:0 was asked for, there is no CUDA device"));
+  CHECK(contains(no_device, "| use the device cpu"));
+  CHECK(contains(no_device, "CUDA_VISIBLE_DEVICES"));
+
+  emu::set_driver_version(0);
+  CHECK(cuda::device_count() == 0);
+  const std::string no_driver = message();
+  emu::set_driver_version(11020);
+  const std::string old_driver = message();
+  emu::set_driver_version(CUDART_VERSION);
+  CHECK(contains(no_driver, "cuda:0 was asked for, there is no NVIDIA driver"));
+  CHECK(contains(old_driver, "the NVIDIA driver serves CUDA 11.2 and this program needs "));
+  for (const std::string& text : {no_driver, old_driver}) {
+    CHECK(contains(text, "| install or update the NVIDIA driver"));
+    CHECK(contains(text, "use the device cpu"));
+  }
+
+  emu::set_compute_capability(7);
+  CHECK(cuda::device_count() == 1);
+  const std::string old_device = message();
+  emu::set_compute_capability(9);
+  CHECK(contains(old_device, "cuda:0 has compute capability 7.0, the kernels need 8.0 or later"));
+  CHECK(contains(old_device, "| use a newer GPU, or the device cpu"));
+
+  CHECK(device_from_name("auto") == Device{DeviceType::cuda, 0});
+}
+
+TEST_CASE("a device that an earlier kernel has broken: errors with a hint, and an orderly end") {
+  Context healthy(Device{DeviceType::cuda, 0}, 1);
+  std::string read, waited, again;
+  {
+    Context gpu(Device{DeviceType::cuda, 0}, 1);
+    const Tensor x = gpu.zeros({100}, DType::f32);
+    emu::break_device(cudaErrorIllegalAddress);
+    read = message_of([&] { gpu.item(x.slice(0, 0, 1)); });
+    waited = message_of([&] { gpu.synchronize(); });
+    again = message_of([] { Context ctx(Device{DeviceType::cuda, 0}, 1); });
+  }  // stream and memory go: nothing is thrown
+  emu::break_device(cudaSuccess);
+  for (const std::string& text : {read, waited, again}) {
+    CAPTURE(text);
+    CHECK(contains(text, "an illegal memory access was encountered (cudaErrorIllegalAddress)"));
+    CHECK(contains(text, "| the device no longer serves this process: start the program again"));
+    CHECK(contains(text, "from its last checkpoint"));
+  }
+  CHECK(healthy.item(healthy.zeros({1}, DType::f32)) == 0.0);
 }
 
 TEST_CASE("a device that is full") {
   Context gpu(Device{DeviceType::cuda, 0}, 1);
   emu::set_device_memory(emu::device_bytes_in_use() + 100000);
   const std::string message = message_of([&] { static_cast<void>(gpu.empty({50000}, DType::f32)); });
-  CHECK(contains(message, "asked for 200000 bytes"));
+  CHECK(contains(message, "asked for 200000 bytes, 0 active, 0 cached"));
   CHECK(contains(message, "the device has"));
   {
     const Tensor a = gpu.zeros({10000}, DType::f32);

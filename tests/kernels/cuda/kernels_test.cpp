@@ -263,7 +263,7 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
   Contexts both;
   for (const DType dtype : {DType::f32, DType::f64}) {
     struct State {
-      Tensor w, m, v, ema, step;
+      Tensor w, m, v, ema, low, step;
       k::ClipResult clip;
     };
     const auto train = [&](Context& ctx, bool fused) {
@@ -272,6 +272,7 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
               ctx.zeros({n}, dtype),
               ctx.zeros({n}, dtype),
               ctx.zeros({n}, dtype),
+              ctx.zeros({n}, DType::bf16),
               ctx.zeros({1}, DType::i64),
               {}};
       const Tensor lr = k::from_vector(ctx, std::vector<double>{1e-2}, {1});
@@ -280,7 +281,7 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
         if (step == 3) k::fill(ctx, g.slice(0, 5, 6), kInfinity);
         s.clip = k::clip_gradient(ctx, k::sum_squares(ctx, g), 1.0);
         k::advance_step(ctx, s.step, s.clip.skip);
-        const k::AdamWBuffers buffers{s.w, g, s.m, s.v};
+        const k::AdamWBuffers buffers{s.w, g, s.m, s.v, fused ? s.low : Tensor()};
         const k::AdamWScalars scalars{lr, s.clip.factor, s.step, s.clip.skip};
         const Tensor decay = k::ema_decay(ctx, s.step);
         if (fused) {
@@ -288,6 +289,7 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
         } else {
           k::adamw_step(ctx, buffers, scalars, {});
           k::ema_update(ctx, s.ema, s.w, decay, s.clip.skip);
+          k::copy(ctx, s.w, s.low);
         }
       }
       return s;
@@ -303,6 +305,7 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
     CHECK(difference(both.cpu, both.to_cpu(gpu.ema), cpu.ema) <= tolerance);
     CHECK(same_bytes(both, gpu.w, both.to_cpu(apart.w)));
     CHECK(same_bytes(both, gpu.ema, both.to_cpu(apart.ema)));
+    CHECK(same_bytes(both, gpu.low, both.to_cpu(apart.low)));
     CHECK(both.gpu.item(gpu.step) == 3);
     CHECK(both.gpu.item(gpu.clip.skip) == 1);
   }

@@ -165,11 +165,33 @@ TEST_CASE("bf16 in blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weigh
   check_bf16(LlsaProblem(sized(31, 64, 16, 100, 1, 1), 1, 1, 7));
 }
 
-TEST_CASE("bf16 in blocks of 32 and 64") {
+TEST_CASE("bf16 in blocks of 32 and 64, whose warps share fine keys") {
   if (cuda::device_count() == 0) return;
-  check_bf16(LlsaProblem(sized(300, 64, 32, 2, 1, 1), 1, 1, 11));
+  check_bf16(LlsaProblem(sized(300, 64, 32, 2, 1, 1), 1, 1, 11));  // the last block fills one of two warps
   check_bf16(LlsaProblem(sized(1100, 32, 32, 2, 2, 2), 1, 1, 12));
   check_bf16(LlsaProblem(sized(333, 32, 64, 2, 1, 1), 1, 1, 13));
+  check_bf16(LlsaProblem(sized(270, 128, 32, 3, 1, 0), 1, 1, 14));
+  check_bf16(LlsaProblem(sized(333, 128, 64, 3, 1, 1), 1, 1, 15));
+  check_bf16(LlsaProblem(sized(85, 64, 64, 2, 1, 1), 1, 1, 16));
+}
+
+TEST_CASE("bf16: scores that rise or fall along the keys, by little and by much") {
+  if (cuda::device_count() == 0) return;
+  Context gpu(kGpu);
+  for (double slope : {0.125, 0.5, 4.0}) {  // of the logit per key; the forward looks at 32 keys at a time
+    CAPTURE(slope);
+    LlsaProblem p(sized(250, 64, 16, 1, 0, 0), 1, 1, 71);
+    for (std::size_t i = 0; i < p.q.size(); ++i) {
+      const auto token = static_cast<double>(i / 64);
+      p.q[i] = i % 64 == 0 ? (i / 64 % 2 == 0 ? 8 : -8) : rounded(p.q[i] / 8);
+      p.k[i] = i % 64 == 0 ? slope * token : rounded(p.k[i] / 8);
+      p.v[i] = rounded(p.v[i]);
+    }
+    const OracleResult exact = run_oracle(p).result;
+    const KernelRun found = run_kernels(gpu, p, {}, llsa_plan(p.c.n, options_of(p.c)), DType::bf16);
+    CHECK(relative_error(found.o, exact.o) <= 1e-2);
+    CHECK(relative_error(found.lse, exact.lse) <= 1e-5);
+  }
 }
 
 TEST_CASE("bf16 that the tensor-core kernels do not cover") {
@@ -186,8 +208,7 @@ TEST_CASE("bf16: a block that all queries pick, others that none picks") {
 
 TEST_CASE("equal bits in all lane and block orders") {
   if (cuda::device_count() == 0) return;
-  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 2, 31);
-  for (DType dtype : {DType::f32, DType::bf16})
+  const auto check_orders = [](const LlsaProblem& p, DType dtype) {
     for_all_orders([&] {
       Context gpu(kGpu);
       const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
@@ -197,6 +218,11 @@ TEST_CASE("equal bits in all lane and block orders") {
       for (const Matrix* x : {&run.lse, &run.dq, &run.dk, &run.dv}) append(all, *x);
       return all;
     });
+  };
+  check_orders(LlsaProblem(sized(300, 32, 16, 3, 2, 2), 1, 2, 31), DType::f32);
+  check_orders(LlsaProblem(sized(300, 32, 16, 3, 2, 2), 1, 2, 31), DType::bf16);
+  check_orders(LlsaProblem(sized(300, 64, 32, 3, 1, 1), 1, 1, 32), DType::bf16);
+  check_orders(LlsaProblem(sized(333, 64, 64, 2, 1, 1), 1, 1, 33), DType::bf16);
 }
 
 TEST_CASE("strided views give the bits of contiguous tensors") {

@@ -2,6 +2,8 @@
 // same.
 #include <doctest/doctest.h>
 
+#include <cstring>
+
 #include "core/cuda/device.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/llsa_run.h"
@@ -24,6 +26,14 @@ std::vector<T> flat(Context& ctx, const std::vector<Tensor>& tensors) {
   return all;
 }
 
+LlsaPlan plan_of(std::int64_t n, int block, std::vector<int> topk, int levels) {
+  LlsaOptions options;
+  options.block = block;
+  options.topk = std::move(topk);
+  options.levels = levels;
+  return llsa_plan(n, options);
+}
+
 }  // namespace
 
 TEST_SUITE_BEGIN("kernels/cuda/llsa_stages");
@@ -39,6 +49,55 @@ TEST_CASE("pyramid: the CPU's bits in f64, f32 and bf16, ragged") {
       CHECK(flat<double>(gpu, llsa_pyramid(gpu, tensor_of(gpu, p.q, p.shape(), dtype), plan)) ==
             flat<double>(cpu, llsa_pyramid(cpu, tensor_of(cpu, p.q, p.shape(), dtype), plan)));
   }
+}
+
+TEST_CASE("pyramid: packs of columns give the bits of single elements, one, two and more levels, strided") {
+  if (cuda::device_count() == 0) return;
+  Context cpu, gpu(kGpu);
+  struct Sizes {
+    std::int64_t n, d;
+    int block, levels;
+  };
+  for (const Sizes& c :
+       {Sizes{523, 64, 16, 2}, Sizes{523, 64, 16, 1}, Sizes{16, 32, 16, 1}, Sizes{17, 32, 16, 2},
+        Sizes{4100, 32, 16, 3}, Sizes{257, 128, 16, 2}, Sizes{1100, 32, 32, 2}, Sizes{4200, 64, 64, 2},
+        Sizes{131, 24, 2, 7}, Sizes{300, 8, 3, 4}, Sizes{100, 1024, 5, 2}, Sizes{45, 4096, 20, 2}}) {
+    CAPTURE(c.n);
+    CAPTURE(c.d);
+    CAPTURE(c.block);
+    CAPTURE(c.levels);
+    const LlsaPlan plan = plan_of(c.n, c.block, {1}, c.levels);
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < 4 * c.n * (c.d + 1); ++i)
+      values.push_back(Philox{7, 7}.normal(static_cast<std::uint64_t>(i)));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (i / static_cast<std::size_t>(c.d + 1) % 64 < 32 && i % 3 == 0) values[i] = -0.0f;
+    for (DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      if (dtype != DType::bf16 && c.n > 1000) continue;
+      // The last d of d + 1 columns: rows that do not come in packs.
+      const Tensor loose = cast(gpu, from_vector(gpu, values, {2, 2, c.n, c.d + 1}), dtype);
+      const Tensor single = loose.slice(3, 1, c.d + 1);
+      const Tensor packed = contiguous(gpu, single);
+      const Tensor merged = contiguous(gpu, packed.transpose(1, 2)).transpose(1, 2);
+      const auto expected = flat<double>(gpu, llsa_pyramid(gpu, single, plan));
+      for (const Tensor* x : {&packed, &merged}) {
+        const auto found = flat<double>(gpu, llsa_pyramid(gpu, *x, plan));
+        REQUIRE(found.size() == expected.size());
+        CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(double)) == 0);
+      }
+      CHECK(expected == flat<double>(cpu, llsa_pyramid(cpu, transfer(gpu, packed, cpu), plan)));
+    }
+  }
+}
+
+TEST_CASE("pyramid: equal bits in all lane and block orders") {
+  if (cuda::device_count() == 0) return;
+  const LlsaProblem p(LlsaCase{1300, 32, 16, {2}, 2, 2}, 1, 2, 6);
+  const LlsaPlan plan = llsa_plan(1300, options_of(p.c));
+  for_all_orders([&] {
+    Context gpu(kGpu);
+    return flat<double>(gpu, llsa_pyramid(gpu, tensor_of(gpu, p.q, p.shape(), DType::bf16), plan));
+  });
 }
 
 TEST_CASE("selection: exact scores, many ties, the CPU's tables in every order") {

@@ -116,6 +116,23 @@ TEST_CASE("batches have shapes, labels and ids; epochs follow without a gap") {
   }
 }
 
+TEST_CASE("batches come into given tensors, which have to fit") {
+  Fixture f;
+  Loader a(f.ctx, f.folder, f.options()), b(f.ctx, f.folder, f.options());
+  const Batch into = b.make_batch();
+  for (int i = 0; i < 3; ++i) {
+    const Batch fresh = a.next();
+    b.next(into);
+    CHECK(std::equal(fresh.x.data<float>(), fresh.x.data<float>() + fresh.x.numel(), into.x.data<float>()));
+    CHECK(into.sample_ids.data<std::int64_t>()[2] == 3 * i + 2);
+  }
+  const LoaderState before = b.state();
+  CHECK_THROWS_AS(b.next({into.x.slice(0, 0, 2), into.y, into.sample_ids}), ShapeError);
+  CHECK_THROWS_AS(b.next({into.x, into.sample_ids, into.sample_ids}), ShapeError);
+  CHECK_THROWS_AS(b.next({into.x, into.y, Tensor()}), ShapeError);
+  CHECK(b.state() == before);
+}
+
 TEST_CASE("a batch may be larger than the folder") {
   Fixture f(3);
   Loader loader(f.ctx, f.folder, f.options(10));

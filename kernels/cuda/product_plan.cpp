@@ -1,0 +1,258 @@
+#include "kernels/cuda/product_plan.h"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+#include "core/error.h"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+constexpr int kProposals = 8;
+constexpr std::size_t kWordDigits = 16;
+
+// Parts of a sum are added in the compute type, outside of the output; "none" is a sum in one piece.
+constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+
+std::int64_t alignment(const Tensor& x) {
+  const auto address = reinterpret_cast<std::uintptr_t>(x.raw());
+  std::int64_t bytes = kMaxAlignment;
+  while (address % static_cast<std::uintptr_t>(bytes) != 0) bytes /= 2;
+  return bytes;
+}
+
+cudaDataType_t data_type(DType dtype) {
+  return dtype == DType::f64 ? CUDA_R_64F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+cublasLtEpilogue_t option_of(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Epilogue::bias_gelu:
+      return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    case Epilogue::operand_row_sum:
+      return CUBLASLT_EPILOGUE_BGRADB;
+    case Epilogue::none:
+      break;
+  }
+  return CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+const char* name_of(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::bias:
+      return "bias";
+    case Epilogue::bias_gelu:
+      return "bias and GELU";
+    case Epilogue::operand_row_sum:
+      return "row sums of a";
+    case Epilogue::none:
+      break;
+  }
+  return "plain";
+}
+
+/// Whether equal operands always give equal bits: no part of a sum is added atomically, as with the scheme
+/// "in place", or in the dtype of the output.
+bool is_deterministic(const Algorithm& algorithm, const Kind& kind) {
+  std::uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
+  std::size_t written = 0;
+  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
+                                             sizeof scheme, &written),
+        "cublasLtMatmulAlgoConfigGetAttribute", kind.str());
+  return (scheme & ~kReductions) == 0;
+}
+
+}  // namespace
+
+void check(cublasStatus_t status, const char* call, const std::string& what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw CudaError(cat("[matmul] ", call, " failed", what.empty() ? "" : " for ", what, ": ",
+                      cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")"));
+}
+
+Layout::Layout(const Tensor& x)
+    : rows(x.size(-2)), cols(x.size(-1)), batch_stride(x.rank() == 3 ? x.stride(0) : 0) {
+  const std::int64_t row = x.stride(-2), col = x.stride(-1);
+  by_columns = !((col == 1 || cols == 1) && (row >= cols || rows == 1));
+  ld = by_columns ? (cols == 1 ? rows : col) : (rows == 1 ? cols : row);
+}
+
+Kind::Kind(const Context& ctx, const Product& product)
+    : dtype(product.out.dtype()),
+      tf32(ctx.tf32() && product.out.dtype() == DType::f32),
+      epilogue(product.epilogue),
+      m(product.out.size(-2)),
+      n(product.out.size(-1)),
+      k(product.a.size(-1)),
+      batch(product.out.rank() == 3 ? product.out.size(0) : 1),
+      a(product.a),
+      b(product.b),
+      align_a(alignment(product.a)),
+      align_b(alignment(product.b)),
+      align_out(alignment(product.out)),
+      align_extra(kMaxAlignment) {
+  for (const Tensor* extra : {&product.bias, &product.pre})
+    if (extra->defined()) align_extra = std::min(align_extra, alignment(*extra));
+}
+
+std::array<std::int64_t, 17> Kind::key() const {
+  return {static_cast<std::int64_t>(dtype),
+          tf32,
+          static_cast<std::int64_t>(epilogue),
+          m,
+          n,
+          k,
+          batch,
+          a.ld,
+          a.batch_stride,
+          a.by_columns,
+          b.ld,
+          b.batch_stride,
+          b.by_columns,
+          align_a,
+          align_b,
+          align_out,
+          align_extra};
+}
+
+std::string Kind::str() const {
+  return cat(llsa::name_of(dtype), " ", batch > 1 ? cat(batch, " x ") : std::string(), "[", m, ",", k,
+             "] times [", k, ",", n, "]");
+}
+
+std::string Kind::name() const {
+  const auto side = [](const char* name, const Layout& x) {
+    return cat(", ", name, " by ", x.by_columns ? "columns " : "rows ", x.ld, " ", x.batch_stride);
+  };
+  return cat(str(), tf32 ? ", tf32, " : ", ", name_of(epilogue), side("a", a), side("b", b), ", aligned ",
+             align_a, " ", align_b, " ", align_out, " ", align_extra);
+}
+
+void point(const Plan& plan, const Product& product, const Kind& kind) {
+  const auto set = [&](cublasLtMatmulDescAttributes_t option, const Tensor& x) {
+    const void* address = x.raw();
+    check(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &address, sizeof address),
+          "cublasLtMatmulDescSetAttribute", kind.str());
+  };
+  if (product.bias.defined()) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias);
+  if (product.pre.defined()) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, product.pre);
+}
+
+void describe(Plan& plan, const Product& product, const Kind& kind) {
+  const std::string what = kind.str();
+  const auto ok = [&](cublasStatus_t status, const char* call) { check(status, call, what); };
+  const auto operation_option = [&](cublasLtMatmulDescAttributes_t option, auto value) {
+    ok(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &value, sizeof value),
+       "cublasLtMatmulDescSetAttribute");
+  };
+  const cudaDataType_t type = data_type(kind.dtype);
+  const cublasComputeType_t compute = kind.dtype == DType::f64 ? CUBLAS_COMPUTE_64F
+                                      : kind.tf32              ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                               : CUBLAS_COMPUTE_32F;
+  ok(cublasLtMatmulDescCreate(&plan.operation.handle, compute,
+                              kind.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F),
+     "cublasLtMatmulDescCreate");
+  operation_option(CUBLASLT_MATMUL_DESC_TRANSA, kind.b.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
+  operation_option(CUBLASLT_MATMUL_DESC_TRANSB, kind.a.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
+  operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE, option_of(kind.epilogue));
+  if (kind.epilogue == Epilogue::bias_gelu) operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, kind.n);
+  point(plan, product, kind);
+
+  const auto make_layout = [&](auto& layout, std::int64_t rows, std::int64_t cols, std::int64_t ld,
+                               std::int64_t batch_stride) {
+    ok(cublasLtMatrixLayoutCreate(&layout.handle, type, static_cast<std::uint64_t>(rows),
+                                  static_cast<std::uint64_t>(cols), ld),
+       "cublasLtMatrixLayoutCreate");
+    if (kind.batch == 1) return;
+    const auto count = static_cast<std::int32_t>(kind.batch);
+    ok(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                        sizeof count),
+       "cublasLtMatrixLayoutSetAttribute");
+    ok(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                        &batch_stride, sizeof batch_stride),
+       "cublasLtMatrixLayoutSetAttribute");
+  };
+  const auto operand = [&](auto& layout, const Layout& x) {
+    make_layout(layout, x.by_columns ? x.rows : x.cols, x.by_columns ? x.cols : x.rows, x.ld, x.batch_stride);
+  };
+  operand(plan.first, kind.b);
+  operand(plan.second, kind.a);
+  make_layout(plan.out, kind.n, kind.m, kind.n, kind.m * kind.n);
+}
+
+std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHandle_t library) {
+  const std::string what = kind.str();
+  const auto ok = [&](cublasStatus_t status, const char* call) { check(status, call, what); };
+  Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> preference;
+  ok(cublasLtMatmulPreferenceCreate(&preference.handle), "cublasLtMatmulPreferenceCreate");
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t option, auto value) {
+    ok(cublasLtMatmulPreferenceSetAttribute(preference.handle, option, &value, sizeof value),
+       "cublasLtMatmulPreferenceSetAttribute");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, kReductions);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(kind.align_b));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(kind.align_a));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(kind.align_out));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<std::uint32_t>(kind.align_out));
+
+  std::array<cublasLtMatmulHeuristicResult_t, kProposals> results = {};
+  int count = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      library, plan.operation.handle, plan.first.handle, plan.second.handle, plan.out.handle, plan.out.handle,
+      preference.handle, kProposals, results.data(), &count);
+  if (status != CUBLAS_STATUS_NOT_SUPPORTED) ok(status, "cublasLtMatmulAlgoGetHeuristic");
+  std::vector<Algorithm> good;
+  for (int i = 0; i < count; ++i) {
+    const cublasLtMatmulHeuristicResult_t& result = results[static_cast<std::size_t>(i)];
+    if (result.state == CUBLAS_STATUS_SUCCESS && is_deterministic(result.algo, kind))
+      good.push_back(result.algo);
+  }
+  if (good.empty() && kind.epilogue == Epilogue::none)
+    ok(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
+  return good;
+}
+
+void check_stored(const Algorithm& algorithm, const Plan& plan, const Kind& kind, cublasLtHandle_t library) {
+  cublasLtMatmulHeuristicResult_t result = {};
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoCheck(library, plan.operation.handle, plan.first.handle, plan.second.handle,
+                              plan.out.handle, plan.out.handle, &algorithm, &result);
+  const char* reason = status != CUBLAS_STATUS_SUCCESS ? cublasLtGetStatusString(status)
+                       : result.workspaceSize > static_cast<std::size_t>(kWorkspaceBytes)
+                           ? "it wants a larger workspace"
+                       : !is_deterministic(algorithm, kind) ? "it adds in no fixed order"
+                                                            : nullptr;
+  if (reason == nullptr) return;
+  throw CudaError(cat("[matmul] the stored algorithm cannot compute ", kind.name(), ": ", reason),
+                  "go on without the stored choices; the last bits of later results may then differ");
+}
+
+std::string text_of(const Algorithm& algorithm) {
+  std::string text;
+  for (const std::uint64_t word : algorithm.data) {
+    std::array<char, kWordDigits> digits;
+    const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), word, 16);
+    const auto length = static_cast<std::size_t>(end - digits.data());
+    text.append(kWordDigits - length, '0').append(digits.data(), length);
+  }
+  return text;
+}
+
+Algorithm algorithm_from(const std::string& text, const std::string& kind) {
+  Algorithm algorithm;
+  const std::size_t digits = kWordDigits * std::size(algorithm.data);
+  if (text.size() != digits || text.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw ValueError(cat("[matmul] expected an algorithm of ", digits, " hexadecimal digits for \"", kind,
+                         "\", got \"", text, "\""));
+  for (std::size_t i = 0; i < std::size(algorithm.data); ++i) {
+    const char* const begin = text.data() + i * kWordDigits;
+    static_cast<void>(std::from_chars(begin, begin + kWordDigits, algorithm.data[i], 16));
+  }
+  return algorithm;
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,94 @@
+// One kind of matrix product as cuBLASLt is told of it: descriptors, and the algorithms that it may use.
+//
+// cuBLASLt thinks in columns: a row-major matrix [r,c] is its c x r matrix. So out^T = b^T a^T is what it is
+// asked for: its first operand is our b, its second our a, and its output, n x m, is out in memory. A bias
+// per output row of its matrix is then one per column of ours.
+//
+// For files compiled with CUDA headers only.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cublaslt.h"
+
+namespace llsa::kernels::cuda {
+
+constexpr std::int64_t kWorkspaceBytes = std::int64_t{64} << 20;
+constexpr std::int64_t kMaxAlignment = 256;  // bytes; what the allocator gives
+
+/// "Semi-opaque": 64 bytes that the library lets a program store and use again with the same version of it.
+using Algorithm = cublasLtMatmulAlgo_t;
+
+/// Throws CudaError with the failed call, what it was for, and its status.
+void check(cublasStatus_t status, const char* call, const std::string& what);
+
+template <class T, cublasStatus_t (*destroy)(T)>
+struct Owned {
+  T handle = nullptr;
+
+  Owned() = default;
+  ~Owned() {
+    if (handle != nullptr) static_cast<void>(destroy(handle));
+  }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+};
+
+/// A matrix with unit stride in one axis; by_columns: in the first.
+struct Layout {
+  std::int64_t rows, cols, ld, batch_stride;
+  bool by_columns;
+
+  explicit Layout(const Tensor& x);
+};
+
+/// Everything that the choice of an algorithm depends on.
+struct Kind {
+  DType dtype;
+  bool tf32;
+  Epilogue epilogue;
+  std::int64_t m, n, k, batch;
+  Layout a, b;
+  std::int64_t align_a, align_b, align_out, align_extra;  ///< bytes; extra: bias and pre
+
+  Kind(const Context& ctx, const Product& product);
+
+  std::array<std::int64_t, 17> key() const;
+  /// For messages: dtype and sizes.
+  std::string str() const;
+  /// For storing: all of it, so different for different kinds.
+  std::string name() const;
+};
+
+/// How one kind of product is computed.
+struct Plan {
+  Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy> operation;
+  Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy> first, second, out;
+  Algorithm algorithm = {};
+  bool found = false;  ///< whether the library has an algorithm for it
+};
+
+/// Makes the plan's descriptors.
+void describe(Plan& plan, const Product& product, const Kind& kind);
+
+/// Points the operation to the product's vectors. The heuristic looks at their alignment too.
+void point(const Plan& plan, const Product& product, const Kind& kind);
+
+/// At most eight algorithms for a described plan, the library's best guess first: of the eight that it
+/// proposes those that can run and add the parts of a long sum as this project wants it (cublaslt.h). Empty
+/// when there is none and the kind has an epilogue; without one that is a CudaError.
+std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHandle_t library);
+
+/// Throws CudaError unless the algorithm is one that proposals() might have returned.
+void check_stored(const Algorithm& algorithm, const Plan& plan, const Kind& kind, cublasLtHandle_t library);
+
+/// 128 hexadecimal digits, and back. Throws ValueError, with the kind's name in it, for any other text.
+std::string text_of(const Algorithm& algorithm);
+Algorithm algorithm_from(const std::string& text, const std::string& kind);
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,238 @@
+// By-key lists from bit words against the counting sort of the CPU.
+#include "kernels/cuda/llsa_words.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "core/philox.h"
+#include "tests/kernels/cuda/contexts.h"
+#include "tests/kernels/cuda/orders.h"
+
+using namespace llsa;
+using namespace llsa::kernels;
+using namespace llsa::test;
+
+namespace {
+
+const Device kGpu{DeviceType::cuda, 0};
+
+/// Index tables [l - 1] on the host, of all heads one after the other.
+struct Tables {
+  LlsaPlan plan;
+  std::int64_t heads = 1;
+  std::vector<std::vector<std::int32_t>> level;
+
+  Shape shape(std::size_t l) const { return {1, heads, plan.count[l + 1], plan.width[l]}; }
+  std::int32_t& at(std::size_t l, std::int64_t head, std::int64_t row, int e) {
+    return level[l][static_cast<std::size_t>((head * plan.count[l + 1] + row) * plan.width[l] + e)];
+  }
+};
+
+LlsaPlan plan_of(std::int64_t n, int block, int topk, int levels) {
+  LlsaOptions options;
+  options.block = block;
+  options.topk = {topk};
+  options.levels = levels;
+  return llsa_plan(n, options);
+}
+
+/// Random picks, of a row's candidates as llsa_select would make them, or of all keys.
+Tables random_tables(const LlsaPlan& plan, std::int64_t heads, std::uint64_t seed, bool nested = true) {
+  Tables t{plan, heads, {}};
+  t.level.resize(static_cast<std::size_t>(plan.levels));
+  for (std::size_t l = t.level.size(); l-- > 0;) {
+    const std::int64_t n = plan.count[l + 1];
+    const int width = plan.width[l];
+    t.level[l].assign(static_cast<std::size_t>(heads * n * width), -1);
+    for (std::int64_t head = 0; head < heads; ++head)
+      for (std::int64_t row = 0; row < n; ++row) {
+        std::vector<std::pair<std::uint64_t, std::int32_t>> candidates;  // in random order
+        const auto add = [&](std::int64_t first, std::int64_t end) {
+          for (std::int64_t j = first; j < end; ++j)
+            candidates.emplace_back(
+                Philox{seed + l, 3}.below(static_cast<std::uint64_t>((head * n + row) * n + j), 1u << 30),
+                static_cast<std::int32_t>(j));
+        };
+        if (nested && l + 1 < t.level.size()) {
+          for (int e = 0; e < plan.width[l + 1]; ++e) {
+            const std::int64_t j = t.at(l + 1, head, row / plan.block, e);
+            if (j >= 0) add(j * plan.block, std::min((j + 1) * plan.block, n));
+          }
+        } else {
+          add(0, n);
+        }
+        std::sort(candidates.begin(), candidates.end());
+        candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(width)));
+        std::sort(candidates.begin(), candidates.end(),
+                  [](const auto& a, const auto& b) { return a.second < b.second; });
+        for (std::size_t e = 0; e < candidates.size(); ++e)
+          t.at(l, head, row, static_cast<int>(e)) = candidates[e].second;
+      }
+  }
+  return t;
+}
+
+/// Offsets and the queries in use of all levels.
+std::vector<std::int32_t> flat(Context& ctx, const std::vector<IndexTranspose>& lists) {
+  std::vector<std::int32_t> all;
+  for (const IndexTranspose& list : lists) {
+    const auto offset = to_vector<std::int32_t>(ctx, list.offset),
+               query = to_vector<std::int32_t>(ctx, list.query);
+    const std::int64_t heads = list.offset.size(1), keys = list.offset.size(2) - 1,
+                       places = list.query.size(2);
+    all.insert(all.end(), offset.begin(), offset.end());
+    for (std::int64_t h = 0; h < heads; ++h)
+      for (std::int64_t e = 0; e < offset[static_cast<std::size_t>(h * (keys + 1) + keys)]; ++e)
+        all.push_back(query[static_cast<std::size_t>(h * places + e)]);
+  }
+  return all;
+}
+
+std::vector<std::int32_t> sorted_lists(const Tables& t) {
+  Context cpu;
+  std::vector<IndexTranspose> lists;
+  for (std::size_t l = 0; l < t.level.size(); ++l) {
+    std::vector<std::int32_t> entries = t.level[l];
+    for (std::int32_t& j : entries)
+      if (j >= t.plan.count[l + 1]) j = -1;
+    for (std::int32_t& j : entries) j = std::max(j, -1);
+    lists.push_back(index_transpose(cpu, from_vector(cpu, entries, t.shape(l)), t.plan.count[l + 1]));
+  }
+  return flat(cpu, lists);
+}
+
+std::vector<std::int32_t> word_lists(const Tables& t) {
+  Context gpu(kGpu);
+  std::vector<Tensor> index;
+  for (std::size_t l = 0; l < t.level.size(); ++l) index.push_back(from_vector(gpu, t.level[l], t.shape(l)));
+  return flat(gpu, kernels::cuda::transpose_by_words(gpu, t.plan, index));
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("kernels/cuda/llsa_words");
+
+TEST_CASE("words: the lists of the counting sort, B = 16, 32, 64, K = 1 to 64, L = 1 to 4, ragged N") {
+  if (!cuda_device()) return;
+  std::uint64_t seed = 0;
+  for (int block : {16, 32, 64})
+    for (int topk : {1, 3, 8, 20, 64})
+      for (std::int64_t n : {2, 17, 65, 257, 1000, 4097, 5003})
+        for (int levels = 1; levels <= 4; ++levels) {
+          std::int64_t count = n;
+          for (int l = 1; l < levels; ++l) count = (count + block - 1) / block;
+          if (count == 1) continue;  // no such level
+          CAPTURE(block);
+          CAPTURE(topk);
+          CAPTURE(n);
+          CAPTURE(levels);
+          const Tables t = random_tables(plan_of(n, block, topk, levels), 1 + n % 2, ++seed);
+          CHECK(word_lists(t) == sorted_lists(t));
+        }
+}
+
+TEST_CASE("words: any block size up to 64, K per level") {
+  if (!cuda_device()) return;
+  for (int block : {2, 3, 5, 17, 33, 63}) {
+    CAPTURE(block);
+    LlsaOptions options;
+    options.block = block;
+    options.topk = {5, 2, 9};
+    options.levels = 3;
+    const Tables t =
+        random_tables(llsa_plan(block * block * block + 7, options), 2, static_cast<std::uint64_t>(block));
+    CHECK(kernels::cuda::fits_words(t.plan));
+    CHECK(word_lists(t) == sorted_lists(t));
+  }
+  CHECK(kernels::cuda::fits_words(plan_of(1000, 100, 2, 1)));
+  CHECK_FALSE(kernels::cuda::fits_words(plan_of(100000, 65, 2, 2)));
+}
+
+TEST_CASE("words: four levels of large blocks, and a key that all queries pick") {
+  if (!cuda_device()) return;
+  const Tables large = random_tables(plan_of(262145, 64, 3, 4), 1, 5);
+  CHECK(word_lists(large) == sorted_lists(large));
+  Tables hot = random_tables(plan_of(9000, 16, 2, 2), 2, 6);
+  for (std::size_t l : {1, 0})
+    for (std::int64_t row = 0; row < hot.plan.count[l + 1]; ++row) {
+      hot.at(l, 1, row, 0) = l == 1 ? 3 : 3 * 16 + 7;
+      hot.at(l, 1, row, 1) = -1;
+    }
+  CHECK(word_lists(hot) == sorted_lists(hot));
+}
+
+TEST_CASE("words: the coarsest level in one block, in several, and by sorting") {
+  if (!cuda_device()) return;
+  for (std::int64_t n : {1, 31, 128, 129, 700, 9001, 16385}) {
+    CAPTURE(n);
+    // Picks near the diagonal: candidates need not be listed for so many rows.
+    Tables t{plan_of(2 * n, 2, 3, 1), n < 1000 ? 2 : 1, {}};
+    t.level.assign(1, std::vector<std::int32_t>(static_cast<std::size_t>(t.heads * n * t.plan.width[0]), -1));
+    for (std::int64_t head = 0; head < t.heads; ++head)
+      for (std::int64_t row = 0; row < n; ++row) {
+        auto j = static_cast<std::int32_t>(Philox{9, 9}.below(static_cast<std::uint64_t>(row + head), 40));
+        for (int e = 0; e < t.plan.width[0]; ++e, j += 1 + static_cast<std::int32_t>(row % 7 * n / 30))
+          if (j < n) t.at(0, head, row, e) = j;
+      }
+    CHECK(word_lists(t) == sorted_lists(t));
+  }
+}
+
+TEST_CASE("words: picks that are no children of the parent's picks, entries out of range, in one head") {
+  if (!cuda_device()) return;
+  for (int block : {3, 16, 64}) {
+    CAPTURE(block);
+    const LlsaPlan plan = plan_of(block == 64 ? 8300 : 2500, block, 4, block == 3 ? 4 : 2);
+    Tables t = random_tables(plan, 3, 11);
+    Tables foreign = random_tables(plan, 3, 12, false);
+    for (std::size_t l = 0; l < t.level.size(); ++l)
+      for (std::int64_t row = 0; row < plan.count[l + 1]; ++row)
+        for (int e = 0; e < plan.width[l]; ++e) {
+          std::int32_t& entry = t.at(l, 1, row, e);
+          entry = foreign.at(l, 1, row, e);
+          if (row % 5 == 1 && e >= 2) entry = e % 2 == 0 ? static_cast<std::int32_t>(plan.count[l + 1]) : -9;
+        }
+    CHECK(word_lists(t) == sorted_lists(t));
+  }
+  // One stray pick at the lowest level only.
+  Tables t = random_tables(plan_of(2500, 16, 2, 2), 2, 13);
+  const std::int32_t parent = t.at(1, 0, 4, 0);
+  t.at(0, 0, 4 * 16 + 3, 0) = parent == 0 ? 16 * 9 : 0;
+  t.at(0, 0, 4 * 16 + 3, 1) = -1;
+  CHECK(word_lists(t) == sorted_lists(t));
+}
+
+TEST_CASE("words: rows that are not ascending give lists of existing queries") {
+  if (!cuda_device()) return;
+  Tables t = random_tables(plan_of(3000, 16, 3, 2), 1, 21);
+  for (std::size_t l : {0, 1})
+    for (std::int64_t row = 0; row < t.plan.count[l + 1]; row += 2) {
+      t.at(l, 0, row, 2) = t.at(l, 0, row, 0);
+      if (row % 4 == 0) std::swap(t.at(l, 0, row, 0), t.at(l, 0, row, 1));
+    }
+  Context gpu(kGpu);
+  std::vector<Tensor> index;
+  for (std::size_t l = 0; l < 2; ++l) index.push_back(from_vector(gpu, t.level[l], t.shape(l)));
+  const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, index);
+  for (std::size_t l = 0; l < 2; ++l) {
+    const auto offset = to_vector<std::int32_t>(gpu, lists[l].offset);
+    const auto query = to_vector<std::int32_t>(gpu, lists[l].query);
+    CHECK(std::is_sorted(offset.begin(), offset.end()));
+    REQUIRE(offset.back() <= static_cast<std::int32_t>(query.size()));
+    for (std::int32_t e = 0; e < offset.back(); ++e) {
+      REQUIRE(query[static_cast<std::size_t>(e)] >= 0);
+      REQUIRE(query[static_cast<std::size_t>(e)] < t.plan.count[l + 1]);
+    }
+  }
+}
+
+TEST_CASE("words: equal lists in all lane and block orders") {
+  if (!cuda_device()) return;
+  const Tables words = random_tables(plan_of(5003, 16, 8, 3), 2, 31);
+  CHECK(for_all_orders([&] { return word_lists(words); }) == sorted_lists(words));
+  const Tables strays = random_tables(plan_of(2500, 64, 3, 2), 2, 32, false);
+  CHECK(for_all_orders([&] { return word_lists(strays); }) == sorted_lists(strays));
+}
+
+TEST_SUITE_END();
