@@ -1,14 +1,41 @@
 #include "apps/bench_arms.h"
 
 namespace llsa::apps {
+namespace {
 
-std::vector<FullArm> full_arms(Context&, DType, std::int64_t) {
-  return {
-      {"full",
-       [](Context& ctx, const AttentionInputs& in) { return kernels::full_attention(ctx, in.q, in.k, in.v); },
-       [](Context& ctx, const AttentionInputs& in, const kernels::AttentionResult& r) {
-         return kernels::full_attention_backward(ctx, in.d_o, in.q, in.k, in.v, r.o, r.lse);
-       }}};
+using kernels::AttentionKernels;
+
+FullArm full_arm(const std::string& name, AttentionKernels whose) {
+  return {name,
+          [whose](Context& ctx, const AttentionInputs& in) {
+            return kernels::full_attention(ctx, in.q, in.k, in.v, whose);
+          },
+          [whose](Context& ctx, const AttentionInputs& in, const kernels::AttentionResult& r) {
+            return kernels::full_attention_backward(ctx, in.d_o, in.q, in.k, in.v, r.o, r.lse, whose);
+          }};
+}
+
+/// Whether the arm takes heads of this size, backward too or forward only.
+bool takes(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward) {
+  try {
+    run_full(ctx, arm, in, backward);
+    return true;
+  } catch (const DeviceError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+std::vector<FullArm> full_arms(Context& ctx, DType dtype, std::int64_t head_dim) {
+  std::vector<FullArm> arms = {full_arm("full", AttentionKernels::own)};
+  FullArm library = full_arm("cuDNN", AttentionKernels::library);
+  const Tensor x = ctx.zeros({1, 1, 128, head_dim}, dtype);
+  const AttentionInputs in{x, x, x, x};
+  if (!takes(ctx, library, in, false)) return arms;
+  if (!takes(ctx, library, in, true)) library.backward = {};
+  arms.push_back(library);
+  return arms;
 }
 
 AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward) {

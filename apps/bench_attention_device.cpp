@@ -181,8 +181,27 @@ class Bench {
       c.timed_forward = foreseen(cell, arm, "forward", cost.forward * c.forward.flops);
       c.timed_both = static_cast<bool>(arm.backward) && cell.tokens <= kLongestFullBackward &&
                      foreseen(cell, arm, "forward and backward", cost.both * c.both.flops);
+      c.timed_forward = c.timed_forward && fits(cell, arm, sets[0], false);
+      c.timed_both = c.timed_both && fits(cell, arm, sets[0], true);
       if (c.timed_forward || c.timed_both) contestants.push_back(c);
     }
+  }
+
+  // A library may decline a shape, or want more memory than there is: that is no reason to lose the cell.
+  bool fits(const AttentionCell& cell, const FullArm& arm, const AttentionInputs& in, bool backward) {
+    std::string why;
+    try {
+      run_full(ctx_, arm, in, backward);
+      return true;
+    } catch (const OutOfMemoryError& error) {
+      why = error.what();
+    } catch (const DeviceError& error) {
+      why = error.what();
+    }
+    ctx_.allocator()->release_cache();
+    left_out_.push_back(cat(arm.name, " attention, ", backward ? "forward and backward" : "forward", ", at ",
+                            cell.shape(), ": ", why));
+    return false;
   }
 
   bool foreseen(const AttentionCell& cell, const FullArm& arm, const char* pass, double seconds) {
