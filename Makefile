@@ -89,6 +89,6 @@ help:
 	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
 	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
-	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, a short run"
+	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, demo, benchmark (9 minutes)"
 	@echo "make clean      remove $(BUILD)"
 	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=AUTO|ON|OFF CUDNN=AUTO|ON|OFF CUDA_ARCHS=\"80 90a\""
