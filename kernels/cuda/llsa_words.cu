@@ -331,8 +331,8 @@ void transpose_below(Context& ctx, const Tensor& table, const Tensor& above,
   level.offset = to.offset.data<std::int32_t>();
   level.query = to.query.data<std::int32_t>();
   const std::int64_t nodes = level.heads * level.above_n;
-  const Tensor words =
-      ctx.empty(Shape{nodes * level.above_width * block * static_cast<std::int64_t>(sizeof(Word))}, DType::u8);
+  const Tensor words = ctx.empty(
+      Shape{nodes * level.above_width * block * static_cast<std::int64_t>(sizeof(Word))}, DType::u8);
   const Tensor counts = ctx.zeros(Shape{level.heads * (level.n + 1)}, DType::i32);
   level.words = device_data<Word>(words);
   level.counts = counts.data<std::int32_t>();
