@@ -71,8 +71,9 @@ struct QueryStage {
 };
 
 /// The swizzle of tile_offset without a register per address, in a tile aligned to 128 bytes. From the
-/// address `at` of chunk 0 or 1 of a row: the chunk 2 `pairs` further. From a row below a power of two: the
-/// same chunk `rows` rows further, a multiple of that power. What they add is constant.
+/// address `at` of chunk 0 or 1 of a row (of 0 to 3, for even `pairs`): the chunk 2 `pairs` further. From a
+/// row below a power of two: the same chunk `rows` rows further, a multiple of that power. What they add is
+/// constant.
 __device__ __forceinline__ unsigned chunks_on(unsigned at, int pairs) {
   return (at ^ static_cast<unsigned>(pairs % 4 << 5)) + static_cast<unsigned>(pairs / 4 * 128);
 }
@@ -103,26 +104,28 @@ struct QueryCopy {
   const Element* q;
   const Element* d_o;
   const float* term;
-  int thread;
+  unsigned thread;
 
-  __device__ __forceinline__ QueryCopy(const KeyLevel& level, const HeadQueries& from, int thread_of_copy)
+  __device__ __forceinline__ QueryCopy(const KeyLevel& level, const HeadQueries& from,
+                                       unsigned thread_of_copy)
       : thread(thread_of_copy) {
-    const std::int64_t row = thread / kChunks;
-    q = from.q + (row * level.q.stride + thread % kChunks * 8);
-    d_o = from.d_o + (row * level.d_o.stride + thread % kChunks * 8);
+    q = from.q + (row() * level.q.stride + chunk() * 8);
+    d_o = from.d_o + (row() * level.d_o.stride + chunk() * 8);
     term = (thread < rows ? from.lse2 : from.delta) + thread % rows;
   }
+  __device__ __forceinline__ int row() const { return static_cast<int>(thread / kChunks); }
+  __device__ __forceinline__ int chunk() const { return static_cast<int>(thread % kChunks); }
 
   /// Starts the copies of queries first .. first + rows - 1.
   __device__ __forceinline__ void operator()(const KeyLevel& level, int first, unsigned stage) const {
-    const unsigned to = stage + tile_offset<D>(thread / kChunks, thread % kChunks);
+    const unsigned to = stage + tile_offset<D>(row(), chunk());
     const Element* from_q = q + first * level.q.stride;
     const Element* from_d_o = d_o + first * level.d_o.stride;
     const int left = level.queries - first;
     SIMT_UNROLL
     for (int i = 0; i < rows; i += kRows) {
-      if (kRows > rows && thread / kChunks >= rows) break;
-      const unsigned at = rows_on<D>(to, i), bytes = i + thread / kChunks < left ? 16 : 0;
+      if (kRows > rows && row() >= rows) break;
+      const unsigned at = rows_on<D>(to, i), bytes = i + row() < left ? 16 : 0;
       if constexpr (through_l1) {
         ptx::cp_async16_ca(at, from_q, bytes);
         ptx::cp_async16_ca(at + Stage::kTile, from_d_o, bytes);
@@ -134,8 +137,8 @@ struct QueryCopy {
       from_d_o += kRows * level.d_o.stride;
     }
     if (2 * rows == threads || thread < 2 * rows)
-      ptx::cp_async4(stage + Stage::kTerms + static_cast<unsigned>(thread) * 4, term + first,
-                     thread % rows < left ? 4 : 0);
+      ptx::cp_async4(stage + Stage::kTerms + thread * 4, term + first,
+                     static_cast<int>(thread % rows) < left ? 4 : 0);
   }
 };
 
@@ -162,19 +165,18 @@ struct WarpKeys {
     }
   }
 
-  /// a[m] = left[m] x^T for x the rows 8 h .. 8 h + 7 of a tile: a 16 x 8 result.
+  /// a[m] = left[m] x^T for x 8 rows of a tile: a 16 x 8 result. Chunk lane / 8 of row lane % 8 is at
+  /// `at` + `further`: the latter a constant multiple of 128, which ldmatrix adds by itself.
   static __device__ __forceinline__ void times_rows(float (&a)[M][4],
-                                                    const std::uint32_t (&left)[M][D / 16][4], unsigned tile,
-                                                    int h, int lane) {
+                                                    const std::uint32_t (&left)[M][D / 16][4], unsigned at,
+                                                    unsigned further) {
     SIMT_UNROLL
     for (int m = 0; m < M; ++m) SIMT_UNROLL
     for (int i = 0; i < 4; ++i) a[m][i] = 0;
-    const unsigned at = chunks_on(
-        tile + static_cast<unsigned>(h * 16 * D) + tile_offset<D>(lane % 8, lane / 8 % 2), lane / 16);
     SIMT_UNROLL
     for (int j = 0; j < D / 16; j += 2) {
       std::uint32_t r[4];
-      ptx::ldmatrix_x4(r, chunks_on(at, j));
+      ptx::ldmatrix_x4(r, chunks_on(at, j) + further);
       SIMT_UNROLL
       for (int m = 0; m < M; ++m) {
         ptx::mma_m16n8k16_bf16(a[m], left[m][j], r[0], r[1]);
@@ -183,15 +185,14 @@ struct WarpKeys {
     }
   }
 
-  /// sum[m] += left[m] x for x the rows 16 u .. 16 u + 15 of a tile.
+  /// sum[m] += left[m] x for x 16 rows of a tile. Chunk lane / 16 of row lane % 16 is at `at` + `further`.
   static __device__ __forceinline__ void add_times_tile(float (&sum)[M][D / 8][4],
-                                                        const std::uint32_t (&left)[M][4], unsigned tile,
-                                                        int u, int lane) {
-    const unsigned at = tile + static_cast<unsigned>(u * 32 * D) + tile_offset<D>(lane % 16, lane / 16);
+                                                        const std::uint32_t (&left)[M][4], unsigned at,
+                                                        unsigned further) {
     SIMT_UNROLL
     for (int c = 0; c < D / 8; c += 2) {
       std::uint32_t r[4];
-      ptx::ldmatrix_x4_trans(r, chunks_on(at, c / 2));
+      ptx::ldmatrix_x4_trans(r, chunks_on(at, c / 2) + further);
       SIMT_UNROLL
       for (int m = 0; m < M; ++m) {
         ptx::mma_m16n8k16_bf16(sum[m][c], left[m], r[0], r[1]);
@@ -204,13 +205,15 @@ struct WarpKeys {
   template <int rows>
   __device__ __forceinline__ void add(float base2_scale, unsigned stage, const float* terms, int u,
                                       int lane) {
-    using Stage = QueryStage<D, rows>;
+    constexpr unsigned kTile = QueryStage<D, rows>::kTile, kHalf = 16 * D;  // bytes
+    const unsigned piece = stage + static_cast<unsigned>(u) * 2 * kHalf;
+    const unsigned as_rows = piece + tile_offset<D>(lane % 8, lane / 8);
     std::uint32_t p[M][4], ds[M][4];
     SIMT_UNROLL
     for (int h = 0; h < 2; ++h) {  // 8 queries at a time: fewer registers
       float s[M][4], dp[M][4];
-      times_rows(s, k, stage, 2 * u + h, lane);
-      times_rows(dp, v, stage + Stage::kTile, 2 * u + h, lane);
+      times_rows(s, k, as_rows, h * kHalf);
+      times_rows(dp, v, as_rows, kTile + h * kHalf);
       const float* const at = terms + u * 16 + h * 8 + lane % 4 * 2;
       const float2 lse2 = *reinterpret_cast<const float2*>(at);
       const float2 delta = *reinterpret_cast<const float2*>(at + rows);
@@ -229,8 +232,9 @@ struct WarpKeys {
         }
       }
     }
-    add_times_tile(v_sum, p, stage + Stage::kTile, u, lane);
-    add_times_tile(k_sum, ds, stage, u, lane);
+    const unsigned as_columns = piece + tile_offset<D>(lane % 16, lane / 16);
+    add_times_tile(k_sum, ds, as_columns, 0);  // in this order nothing is spilled at D = 64
+    add_times_tile(v_sum, p, as_columns, kTile);
   }
 
   /// Registers of sums per lane, and calls visit(register, sum) for each.

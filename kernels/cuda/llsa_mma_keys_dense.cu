@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
   SIMT_DYNAMIC_SHARED(memory);
   SIMT_SHARED(queries, HeadQueries);  // rather than in registers
   using B = Dense<D>;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const unsigned thread = threadIdx.x;  // its quotients are shifts
+  const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
   const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x),
             piece = static_cast<int>(blockIdx.z);
   const int key_warps = 1 << key_shift, turn = warp >> key_shift, turns = kKeyWarps >> key_shift;

@@ -46,13 +46,14 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
   SIMT_DYNAMIC_SHARED(memory);
   using T = Teams<D, warps>;
   constexpr int kStep = fine ? 1 : T::kTeams;  // teams that take tiles in turn
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const unsigned thread = threadIdx.x;         // its quotients are shifts
+  const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
   const int team = warp / warps, member = warp % warps, head = static_cast<int>(blockIdx.y);
   const std::int64_t index = fine ? static_cast<std::int64_t>(blockIdx.x) * T::kTeams + team : blockIdx.x;
   if (index >= work.count[2 * head]) return;  // whole teams leave, above level 0 whole blocks
   const WorkItem* const where = work.item + (head * work.items + index);
   WarpKeys<D, 1> keys;
-  const QueryCopy<D, 16, 32 * warps, true> copy(level, head_queries(level, head), member * 32 + lane);
+  const QueryCopy<D, 16, 32 * warps, true> copy(level, head_queries(level, head), thread % (32 * warps));
   const unsigned char* const ring = memory + team * T::kRing;
   const unsigned ring_address = simt::smem_address(ring);
   {
