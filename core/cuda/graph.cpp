@@ -66,7 +66,7 @@ Graph::Graph(Context& ctx, FunctionRef<void()> work)
   if (!stream_) throw DeviceError("[graph] there are no graphs on the CPU", "use a CUDA device");
   Capture capture(static_cast<cudaStream_t>(stream_->handle()), *allocator_);
   work();
-  const cudaGraph_t graph = capture.end();
+  cudaGraph_t graph = capture.end();
   LLSA_CUDA_CHECK(cudaGraphGetNodes(graph, nullptr, &size_));
   cudaGraphExec_t executable = nullptr;
   LLSA_CUDA_CHECK(cudaGraphInstantiateWithFlags(&executable, graph, 0));
