@@ -190,7 +190,7 @@ Plan& plan_of(Context& ctx, const Kind& kind, cudnnHandle_t handle) {
 template <class Prepare, class Call>
 bool run(Context& ctx, const Kind& kind, const char* name, Prepare prepare, Call call) {
   if (!kind.askable()) return false;
-  const cudnnHandle_t handle = CudnnHandle::of(ctx);
+  cudnnHandle_t handle = CudnnHandle::of(ctx);
   Plan& plan = plan_of(ctx, kind, handle);
   if (!plan.taken) return false;
   prepare();
