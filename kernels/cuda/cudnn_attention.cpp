@@ -212,7 +212,7 @@ std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t mo
   std::string declined = unfit(operands);
   if (!declined.empty()) return declined;
 
-  const cudnnHandle_t handle = CudnnHandle::of(ctx);
+  cudnnHandle_t handle = CudnnHandle::of(ctx);
   std::shared_ptr<AttentionPlans>& plans = Libraries::of(ctx).attention;
   if (!plans) plans = std::make_shared<AttentionPlans>();
   const auto [place, fresh] = plans->of_layout.try_emplace(layout_of(operands));

@@ -141,7 +141,7 @@ void for_all_products(const Problem& p, F f) {
 /// What every operation wants before it begins. The workspace is overwritten.
 cudnnStatus_t begin(cudnnHandle_t handle, const Problem& p, std::size_t wanted, void* workspace,
                     std::size_t bytes, const void* alpha, std::initializer_list<const void*> operands) {
-  const cudaStream_t stream = real<Handle>(handle)->stream;
+  cudaStream_t stream = real<Handle>(handle)->stream;
   if (stream == nullptr || !llsa::emu::is_stream(stream)) return CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH;
   if (const cudnnStatus_t status = consistent(p); status != CUDNN_STATUS_SUCCESS) return status;
   for (const void* const pointer : operands) {
