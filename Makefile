@@ -14,6 +14,7 @@ SANITIZE ?=
 CUDA ?=
 CUDA_ARCHS ?=
 CUDNN ?=
+LINT ?=
 
 comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
@@ -49,7 +50,7 @@ format:
 
 lint: configure
 	@scripts/setup --build $(BUILD) lint
-	@scripts/lint $(BUILD)
+	@scripts/lint $(LINT) $(BUILD)
 
 install:
 	@scripts/setup --build $(BUILD) build
