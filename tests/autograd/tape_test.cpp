@@ -227,7 +227,8 @@ TEST_CASE("200,000 nodes: recorded, walked, destroyed") {
     }
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  CHECK(seconds.count() < 10.0);
+  CHECK(seconds.count() <
+        120.0);  // a walk that is quadratic takes far longer, a sound one under a sanitizer does not
 }
 
 TEST_SUITE_END();
