@@ -9,25 +9,28 @@
 
 namespace llsa::kernels {
 
-Tensor check_heads(Context& ctx, const char* where, const char* name, const Tensor& x) {
-  if (!is_floating(x.dtype()))
-    throw DTypeError(cat("[", where, "] expected ", name, " as f32, bf16 or f64, got ", name_of(x.dtype())));
-  if (x.rank() != 4 || x.numel() == 0)
+Tensor check_heads(Context& ctx, const char* where, const check::Argument& x) {
+  check::on_device(ctx, where, {x});
+  check::floating(where, x);
+  if (x.tensor.rank() != 4 || x.tensor.numel() == 0)
     throw ShapeError(
-        cat("[", where, "] expected ", name, " as [b,H,N,D] without empty axes, got ", x.shape()));
-  if (x.device() != ctx.device())
-    throw DeviceError(
-        cat("[", where, "] expected ", name, " on ", ctx.device().str(), ", got ", x.device().str()));
-  return x.size(3) == 1 || x.stride(3) == 1 ? x : clone(ctx, x);
+        cat("[", where, "] expected ", x.name, " as [b,H,N,D] without empty axes, got ", x.tensor.shape()));
+  return with_unit_last_stride(ctx, x.tensor);
 }
 
-void check_like(const char* where, const char* name, const Tensor& x, const Shape& shape, DType dtype) {
-  if (!(x.shape() == shape))
-    throw ShapeError(cat("[", where, "] expected ", name, " of shape ", shape, ", got ", x.shape()));
-  if (x.dtype() != dtype)
-    throw DTypeError(
-        cat("[", where, "] expected ", name, " as ", name_of(dtype), ", got ", name_of(x.dtype())));
+namespace {
+
+Shape lse_shape(const Tensor& q) { return {q.size(0), q.size(1), q.size(2)}; }
+
+}  // namespace
+
+void check_lse(const Context& ctx, const char* where, const Tensor& lse, const Tensor& q) {
+  check::on_device(ctx, where, {{"lse", lse}});
+  check::shape(where, {"lse", lse}, lse_shape(q));
+  check::dtype(where, {"lse", lse}, accumulator_of(q.dtype()));
 }
+
+Tensor empty_lse(Context& ctx, const Tensor& q) { return ctx.empty(lse_shape(q), accumulator_of(q.dtype())); }
 
 Tensor empty_merged(Context& ctx, const Shape& heads_shape, DType dtype) {
   const Shape& s = heads_shape;
@@ -55,10 +58,11 @@ bool done_by_library(Context& ctx, const char* where, AttentionKernels kernels, 
 }
 
 Inputs check_inputs(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v) {
-  const Inputs in = {check_heads(ctx, where, "q", q), check_heads(ctx, where, "k", k),
-                     check_heads(ctx, where, "v", v)};
-  check_like(where, "k", k, {q.size(0), q.size(1), k.size(2), q.size(3)}, q.dtype());
-  check_like(where, "v", v, k.shape(), q.dtype());
+  const Inputs in = {check_heads(ctx, where, {"q", q}), check_heads(ctx, where, {"k", k}),
+                     check_heads(ctx, where, {"v", v})};
+  check::shape(where, {"k", k}, {q.size(0), q.size(1), k.size(2), q.size(3)});
+  check::dtype(where, {"k", k}, q.dtype());
+  check::like(where, {"v", v}, {"k", k});
   return in;
 }
 
@@ -68,8 +72,8 @@ AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, c
                                AttentionKernels kernels) {
   const Inputs in = check_inputs(ctx, "full_attention", q, k, v);
   AttentionResult result;
-  result.o = empty_merged(ctx, q.shape(), q.dtype());                               // [b,H,N,D]
-  result.lse = ctx.empty({q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));  // [b,H,N]
+  result.o = empty_merged(ctx, q.shape(), q.dtype());  // [b,H,N,D]
+  result.lse = empty_lse(ctx, q);                      // [b,H,N]
   const AttentionBackend& table = backend(ctx).attention;
   const auto library = [&] { return table.library_forward(ctx, in.q, in.k, in.v, result.o, result.lse); };
   if (!done_by_library(ctx, "full_attention", kernels, table.library_forward != nullptr, library))
@@ -82,11 +86,11 @@ AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Te
                                        AttentionKernels kernels) {
   constexpr const char* kWhere = "full_attention_backward";
   const Inputs in = check_inputs(ctx, kWhere, q, k, v);
-  check_like(kWhere, "d_o", d_o, q.shape(), q.dtype());
-  check_like(kWhere, "o", o, q.shape(), q.dtype());
-  check_like(kWhere, "lse", lse, {q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));
+  check::like(kWhere, {"d_o", d_o}, {"q", q});
+  check::like(kWhere, {"o", o}, {"q", q});
+  check_lse(ctx, kWhere, lse, q);
   const AttentionGrads grads = {ctx.empty_like(q), ctx.empty_like(k), ctx.empty_like(v)};
-  const Tensor d_out = check_heads(ctx, kWhere, "d_o", d_o), out = check_heads(ctx, kWhere, "o", o),
+  const Tensor d_out = check_heads(ctx, kWhere, {"d_o", d_o}), out = check_heads(ctx, kWhere, {"o", o}),
                terms = contiguous(ctx, lse);
   const AttentionBackend& table = backend(ctx).attention;
   const auto library = [&] {

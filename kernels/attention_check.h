@@ -1,21 +1,21 @@
 // Argument checks that full attention and LLSA share.
 #pragma once
 
-#include "../core/context.h"
+#include "check.h"
 
 namespace llsa::kernels {
 
-/// x is a floating [b,H,N,D] tensor on the context's device, no extent 0. Returns x, or a contiguous copy if
-/// D has no unit stride. Throws ShapeError, DTypeError, DeviceError.
-Tensor check_heads(Context& ctx, const char* where, const char* name, const Tensor& x);
+/// x is a floating [b,H,N,D] tensor on the context's device, no extent 0. Returns it, or a contiguous copy if
+/// D has no unit stride. Throws ValueError, DeviceError, DTypeError, ShapeError.
+Tensor check_heads(Context& ctx, const char* where, const check::Argument& x);
 
-/// `x` has this shape and dtype. Throws ShapeError, DTypeError.
-void check_like(const char* where, const char* name, const Tensor& x, const Shape& shape, DType dtype);
+/// lse is [b,H,N] for q[b,H,N,D], in the dtype that sums have. Throws ShapeError, DTypeError, DeviceError.
+void check_lse(const Context& ctx, const char* where, const Tensor& lse, const Tensor& q);
+
+/// Uninitialised lse of q.
+Tensor empty_lse(Context& ctx, const Tensor& q);
 
 /// Uninitialised [b,N,H,D] memory as a [b,H,N,D] view.
 Tensor empty_merged(Context& ctx, const Shape& heads_shape, DType dtype);
-
-/// f32, or f64 for f64: the dtype of lse.
-inline DType lse_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
 
 }  // namespace llsa::kernels

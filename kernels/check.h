@@ -1,4 +1,4 @@
-// Checks of arguments that every kernel's front shares. `where` names the operation in messages.
+// Checks of arguments that every operation's front shares. Messages read "[op] expected ..., got ...".
 #pragma once
 
 #include <initializer_list>
@@ -7,13 +7,47 @@
 
 namespace llsa::kernels {
 
-/// Throws DeviceError unless every defined tensor is on the context's device.
-void check_device(const Context& ctx, const char* where, std::initializer_list<const Tensor*> tensors);
-/// Throws DTypeError unless x is f32, bf16 or f64.
-void check_floating(const char* where, const Tensor& x);
-/// Throws DTypeError unless the dtypes agree.
-void check_same_dtype(const char* where, const Tensor& a, const Tensor& b);
-/// Throws ShapeError unless x, called `name` in the message, has this shape.
-void check_shape(const char* where, const char* name, const Tensor& x, const Shape& expected);
+/// The dtype in which values of a floating dtype are summed: f64 for f64, f32 for f32 and bf16.
+inline DType accumulator_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+/// x's shape without its last axis; x has at least one.
+Shape without_last_axis(const Shape& shape);
+
+namespace check {
+
+/// A tensor argument and its name in messages.
+struct Argument {
+  const char* name;
+  const Tensor& tensor;
+};
+
+/// Defined and on the context's device. Throws ValueError, DeviceError.
+void on_device(const Context& ctx, const char* op, std::initializer_list<Argument> arguments);
+
+/// f32, bf16 or f64. Throws DTypeError.
+void floating(const char* op, const Argument& a);
+
+/// Of this dtype. Throws DTypeError.
+void dtype(const char* op, const Argument& a, DType wanted);
+
+/// Of the same dtype as another tensor, where neither is the one to follow. Throws DTypeError.
+void same_dtype(const char* op, const Argument& a, const Argument& b);
+
+/// With this number of axes, called `letters` in the message. Throws ShapeError.
+void rank(const char* op, const Argument& a, int wanted, const char* letters);
+
+/// Throws ShapeError.
+void rank_at_least(const char* op, const Argument& a, int wanted);
+
+/// Throws ShapeError.
+void shape(const char* op, const Argument& a, const Shape& wanted);
+
+/// One element of a dtype. Throws DTypeError, ShapeError.
+void scalar(const char* op, const Argument& a, DType wanted);
+
+/// Of another tensor's shape and dtype. Throws ShapeError, DTypeError.
+void like(const char* op, const Argument& a, const Argument& reference);
+
+}  // namespace check
 
 }  // namespace llsa::kernels

@@ -23,9 +23,9 @@ DType sum_type(const Tensor& x) { return x.dtype() == DType::bf16 ? DType::f32 :
 
 ConvGeometry check_conv(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
                         std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
-  check_device(ctx, where, {&x, &w});
-  check_floating(where, x);
-  check_same_dtype(where, x, w);
+  check::on_device(ctx, where, {{"x", x}, {"w", w}});
+  check::floating(where, {"x", x});
+  check::same_dtype(where, {"x", x}, {"w", w});
   if (x.rank() != 4 || w.rank() != 4 || x.size(1) != w.size(1)) {
     throw ShapeError(
         cat("[", where, "] expected x[b,c,h,w] and w[o,c,kh,kw], got x ", x.shape(), " and w ", w.shape()));
@@ -91,9 +91,9 @@ Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias
   const ConvGeometry g = check_conv(ctx, "conv2d", x, w, stride, padding);
   const std::int64_t outputs = w.size(0);
   if (bias.defined()) {
-    check_device(ctx, "conv2d", {&bias});
-    check_same_dtype("conv2d", x, bias);
-    check_shape("conv2d", "bias", bias, Shape{outputs});
+    check::on_device(ctx, "conv2d", {{"bias", bias}});
+    check::same_dtype("conv2d", {"x", x}, {"bias", bias});
+    check::shape("conv2d", {"bias", bias}, Shape{outputs});
   }
   const Shape shape{g.batch, outputs, g.out_height, g.out_width};
   if (const auto library = backend(ctx).conv.forward; library != nullptr) {
@@ -121,9 +121,9 @@ ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
                           bool need_dx, bool need_dw, bool need_db) {
   const ConvGeometry g = check_conv(ctx, "conv2d_backward", x, w, stride, padding);
   const std::int64_t outputs = w.size(0);
-  check_device(ctx, "conv2d_backward", {&dy});
-  check_same_dtype("conv2d_backward", x, dy);
-  check_shape("conv2d_backward", "dy", dy, Shape{g.batch, outputs, g.out_height, g.out_width});
+  check::on_device(ctx, "conv2d_backward", {{"dy", dy}});
+  check::same_dtype("conv2d_backward", {"x", x}, {"dy", dy});
+  check::shape("conv2d_backward", {"dy", dy}, Shape{g.batch, outputs, g.out_height, g.out_width});
   ConvGrads grads;
   if (need_db) grads.db = sum(ctx, dy, {0, 2, 3});
   if (need_dx) {

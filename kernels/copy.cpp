@@ -10,28 +10,32 @@ namespace llsa::kernels {
 
 Tensor contiguous(Context& ctx, const Tensor& x) { return x.is_contiguous() ? x : clone(ctx, x); }
 
+Tensor with_unit_last_stride(Context& ctx, const Tensor& x) {
+  return x.stride(-1) == 1 || x.size(-1) == 1 ? x : clone(ctx, x);
+}
+
 Tensor clone(Context& ctx, const Tensor& x) {
-  check_device(ctx, "clone", {&x});
+  check::on_device(ctx, "clone", {{"x", x}});
   Tensor out = ctx.empty_like(x);
   backend(ctx).copy.copy(ctx, x, out);
   return out;
 }
 
 void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
-  check_device(ctx, "copy", {&src, &dst});
+  check::on_device(ctx, "copy", {{"src", src}, {"dst", dst}});
   backend(ctx).copy.copy(ctx, src.shape() == dst.shape() ? src : src.expand(dst.shape()), dst);
 }
 
 Tensor cast(Context& ctx, const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
-  check_device(ctx, "cast", {&x});
+  check::on_device(ctx, "cast", {{"x", x}});
   Tensor out = ctx.empty(x.shape(), dtype);
   backend(ctx).copy.copy(ctx, x, out);
   return out;
 }
 
 void fill(Context& ctx, const Tensor& x, double value) {
-  check_device(ctx, "fill", {&x});
+  check::on_device(ctx, "fill", {{"x", x}});
   backend(ctx).copy.fill(ctx, x, value);
 }
 
@@ -43,8 +47,8 @@ Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis) {
   std::int64_t& joined = extents[static_cast<std::size_t>(at)];
   joined = 0;
   for (const Tensor& part : parts) {
-    check_device(ctx, "concat", {&part});
-    check_same_dtype("concat", head, part);
+    check::on_device(ctx, "concat", {{"a part", part}});
+    check::same_dtype("concat", {"the first part", head}, {"another", part});
     bool fits = part.rank() == head.rank();
     for (int i = 0; fits && i < head.rank(); ++i) fits = i == at || part.size(i) == head.size(i);
     if (!fits) {
@@ -73,7 +77,7 @@ Tensor host_view(void* host, const Tensor& like) {
 }  // namespace
 
 void copy_from_host(Context& ctx, const void* host, const Tensor& dst) {
-  check_device(ctx, "copy_from_host", {&dst});
+  check::on_device(ctx, "copy_from_host", {{"dst", dst}});
   if (dst.numel() == 0) return;
   if (ctx.device().is_cpu()) return backend(ctx).copy.copy(ctx, host_view(const_cast<void*>(host), dst), dst);
   if (dst.is_contiguous()) return ctx.upload(host, dst);
@@ -83,7 +87,7 @@ void copy_from_host(Context& ctx, const void* host, const Tensor& dst) {
 }
 
 void copy_to_host(Context& ctx, const Tensor& src, void* host) {
-  check_device(ctx, "copy_to_host", {&src});
+  check::on_device(ctx, "copy_to_host", {{"src", src}});
   if (src.numel() == 0) return;
   if (ctx.device().is_cpu())
     backend(ctx).copy.copy(ctx, src, host_view(host, src));
@@ -92,7 +96,7 @@ void copy_to_host(Context& ctx, const Tensor& src, void* host) {
 }
 
 Tensor transfer(Context& from, const Tensor& x, Context& to) {
-  check_device(from, "transfer", {&x});
+  check::on_device(from, "transfer", {{"x", x}});
   if (from.device() == to.device()) return x;
   const Tensor dense = contiguous(from, x);
   const Tensor out = to.empty_like(x);

@@ -9,6 +9,9 @@ namespace llsa::kernels {
 
 /// x itself if it is contiguous, else a contiguous copy.
 Tensor contiguous(Context& ctx, const Tensor& x);
+/// x itself if its last axis has unit stride (the others any), else a contiguous copy; x has at least one
+/// axis.
+Tensor with_unit_last_stride(Context& ctx, const Tensor& x);
 /// A new contiguous tensor with x's elements.
 Tensor clone(Context& ctx, const Tensor& x);
 /// dst = src, broadcast to dst's shape and converted to its dtype; both with any strides. float to integer

@@ -8,9 +8,9 @@ namespace llsa::kernels {
 namespace {
 
 Tensor binary(Context& ctx, BinaryOp op, const char* where, const Tensor& a, const Tensor& b) {
-  check_device(ctx, where, {&a, &b});
-  check_floating(where, a);
-  check_same_dtype(where, a, b);
+  check::on_device(ctx, where, {{"a", a}, {"b", b}});
+  check::floating(where, {"a", a});
+  check::same_dtype(where, {"a", a}, {"b", b});
   if (a.shape() == b.shape()) {
     Tensor out = ctx.empty_like(a);
     backend(ctx).elementwise.binary(ctx, op, a, b, out);
@@ -23,8 +23,8 @@ Tensor binary(Context& ctx, BinaryOp op, const char* where, const Tensor& a, con
 }
 
 Tensor unary(Context& ctx, UnaryOp op, const char* where, const Tensor& x) {
-  check_device(ctx, where, {&x});
-  check_floating(where, x);
+  check::on_device(ctx, where, {{"x", x}});
+  check::floating(where, {"x", x});
   Tensor y = ctx.empty_like(x);
   backend(ctx).elementwise.unary(ctx, op, contiguous(ctx, x), y);
   return y;
@@ -32,10 +32,10 @@ Tensor unary(Context& ctx, UnaryOp op, const char* where, const Tensor& x) {
 
 Tensor unary_backward(Context& ctx, UnaryBackwardOp op, const char* where, const Tensor& dy,
                       const Tensor& saved) {
-  check_device(ctx, where, {&dy, &saved});
-  check_floating(where, dy);
-  check_same_dtype(where, dy, saved);
-  check_shape(where, "dy", dy, saved.shape());
+  check::on_device(ctx, where, {{"dy", dy}, {"saved", saved}});
+  check::floating(where, {"dy", dy});
+  check::same_dtype(where, {"dy", dy}, {"saved", saved});
+  check::shape(where, {"dy", dy}, saved.shape());
   Tensor dx = ctx.empty_like(dy);
   backend(ctx).elementwise.unary_backward(ctx, op, contiguous(ctx, dy), contiguous(ctx, saved), dx);
   return dx;
@@ -49,8 +49,8 @@ Tensor mul(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, 
 Tensor div(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, BinaryOp::div, "div", a, b); }
 
 Tensor affine(Context& ctx, const Tensor& x, double scale, double shift) {
-  check_device(ctx, "affine", {&x});
-  check_floating("affine", x);
+  check::on_device(ctx, "affine", {{"x", x}});
+  check::floating("affine", {"x", x});
   Tensor y = ctx.empty_like(x);
   backend(ctx).elementwise.affine(ctx, contiguous(ctx, x), scale, shift, y);
   return y;
@@ -88,15 +88,15 @@ Tensor gelu_erf_backward(Context& ctx, const Tensor& dy, const Tensor& x) {
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
-  check_device(ctx, "accumulate", {&x, &into});
-  check_floating("accumulate", into);
-  check_same_dtype("accumulate", x, into);
+  check::on_device(ctx, "accumulate", {{"x", x}, {"into", into}});
+  check::floating("accumulate", {"into", into});
+  check::same_dtype("accumulate", {"x", x}, {"into", into});
   backend(ctx).elementwise.accumulate(ctx, x.shape() == into.shape() ? x : x.expand(into.shape()), into);
 }
 
 Tensor all_finite(Context& ctx, const Tensor& x) {
-  check_device(ctx, "all_finite", {&x});
-  check_floating("all_finite", x);
+  check::on_device(ctx, "all_finite", {{"x", x}});
+  check::floating("all_finite", {"x", x});
   Tensor flag = ctx.empty(Shape{1}, DType::i32);
   backend(ctx).elementwise.all_finite(ctx, contiguous(ctx, x), flag);
   return flag;

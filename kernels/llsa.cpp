@@ -8,12 +8,11 @@
 namespace llsa::kernels {
 namespace {
 
-Tensor check_tokens(Context& ctx, const char* where, const char* name, const Tensor& x,
-                    const LlsaPlan& plan) {
-  Tensor checked = check_heads(ctx, where, name, x);
-  if (x.size(2) != plan.tokens)
-    throw ShapeError(
-        cat("[", where, "] expected ", name, " with the plan's ", plan.tokens, " tokens, got ", x.shape()));
+Tensor check_tokens(Context& ctx, const char* where, const check::Argument& x, const LlsaPlan& plan) {
+  Tensor checked = check_heads(ctx, where, x);
+  if (checked.size(2) != plan.tokens)
+    throw ShapeError(cat("[", where, "] expected ", x.name, " with the plan's ", plan.tokens, " tokens, got ",
+                         checked.shape()));
   return checked;
 }
 
@@ -39,7 +38,8 @@ std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaInd
         cat("[", where, "] expected indices of ", plan.levels, " levels, got ", indices.level.size()));
   std::vector<Tensor> checked;
   for (std::size_t l = 0; l < indices.level.size(); ++l) {
-    check_like(where, "indices", indices.level[l], index_shape(q, plan, l), DType::i32);
+    check::shape(where, {"indices", indices.level[l]}, index_shape(q, plan, l));
+    check::dtype(where, {"indices", indices.level[l]}, DType::i32);
     checked.push_back(contiguous(ctx, indices.level[l]));
   }
   return checked;
@@ -48,12 +48,12 @@ std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaInd
 LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v,
                       const std::vector<Tensor>& index, const LlsaPlan& plan) {
   LlsaOperands args = {plan,
-                       check_tokens(ctx, where, "q", q, plan),
-                       {check_heads(ctx, where, "k", k)},
-                       {check_heads(ctx, where, "v", v)},
+                       check_tokens(ctx, where, {"q", q}, plan),
+                       {check_heads(ctx, where, {"k", k})},
+                       {check_heads(ctx, where, {"v", v})},
                        index};
-  check_like(where, "k", k, q.shape(), q.dtype());
-  check_like(where, "v", v, q.shape(), q.dtype());
+  check::like(where, {"k", k}, {"q", q});
+  check::like(where, {"v", v}, {"q", q});
   for (const Tensor& level : pyramid_to(ctx, args.k[0], plan, plan.enriched)) args.k.push_back(level);
   for (const Tensor& level : pyramid_to(ctx, args.v[0], plan, plan.enriched)) args.v.push_back(level);
   return args;
@@ -62,13 +62,13 @@ LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Te
 }  // namespace
 
 std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan) {
-  return pyramid_to(ctx, check_tokens(ctx, "llsa_pyramid", "x", x, plan), plan, plan.levels);
+  return pyramid_to(ctx, check_tokens(ctx, "llsa_pyramid", {"x", x}, plan), plan, plan.levels);
 }
 
 LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan) {
-  const Tensor queries = check_tokens(ctx, "llsa_select", "q", q, plan);
-  const Tensor keys = check_tokens(ctx, "llsa_select", "k", k, plan);
-  check_like("llsa_select", "k", k, q.shape(), q.dtype());
+  const Tensor queries = check_tokens(ctx, "llsa_select", {"q", q}, plan);
+  const Tensor keys = check_tokens(ctx, "llsa_select", {"k", k}, plan);
+  check::like("llsa_select", {"k", k}, {"q", q});
   LlsaIndices indices;
   if (plan.levels == 0) return indices;
   for (std::size_t l = 0; l < static_cast<std::size_t>(plan.levels); ++l)
@@ -104,13 +104,13 @@ LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const Lls
 AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                const LlsaIndices& indices, const LlsaPlan& plan) {
   constexpr const char* kWhere = "llsa_attention";
-  const Tensor queries = check_tokens(ctx, kWhere, "q", q, plan);
+  const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention(ctx, q, k, v);
   const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
   AttentionResult result;
-  result.o = empty_merged(ctx, q.shape(), q.dtype());                               // [b,H,N,D]
-  result.lse = ctx.empty({q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));  // [b,H,N]
+  result.o = empty_merged(ctx, q.shape(), q.dtype());  // [b,H,N,D]
+  result.lse = empty_lse(ctx, q);                      // [b,H,N]
   backend(ctx).llsa.attend(ctx, args, result.o, result.lse);
   return result;
 }
@@ -119,17 +119,17 @@ AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Te
                                        const Tensor& v, const Tensor& o, const Tensor& lse,
                                        const LlsaIndices& indices, const LlsaPlan& plan) {
   constexpr const char* kWhere = "llsa_attention_backward";
-  const Tensor queries = check_tokens(ctx, kWhere, "q", q, plan);
+  const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention_backward(ctx, d_o, q, k, v, o, lse);
   const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
-  check_like(kWhere, "d_o", d_o, q.shape(), q.dtype());
-  check_like(kWhere, "o", o, q.shape(), q.dtype());
-  check_like(kWhere, "lse", lse, {q.size(0), q.size(1), q.size(2)}, lse_dtype(q.dtype()));
+  check::like(kWhere, {"d_o", d_o}, {"q", q});
+  check::like(kWhere, {"o", o}, {"q", q});
+  check_lse(ctx, kWhere, lse, q);
   const AttentionGrads grads = {ctx.empty(q.shape(), q.dtype()), ctx.empty(q.shape(), q.dtype()),
                                 ctx.empty(q.shape(), q.dtype())};
-  backend(ctx).llsa.attend_backward(ctx, args, check_heads(ctx, kWhere, "d_o", d_o),
-                                    check_heads(ctx, kWhere, "o", o), contiguous(ctx, lse), grads.dq,
+  backend(ctx).llsa.attend_backward(ctx, args, check_heads(ctx, kWhere, {"d_o", d_o}),
+                                    check_heads(ctx, kWhere, {"o", o}), contiguous(ctx, lse), grads.dq,
                                     grads.dk, grads.dv);
   return grads;
 }

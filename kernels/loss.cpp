@@ -1,8 +1,8 @@
 // Losses: checks and allocation.
 #include "kernels/loss.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

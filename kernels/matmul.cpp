@@ -39,16 +39,17 @@ struct LinearSizes {
 
 LinearSizes check_linear(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
                          const Tensor& bias) {
-  check_device(ctx, where, {&x, &w, &bias});
-  check_floating(where, x);
-  check_same_dtype(where, x, w);
+  check::on_device(ctx, where, {{"x", x}, {"w", w}});
+  check::floating(where, {"x", x});
+  check::same_dtype(where, {"x", x}, {"w", w});
   if (x.rank() < 1 || w.rank() != 2 || x.size(-1) != w.size(1)) {
     throw ShapeError(
         cat("[", where, "] expected x[...,in] and w[out,in], got x ", x.shape(), " and w ", w.shape()));
   }
   if (bias.defined()) {
-    check_same_dtype(where, x, bias);
-    check_shape(where, "bias", bias, Shape{w.size(0)});
+    check::on_device(ctx, where, {{"bias", bias}});
+    check::same_dtype(where, {"x", x}, {"bias", bias});
+    check::shape(where, {"bias", bias}, Shape{w.size(0)});
   }
   std::int64_t m = 1;
   for (int i = 0; i + 1 < x.rank(); ++i) m *= x.size(i);
@@ -64,13 +65,14 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 LinearGrads backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x, const Tensor& w,
                      const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
   const auto [m, n, k] = check_linear(ctx, where, x, w, {});
-  check_device(ctx, where, {&dy, &pre});
-  check_same_dtype(where, x, dy);
-  check_shape(where, "dy", dy, with_last(x.shape(), n));
+  check::on_device(ctx, where, {{"dy", dy}});
+  check::same_dtype(where, {"x", x}, {"dy", dy});
+  check::shape(where, {"dy", dy}, with_last(x.shape(), n));
   LinearBackwardArgs args;
   if (pre.defined()) {
-    check_same_dtype(where, x, pre);
-    check_shape(where, "pre", pre, dy.shape());
+    check::on_device(ctx, where, {{"pre", pre}});
+    check::same_dtype(where, {"x", x}, {"pre", pre});
+    check::shape(where, {"pre", pre}, dy.shape());
     args.pre = contiguous(ctx, pre).reshape({m, n});
   }
   args.dy = contiguous(ctx, dy).reshape({m, n});
@@ -86,9 +88,9 @@ LinearGrads backward(Context& ctx, const char* where, const Tensor& dy, const Te
 }  // namespace
 
 Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
-  check_device(ctx, "matmul", {&a, &b});
-  check_floating("matmul", a);
-  check_same_dtype("matmul", a, b);
+  check::on_device(ctx, "matmul", {{"a", a}, {"b", b}});
+  check::floating("matmul", {"a", a});
+  check::same_dtype("matmul", {"a", a}, {"b", b});
   if (a.rank() < 2 || b.rank() < 2)
     throw ShapeError(cat("[matmul] expected at least two axes, got ", a.shape(), " and ", b.shape()));
   const Tensor left = trans_a ? a.transpose(-2, -1) : a;

@@ -1,8 +1,8 @@
 // Norms and their fusions: checks and allocation.
 #include "kernels/norm.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {
@@ -38,11 +38,6 @@ void check_statistics(const Context& ctx, const char* op, const check::Argument&
   check::on_device(ctx, op, {a});
   check::dtype(op, a, accumulator_of(x.dtype()));
   check::shape(op, a, without_last_axis(x.shape()));
-}
-
-/// The last axis with unit stride, whatever the others are.
-Tensor unit_stride(Context& ctx, const Tensor& x) {
-  return with_unit_last_stride(x, [&](const Tensor& t) { return contiguous(ctx, t); });
 }
 
 /// [...,C] as [1,R,C]; [C] as [1,C].
@@ -122,8 +117,8 @@ NormResult layer_norm_modulate(Context& ctx, const Tensor& x, const Tensor& shif
   const DType statistics = accumulator_of(x.dtype());
   const Shape rows = without_last_axis(x.shape());
   NormResult out{ctx.empty_like(x), ctx.empty(rows, statistics), ctx.empty(rows, statistics)};
-  backend(ctx).norm.layer_norm(ctx, contiguous(ctx, x), unit_stride(ctx, scale), unit_stride(ctx, shift),
-                               true, eps, out.y, out.mean, out.rstd);
+  backend(ctx).norm.layer_norm(ctx, contiguous(ctx, x), with_unit_last_stride(ctx, scale),
+                               with_unit_last_stride(ctx, shift), true, eps, out.y, out.mean, out.rstd);
   return out;
 }
 
@@ -140,9 +135,9 @@ ModulateGrads layer_norm_modulate_backward(Context& ctx, const Tensor& dy, const
   const Shape per_sample{x.size(0), x.size(2)};
   const ModulateGrads out{ctx.empty_like(x), ctx.empty(per_sample, x.dtype()),
                           ctx.empty(per_sample, x.dtype())};
-  backend(ctx).norm.layer_norm_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x), unit_stride(ctx, scale),
-                                        true, contiguous(ctx, mean), contiguous(ctx, rstd), out.dx,
-                                        out.dscale, out.dshift);
+  backend(ctx).norm.layer_norm_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x),
+                                        with_unit_last_stride(ctx, scale), true, contiguous(ctx, mean),
+                                        contiguous(ctx, rstd), out.dx, out.dscale, out.dshift);
   return out;
 }
 
@@ -154,7 +149,8 @@ Tensor gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tenso
   check::like(op, {"y", y}, {"x", x});
   check_modulation(ctx, op, {"gate", gate}, x);
   const Tensor z = ctx.empty_like(x);
-  backend(ctx).norm.gate_residual(ctx, contiguous(ctx, x), contiguous(ctx, y), unit_stride(ctx, gate), z);
+  backend(ctx).norm.gate_residual(ctx, contiguous(ctx, x), contiguous(ctx, y),
+                                  with_unit_last_stride(ctx, gate), z);
   return z;
 }
 
@@ -167,7 +163,7 @@ GateGrads gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y
   check_modulation(ctx, op, {"gate", gate}, y);
   const GateGrads out{ctx.empty_like(y), ctx.empty(Shape{y.size(0), y.size(2)}, y.dtype())};
   backend(ctx).norm.gate_residual_backward(ctx, contiguous(ctx, dz), contiguous(ctx, y),
-                                           unit_stride(ctx, gate), out.dy, out.dgate);
+                                           with_unit_last_stride(ctx, gate), out.dy, out.dgate);
   return out;
 }
 

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

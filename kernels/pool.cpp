@@ -1,8 +1,8 @@
 // Block means: checks and allocation.
 #include "kernels/pool.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

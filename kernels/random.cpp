@@ -1,8 +1,8 @@
 // Random tensors: checks and allocation.
 #include "kernels/random.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

@@ -9,8 +9,8 @@ namespace {
 
 Tensor reduce(Context& ctx, ReduceOp op, const char* where, const Tensor& x, const std::vector<int>& axes,
               bool keepdim) {
-  check_device(ctx, where, {&x});
-  check_floating(where, x);
+  check::on_device(ctx, where, {{"x", x}});
+  check::floating(where, {"x", x});
   std::vector<bool> reduced(static_cast<std::size_t>(x.rank()), axes.empty());
   for (const int axis : axes) {
     const auto at = static_cast<std::size_t>(x.shape().normalize_axis(axis));

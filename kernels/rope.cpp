@@ -1,8 +1,8 @@
 // RoPE and the fused head split: checks and allocation.
 #include "kernels/rope.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {
@@ -18,10 +18,6 @@ void check_table(const Context& ctx, const char* op, const RopeTable& table, std
   }
 }
 
-Tensor unit_stride(Context& ctx, const Tensor& x) {
-  return with_unit_last_stride(x, [&](const Tensor& t) { return contiguous(ctx, t); });
-}
-
 Tensor contiguous_or_none(Context& ctx, const Tensor& x) { return x.defined() ? contiguous(ctx, x) : x; }
 
 Tensor turn(Context& ctx, const char* op, const Tensor& x, const RopeTable& table, bool inverse) {
@@ -30,8 +26,8 @@ Tensor turn(Context& ctx, const char* op, const Tensor& x, const RopeTable& tabl
   check::rank(op, {"x", x}, 4, "[b,H,N,D]");
   check_table(ctx, op, table, x.size(2), x.size(3), x.dtype());
   const Tensor y = ctx.empty_like(x);
-  backend(ctx).rope.rope(ctx, unit_stride(ctx, x), contiguous(ctx, table.cos), contiguous(ctx, table.sin),
-                         inverse, y);
+  backend(ctx).rope.rope(ctx, with_unit_last_stride(ctx, x), contiguous(ctx, table.cos),
+                         contiguous(ctx, table.sin), inverse, y);
   return y;
 }
 
@@ -109,10 +105,10 @@ QkvGrads qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, co
   prepare(q_weight, {"q_rstd", q_rstd}, out.dq_weight);
   prepare(k_weight, {"k_rstd", k_rstd}, out.dk_weight);
   backend(ctx).rope.qkv_split_backward(
-      ctx, unit_stride(ctx, dq), unit_stride(ctx, dk), unit_stride(ctx, dv), contiguous(ctx, qkv),
-      contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight), contiguous_or_none(ctx, q_rstd),
-      contiguous_or_none(ctx, k_rstd), contiguous_or_none(ctx, table.cos), contiguous_or_none(ctx, table.sin),
-      out.dqkv, out.dq_weight, out.dk_weight);
+      ctx, with_unit_last_stride(ctx, dq), with_unit_last_stride(ctx, dk), with_unit_last_stride(ctx, dv),
+      contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight),
+      contiguous_or_none(ctx, q_rstd), contiguous_or_none(ctx, k_rstd), contiguous_or_none(ctx, table.cos),
+      contiguous_or_none(ctx, table.sin), out.dqkv, out.dq_weight, out.dk_weight);
   return out;
 }
 

@@ -1,8 +1,8 @@
 // Softmax and log-sum-exp: checks and allocation.
 #include "kernels/softmax.h"
 
-#include "kernels/arguments.h"
 #include "kernels/backend.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa::kernels {

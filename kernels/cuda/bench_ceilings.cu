@@ -7,7 +7,7 @@
 //          three times what 6.5 TB/s at 1 us of latency needs. Each lane reads one word in 64 bytes back.
 #include "kernels/bench_ceilings.h"
 
-#include "kernels/arguments.h"
+#include "kernels/check.h"
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/types.cuh"
 #include "kernels/cuda/simt/ptx.h"

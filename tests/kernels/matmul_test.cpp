@@ -222,7 +222,7 @@ TEST_CASE("arguments that do not fit are named") {
   CHECK_THROWS_AS(matmul(ctx, ctx.zeros(Shape{2, 3, 4}, DType::f32), ctx.zeros(Shape{3, 4, 5}, DType::f32)),
                   ShapeError);
   CHECK_THROWS_WITH_AS(matmul(ctx, a, cast(ctx, b, DType::f64), false, true),
-                       "[matmul] expected one dtype, got f32 and f64", DTypeError);
+                       "[matmul] expected a and b of one dtype, got f32 and f64", DTypeError);
   CHECK_THROWS_AS(matmul(ctx, cast(ctx, a, DType::i32), cast(ctx, b, DType::i32), false, true), DTypeError);
   CHECK_THROWS_WITH_AS(linear(ctx, a, ctx.zeros(Shape{5, 6}, DType::f32), {}),
                        "[linear] expected x[...,in] and w[out,in], got x [3,4] and w [5,6]", ShapeError);
