@@ -28,12 +28,11 @@ void Stream::download(const void*, void*, std::size_t) const { absent(); }
 void Stream::copy(const void*, void*, std::size_t) const { absent(); }
 void Stream::fill(void*, unsigned char, std::size_t) const { absent(); }
 
-Event::Event(bool) { absent(); }
+Event::Event() { absent(); }
 Event::~Event() = default;
 void Event::record(const Stream&) { absent(); }
 void Event::block(const Stream&) const { absent(); }
 void Event::synchronize() const { absent(); }
-float Event::milliseconds_since(const Event&) const { absent(); }
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) { absent(); }
 PinnedBuffer::~PinnedBuffer() = default;

@@ -114,9 +114,9 @@ void Stream::fill(void* device, unsigned char value, std::size_t bytes) const {
   LLSA_CUDA_CHECK(cudaMemsetAsync(device, value, bytes, raw(handle())));
 }
 
-Event::Event(bool timing) {
+Event::Event() {
   cudaEvent_t event = nullptr;
-  LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming));
+  LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   handle_ = event;
 }
 
@@ -131,12 +131,6 @@ void Event::block(const Stream& stream) const {
 }
 
 void Event::synchronize() const { LLSA_CUDA_CHECK(cudaEventSynchronize(raw_event(handle_))); }
-
-float Event::milliseconds_since(const Event& earlier) const {
-  float milliseconds = 0;
-  LLSA_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, raw_event(earlier.handle_), raw_event(handle_)));
-  return milliseconds;
-}
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) {
   if (bytes != 0) LLSA_CUDA_CHECK(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));

@@ -59,10 +59,10 @@ class Stream {
   [[maybe_unused]] void* handle_ = nullptr;
 };
 
-/// A point in a stream, for waiting and for measuring time.
+/// A point in a stream, to wait for. (Time is measured by a Stopwatch.)
 class Event {
  public:
-  explicit Event(bool timing = false);
+  Event();
   ~Event();  // NOLINT(performance-trivially-destructible)
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
@@ -71,8 +71,6 @@ class Event {
   /// Lets another stream wait for the recorded point; the host does not wait.
   void block(const Stream& stream) const;
   void synchronize() const;
-  /// Milliseconds from an earlier event to this one; both made with timing, both reached.
-  float milliseconds_since(const Event& earlier) const;
 
  private:
   [[maybe_unused]] void* handle_ = nullptr;

@@ -183,8 +183,7 @@ TEST_CASE("streams, events and pinned memory") {
   std::memset(from.data(), 7, 64);
   std::memset(to.data(), 0, 64);
   auto* const device = static_cast<std::byte*>(allocator->allocate(128));
-  cuda::Event begin(true), end(true);
-  begin.record(stream);
+  cuda::Event end;
   stream.upload(from.data(), device, 64);
   end.record(stream);
   end.block(other);
@@ -192,7 +191,6 @@ TEST_CASE("streams, events and pinned memory") {
   other.fill(device + 96, 9, 32);
   other.download(device + 64, to.data(), 64);
   end.synchronize();
-  CHECK(end.milliseconds_since(begin) >= 0.0f);
   CHECK(to.data()[0] == std::byte{7});
   CHECK(to.data()[31] == std::byte{7});
   CHECK(to.data()[63] == std::byte{9});
