@@ -31,7 +31,7 @@ bool is_finite(Context& context, const Tensor& x) {
 
 std::string shapes_of(const Node& node) {
   std::string text;
-  for (const Edge& edge : node.inputs) text += " " + edge.shape.str();
+  for (const Edge& edge : node.inputs) text += cat(" ", edge.shape);
   return text.empty() ? " none" : text;
 }
 
@@ -204,7 +204,7 @@ void check_outputs(const char* op, std::span<const Var* const> inputs, std::span
     if (is_finite(context, output)) continue;
     std::string shapes;
     for (const Var* input : inputs)
-      shapes += input->defined() ? " " + input->shape().str() : std::string(" absent");
+      shapes += input->defined() ? cat(" ", input->shape()) : std::string(" absent");
     throw NonFiniteError(cat("[", op, "] the output is not finite; input shapes", shapes));
   }
 }

@@ -97,3 +97,15 @@ if(LLSA_COVERAGE)
   target_compile_options(llsa_flags INTERFACE --coverage)
   link_libraries(--coverage)
 endif()
+
+# ---- precompiled headers ---------------------------------------------------------------------------------------------
+
+# Parsing the standard library is a third of the time that a build takes. These headers are parsed once for each set of flags;
+# every file still includes what it uses, which clang-tidy, reading without them, sees to.
+set(LLSA_STANDARD_HEADERS <algorithm> <array> <cmath> <cstdint> <cstring> <filesystem> <functional> <initializer_list> <limits> <map>
+    <memory> <mutex> <numeric> <optional> <sstream> <string> <string_view> <utility> <vector>)
+
+# llsa_precompile(target [header...]): the standard headers, and others.
+function(llsa_precompile target)
+  target_precompile_headers(${target} PRIVATE ${LLSA_STANDARD_HEADERS} ${ARGN})
+endfunction()
