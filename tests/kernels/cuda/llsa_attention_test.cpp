@@ -116,6 +116,20 @@ TEST_CASE("f32 and f64: ragged sizes, several B, K, L, L_e, D, re-weighting on a
   check_against_cpu(crowded({300, 6, 4, {2, 2}, 2, 2, true}, 42));
 }
 
+TEST_CASE("blocks too large for bit words of their children: lists by key from the counting sort") {
+  if (cuda::device_count() == 0) return;
+  check_against_cpu(LlsaProblem({4300, 4, 65, {2, 1}, 2, 2, true}, 1, 2, 4));
+  check_against_cpu(LlsaProblem({4300, 3, 65, {1, 2}, 2, 0, true}, 2, 1, 5));
+}
+
+TEST_CASE("more heads than a grid has room for") {
+  if (cuda::device_count() == 0) return;
+  Context gpu(kGpu);
+  const Tensor x = gpu.empty(Shape{1 << 15, 2, 1, 2}, DType::f32);
+  CHECK_THROWS_WITH_AS(kernels::full_attention(gpu, x, x, x),
+                       "[cuda] expected at most 65535 heads over all samples, got 65536", ShapeError);
+}
+
 TEST_CASE("golden vectors: indices, f32 to 2e-5") {
   if (cuda::device_count() == 0) return;
   Context cpu, gpu(kGpu);
