@@ -14,6 +14,9 @@ namespace llsa::kernels::cuda {
 
 using Element = __nv_bfloat16;
 
+/// Fewer than 2^30 tokens in blocks of 16 or more have no more levels.
+constexpr int kMaxMmaLevels = 8;
+
 /// Byte offset of a chunk of 8 elements in a tile.
 template <int D>
 __device__ __forceinline__ unsigned tile_offset(int row, int chunk) {
@@ -288,7 +291,7 @@ __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& s
                                                    const WarpQueries<Q>& mine, unsigned char* memory,
                                                    Step step) {
   constexpr int D = Q::kD;
-  SIMT_SHARED(lists, KeyList[kMaxLevels + 1]);
+  SIMT_SHARED(lists, KeyList[kMaxMmaLevels + 1]);
   SIMT_SHARED(fine_lists, KeyList[Q::kWarps]);
   SIMT_SHARED(tile_keys, TileKeys[2]);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;

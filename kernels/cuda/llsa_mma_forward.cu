@@ -123,6 +123,7 @@ bool fits_mma(const LlsaOperands& args, const Tensor& o) {
   const int block = args.plan.block;
   if (args.q.dtype() != DType::bf16 || (d != 32 && d != 64 && d != 128)) return false;
   if (args.plan.levels > 0 && block != 16 && block != 32 && block != 64) return false;
+  if (args.plan.levels > kMaxMmaLevels) return false;
   return args.plan.tokens < kMost && args.plan.count[0] < kMost && rows_aligned(args.q, 8) &&
          rows_aligned(args.k[0], 8) && rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
 }

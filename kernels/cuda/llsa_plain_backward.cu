@@ -4,8 +4,8 @@
 //
 //     terms       delta and the LSE in base 2, a warp per query
 //     queries     dQ = sum_k dS k / sqrt(D): a warp per 4 queries of a block, over their list as in the
-//     forward keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the
-//     queries
+//                 forward
+//     keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the queries
 //                 that the transposed index lists for the block; at the coarsest level over all queries
 //
 // Levels go from the coarsest down, and each passes its gradients on: with G_l the gradient that reaches the

@@ -262,6 +262,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = 227 * 1024;
       return cudaSuccess;
+    case cudaDevAttrPageableMemoryAccessUsesHostPageTables:
+      *value = 0;
+      return cudaSuccess;
     default:
       return result(cudaErrorInvalidValue);
   }

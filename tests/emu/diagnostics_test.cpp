@@ -300,6 +300,13 @@ TEST_CASE("limits of a launch") {
         more[0] = 0;
       },
       {"dynamic and 16 of static shared memory exceed"}, 227 * 1024);
+  const auto much_static = [] {
+    SIMT_SHARED(more, char[16 * 1024 + 16]);
+    more[0] = 0;
+  };
+  check_fails(1, much_static, {"32768 bytes of dynamic and 16400 of static", "only where more than 32768"},
+              32 * 1024);
+  CHECK(failure(1, much_static, 32 * 1024 + 16).empty());
   CHECK(failure(1024, nothing, 227 * 1024).empty());
 }
 

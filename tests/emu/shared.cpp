@@ -43,6 +43,12 @@ unsigned char* SharedMemory::take(std::size_t bytes, std::size_t offset) {
   if (dynamic_bytes_ + static_bytes_ > kMax || offset + bytes + kGap > kBytes)
     fail("%zu bytes of dynamic and %zu of static shared memory exceed the block's %zu", dynamic_bytes_,
          static_bytes_, kMax);
+  if (dynamic_bytes_ > 0 && dynamic_bytes_ <= simt::kUsualDynamicShared &&
+      dynamic_bytes_ + static_bytes_ > kUsual)
+    fail(
+        "%zu bytes of dynamic and %zu of static shared memory exceed %zu, which simt::launch asks for only "
+        "where more than %zu are dynamic",
+        dynamic_bytes_, static_bytes_, kUsual, simt::kUsualDynamicShared);
   end_ = offset + bytes;
   unpoison(base_ + offset, bytes);
   raw_fill(base_ + offset, 0xff, bytes);

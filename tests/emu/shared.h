@@ -6,12 +6,15 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/simt/shared_limits.h"
+
 namespace llsa::emu {
 
 class SharedMemory {
  public:
-  static constexpr std::size_t kMax = 227 * 1024;       // of a block on sm_90, static and dynamic together
-  static constexpr std::size_t kMaxStatic = 48 * 1024;  // of that, static
+  static constexpr std::size_t kUsual = simt::kUsualShared;
+  static constexpr std::size_t kMax = 227 * 1024;    // of a block on sm_90, static and dynamic together
+  static constexpr std::size_t kMaxStatic = kUsual;  // of that, static
 
   SharedMemory();
   ~SharedMemory();

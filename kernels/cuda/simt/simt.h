@@ -13,13 +13,12 @@
 // years.
 //
 //  1. Include this header and ptx.h, nothing else of CUDA. Launch through simt::launch, never <<<>>>: it asks
-//     for more than 48 KiB of dynamic shared memory where needed and throws CudaError.
+//     for shared memory beyond the usual limit where needed and throws CudaError.
 //  2. Inline PTX only in ptx.h, with a body for both worlds. No __CUDA_ARCH__ in kernels: the host chooses
-//  the
-//     kernel by compute capability, and a wrapper that the architecture lacks traps.
-//  3. Shared memory only through the two macros: at most 48 KiB static, 227 KiB together. Dynamic shared
-//  memory
-//     is aligned to 128 bytes and no more: where a swizzle wants 1024, round up. It begins undefined, as NaN.
+//     the kernel by compute capability, and a wrapper that the architecture lacks traps.
+//  3. Shared memory only through the two macros: at most 48 KiB static (16 KiB beside dynamic), 227 KiB
+//     together. Dynamic shared memory is aligned to 128 bytes and no more: where a swizzle wants 1024, round
+//     up. It begins undefined, as NaN.
 //  4. Masks are explicit and complete. No __activemask, no reliance on lanes moving together: between one
 //     lane's write to shared memory and another's read stands a __syncwarp or __syncthreads, and again
 //     between that read and the next write.
@@ -27,22 +26,21 @@
 //     source line, and all threads of the block a __syncthreads. No return before a later barrier: let
 //     threads without work pass it idle.
 //  6. cp.async: what a lane copied is there after its cp_async_wait and, for other lanes, a barrier after
-//  that.
-//     cp_async_wait<0>() before the kernel ends.
+//     that. cp_async_wait<0>() before the kernel ends.
 //  7. No waiting for other blocks. "The last block sums up": __threadfence(), an atomic counter,
 //     __threadfence().
 //  8. No float atomics: results must not depend on the order of blocks. Integers and bits may be atomic.
 //  9. Locals in kernels have trivial destructors; parameters are trivially copyable and passed by value.
 // 10. Arrays that are indexed at run time spill: base + (i & 1) * stride instead of buffer[i & 1].
-// SIMT_UNROLL
-//     stands before a loop whose index selects registers.
+//     SIMT_UNROLL stands before a loop whose index selects registers.
 // 11. CUDA's intrinsics (__float_as_uint, __ldg, __popc, __shfl_xor_sync, atomicMax, ...) and the operators
-// of
-//     cuda_bf16.h are there in both worlds; one that is missing is added to tests/emu/intrinsics.h. The
+//     of cuda_bf16.h are there in both worlds; one that is missing is added to tests/emu/intrinsics.h. The
 //     approximate ones (__expf, __fdividef, rsqrtf) are exact in the emulator: compare emulator and device
 //     with tolerances, never by bits.
 // 12. No cooperative groups, CUB, Thrust, __constant__ memory or printf in kernels.
 #pragma once
+
+#include "shared_limits.h"
 
 #if defined(__CUDACC__)
 
@@ -50,8 +48,9 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <type_traits>
 
 #include "../../../core/cuda/check.h"
@@ -62,6 +61,28 @@
 
 namespace llsa::simt {
 
+/// Raises the kernel's limit of dynamic shared memory where a launch with `bytes` needs it; never lowers it,
+/// since another thread may be about to launch.
+inline cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
+  if (bytes <= kUsualDynamicShared) return cudaSuccess;
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  cudaFuncAttributes has{};
+  const cudaError_t error = cudaFuncGetAttributes(&has, kernel);
+  if (error != cudaSuccess || has.sharedSizeBytes + bytes <= kUsualShared) return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              std::max(static_cast<int>(bytes), has.maxDynamicSharedSizeBytes));
+}
+
+/// For messages.
+inline const char* name_of([[maybe_unused]] const void* kernel) {
+  const char* name = "kernel";
+#if CUDART_VERSION >= 12040
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess) cudaGetLastError();
+#endif
+  return name;
+}
+
 /// Runs kernel(arguments...) on the stream with these sizes, the grid's blocks in any order. Returns at once.
 /// Throws CudaError if the device refuses the launch; what fails later is reported by a later call.
 template <class... Parameters, class... Arguments>
@@ -69,10 +90,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
             cudaStream_t stream, Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...),
                 "kernel parameters are copied byte by byte");
-  cudaError_t error = cudaSuccess;
-  if (shared_bytes > 48 * 1024)
-    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                 cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  cudaError_t error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
   if (error == cudaSuccess) {
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
@@ -83,11 +101,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
   }
   if (error == cudaSuccess) return;
   cudaGetLastError();  // it is reported here, and not once more by the next call
-  const char* name = "kernel";
-  if (cudaFuncGetName(&name, reinterpret_cast<const void*>(kernel)) != cudaSuccess) cudaGetLastError();
-  throw CudaError(cat("[launch] ", name, " with grid (", grid.x, ", ", grid.y, ", ", grid.z, "), block (",
-                      block.x, ", ", block.y, ", ", block.z, "), ", shared_bytes,
-                      " bytes of shared memory: ", cudaGetErrorString(error)),
+  throw CudaError(cat("[launch] ", name_of(reinterpret_cast<const void*>(kernel)), " with grid (", grid.x,
+                      ", ", grid.y, ", ", grid.z, "), block (", block.x, ", ", block.y, ", ", block.z, "), ",
+                      shared_bytes, " bytes of shared memory: ", cudaGetErrorString(error)),
                   cuda::hint_for(error));
 }
 
