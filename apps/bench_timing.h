@@ -33,7 +33,7 @@ constexpr std::int64_t kFlushBytes = std::int64_t{256} << 20;
 
 class CallTimer {
  public:
-  /// flush_bytes: written between the calls on a CUDA device.
+  /// flush_bytes: written and read between the calls on a CUDA device.
   explicit CallTimer(Context& ctx, std::int64_t flush_bytes = kFlushBytes);
 
   /// Seconds of each of `calls` calls, in order.

@@ -208,7 +208,10 @@ if(NOT gencode)
               -gencode arch=compute_90,code=compute_90)
 endif()
 set(LLSA_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
-                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra -Werror=all-warnings)
+                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra)
+if(LLSA_WERROR)
+  list(APPEND LLSA_NVCC_FLAGS -Werror=all-warnings)
+endif()
 
 function(llsa_nvcc_objects variable)
   set(objects)

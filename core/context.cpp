@@ -50,10 +50,12 @@ void Context::upload(const void* host, const Tensor& to) {
   check_transfer("upload", to);
   if (to.numel() == 0) return;
   refuse_in_capture("upload");
-  if (stream_)
+  if (stream_) {
     stream_->upload(host, to.raw(), to.nbytes());
-  else
+    if (stream_->reads_host_memory()) stream_->synchronize();
+  } else {
     std::memcpy(to.raw(), host, to.nbytes());
+  }
 }
 
 void Context::download(const Tensor& from, void* host) {

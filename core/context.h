@@ -13,7 +13,8 @@
 
 namespace llsa {
 
-/// Device, allocator, threads, and on a CUDA device the stream. Kernels of one context run in call order. Not
+/// Device, allocator, threads, and on a CUDA device the stream. Kernels of one context run in call order.
+/// Those of two contexts do not, even on one CUDA device: give a tensor to another by kernels::transfer. Not
 /// copyable: pass it by reference; it must outlive the graphs recorded with it, not the tensors.
 class Context {
  public:

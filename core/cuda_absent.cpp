@@ -28,7 +28,7 @@ void Stream::download(const void*, void*, std::size_t) const { absent(); }
 void Stream::copy(const void*, void*, std::size_t) const { absent(); }
 void Stream::fill(void*, unsigned char, std::size_t) const { absent(); }
 
-Event::Event() { absent(); }
+Event::Event() = default;
 Event::~Event() = default;
 void Event::record(const Stream&) { absent(); }
 void Event::block(const Stream&) const { absent(); }
@@ -42,7 +42,7 @@ Graph::~Graph() = default;
 void Graph::launch() { absent(); }
 
 struct Stopwatch::Impl {};
-Stopwatch::Stopwatch(void*) { absent(); }
+Stopwatch::Stopwatch(void*, std::size_t) { absent(); }
 Stopwatch::~Stopwatch() = default;
 void Stopwatch::start() { absent(); }
 void Stopwatch::stop() { absent(); }

@@ -97,10 +97,17 @@ void copy_to_host(Context& ctx, const Tensor& src, void* host) {
 
 Tensor transfer(Context& from, const Tensor& x, Context& to) {
   check::on_device(from, "transfer", {{"x", x}});
-  if (from.device() == to.device()) return x;
+  if (from.device() == to.device() && from.cuda_stream() == to.cuda_stream()) return x;
   const Tensor dense = contiguous(from, x);
   const Tensor out = to.empty_like(x);
-  if (from.device().is_cpu()) {
+  if (from.device() == to.device()) {
+    llsa::cuda::Event written, read;
+    written.record(*from.cuda_stream());
+    written.block(*to.cuda_stream());
+    to.cuda_stream()->copy(dense.raw(), out.raw(), dense.nbytes());
+    read.record(*to.cuda_stream());
+    read.block(*from.cuda_stream());  // before x's memory is used again
+  } else if (from.device().is_cpu()) {
     to.upload(dense.raw(), out);
   } else if (to.device().is_cpu()) {
     from.download(dense, out.raw());

@@ -26,13 +26,14 @@ void fill(Context& ctx, const Tensor& x, double value);
 /// ValueError for no tensors.
 Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis);
 
-/// Reads `bytes` of host memory into a contiguous tensor, or back: the device-independent ends of from_vector
-/// and to_vector.
+/// Between dense host memory and a tensor of any strides, on any device: what from_vector and to_vector do
+/// their work with.
 void copy_from_host(Context& ctx, const void* host, const Tensor& dst);
 void copy_to_host(Context& ctx, const Tensor& src, void* host);
 
-/// x on another context's device: x itself where that is the same device, else a contiguous copy. x belongs
-/// to `from`. The host waits where the copy leaves a device.
+/// x for another context: x itself on the CPU and in the same stream, else a contiguous copy. x belongs to
+/// `from`. The host waits where the copy leaves a device; between contexts of one device their streams wait for
+/// each other.
 Tensor transfer(Context& from, const Tensor& x, Context& to);
 
 /// A tensor with the vector's elements. Throws ShapeError when the sizes differ.

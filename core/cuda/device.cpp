@@ -72,6 +72,9 @@ Stream::Stream(int index) : index_(index) {
   cudaStream_t stream = nullptr;
   LLSA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   handle_ = stream;
+  int direct = 0;
+  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&direct, cudaDevAttrPageableMemoryAccessUsesHostPageTables, index));
+  reads_host_memory_ = direct != 0;
 }
 
 Stream::~Stream() {
@@ -114,23 +117,30 @@ void Stream::fill(void* device, unsigned char value, std::size_t bytes) const {
   LLSA_CUDA_CHECK(cudaMemsetAsync(device, value, bytes, raw(handle())));
 }
 
-Event::Event() {
-  cudaEvent_t event = nullptr;
-  LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  handle_ = event;
+Event::Event() = default;
+
+Event::~Event() {
+  if (handle_ != nullptr) static_cast<void>(cudaEventDestroy(raw_event(handle_)));
 }
 
-Event::~Event() { static_cast<void>(cudaEventDestroy(raw_event(handle_))); }
-
 void Event::record(const Stream& stream) {
-  LLSA_CUDA_CHECK(cudaEventRecord(raw_event(handle_), raw(stream.handle())));
+  cudaStream_t in = raw(stream.handle());  // makes its device the current one, to which the event will belong
+  if (handle_ == nullptr) {
+    cudaEvent_t event = nullptr;
+    LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    handle_ = event;
+  }
+  LLSA_CUDA_CHECK(cudaEventRecord(raw_event(handle_), in));
 }
 
 void Event::block(const Stream& stream) const {
+  if (handle_ == nullptr) return;
   LLSA_CUDA_CHECK(cudaStreamWaitEvent(raw(stream.handle()), raw_event(handle_), 0));
 }
 
-void Event::synchronize() const { LLSA_CUDA_CHECK(cudaEventSynchronize(raw_event(handle_))); }
+void Event::synchronize() const {
+  if (handle_ != nullptr) LLSA_CUDA_CHECK(cudaEventSynchronize(raw_event(handle_)));
+}
 
 PinnedBuffer::PinnedBuffer(std::size_t bytes) : bytes_(bytes) {
   if (bytes != 0) LLSA_CUDA_CHECK(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));

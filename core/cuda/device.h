@@ -46,9 +46,12 @@ class Stream {
   void synchronize() const;
   /// Whether what is put into the stream now becomes part of a graph (core/cuda/graph.h) instead of running.
   bool capturing() const;
+  /// Whether the device reads ordinary host memory by itself, as next to a Grace processor.
+  bool reads_host_memory() const { return reads_host_memory_; }
 
   /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return
-  /// before the copy has been made only where the host memory is pinned; download() waits.
+  /// before the copy has been made where the host memory is pinned, and anywhere if reads_host_memory();
+  /// download() waits.
   void upload(const void* host, void* device, std::size_t bytes) const;
   void download(const void* device, void* host, std::size_t bytes) const;
   void copy(const void* from, void* to, std::size_t bytes) const;
@@ -56,10 +59,11 @@ class Stream {
 
  private:
   int index_;
+  bool reads_host_memory_ = false;
   [[maybe_unused]] void* handle_ = nullptr;
 };
 
-/// A point in a stream, to wait for. (Time is measured by a Stopwatch.)
+/// A point in a stream, to wait for; before the first record() there is nothing to wait for. (Time is measured by a Stopwatch.)
 class Event {
  public:
   Event();

@@ -27,8 +27,9 @@ struct Stopwatch::Impl {
   }
 };
 
-Stopwatch::Stopwatch(void* stream) : impl_(std::make_unique<Impl>()) {
+Stopwatch::Stopwatch(void* stream, std::size_t spans) : impl_(std::make_unique<Impl>()) {
   impl_->stream = static_cast<cudaStream_t>(stream);
+  for (std::size_t i = 0; i < 2 * spans; ++i) impl_->marks.push_back(make_event());
 }
 
 Stopwatch::~Stopwatch() {

@@ -1,6 +1,7 @@
 // Time of spans of work in a stream, measured by the device itself.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -10,7 +11,8 @@ class Stopwatch {
  public:
   /// stream: a cudaStream_t of the calling thread's current device, which has to outlive this. Throws
   /// DeviceError in a build without CUDA.
-  explicit Stopwatch(void* stream);
+  /// Marks of the first `spans` spans are made here, so that making them is no part of a span.
+  explicit Stopwatch(void* stream, std::size_t spans = 0);
   ~Stopwatch();
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;

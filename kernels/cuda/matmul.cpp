@@ -30,6 +30,11 @@ void product(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) 
     CublasLt::of(ctx).multiply(ctx, {a, b, out});
 }
 
+/// x, or a copy of it: not every algorithm of the library takes a bias that lies anywhere.
+Tensor aligned_to_16(Context& ctx, const Tensor& x) {
+  return reinterpret_cast<std::uintptr_t>(x.raw()) % 16 == 0 ? x : kernels::clone(ctx, x);
+}
+
 /// True when the library did it.
 bool fused(Context& ctx, const Product& product) {
   const bool empty = product.out.numel() == 0 || product.a.size(-1) == 0;
@@ -45,7 +50,7 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
   if (y.numel() == 0) return;
   const Tensor weight = w.transpose(0, 1);  // [K,N]
   const Tensor& sum = pre.defined() ? pre : y;
-  const Tensor dense = bias.defined() ? kernels::contiguous(ctx, bias) : Tensor();
+  const Tensor dense = bias.defined() ? aligned_to_16(ctx, kernels::contiguous(ctx, bias)) : Tensor();
   if (pre.defined() && bias.defined() && y.dtype() == DType::bf16 && y.size(1) % kAuxAlignment == 0 &&
       fused(ctx, {x, weight, y, Epilogue::bias_gelu, dense, pre}))
     return;

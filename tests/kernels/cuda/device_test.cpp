@@ -99,7 +99,11 @@ TEST_CASE("copies between contexts") {
   CHECK(kernels::to_vector<float>(both.gpu, y) == std::vector<float>{1, 4, 2, 5, 3, 6});
   CHECK(kernels::to_vector<float>(both.cpu, kernels::transfer(both.gpu, y.transpose(0, 1), both.cpu)) ==
         values);
-  CHECK(kernels::transfer(both.gpu, y, other).raw() == y.raw());  // one device: nothing to do
+  CHECK(kernels::transfer(both.gpu, y, both.gpu).raw() == y.raw());
+  const Tensor z = kernels::transfer(both.gpu, y.transpose(0, 1), other);  // one device, two streams
+  CHECK(z.raw() != y.raw());
+  CHECK(kernels::to_vector<float>(other, z) == values);
+  CHECK(kernels::transfer(both.cpu, x, both.cpu).raw() == x.raw());
   const Tensor strided = both.gpu.zeros({2, 6}, DType::f32).slice(1, 1, 4);
   kernels::copy_from_host(both.gpu, values.data(), strided);
   CHECK(kernels::to_vector<float>(both.gpu, strided) == values);
