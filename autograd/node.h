@@ -4,8 +4,8 @@
 //     step.add(0, kernels::affine(step.context(), step.dy(), step.attributes<double>(), 0.0));
 //   }
 //   Var scale(const Var& x, double factor) {
-//     return record("scale", {&x}, kernels::affine(x.context(), x.value(), factor, 0.0), scale_backward, {},
-//     factor);
+//     return record("scale", {&x}, kernels::affine(x.context(), x.value(), factor, 0.0), scale_backward,
+//                   /*saved=*/{}, factor);
 //   }
 //
 // A backward sees its saved tensors and its attributes, nothing else: no closures, so what a graph keeps

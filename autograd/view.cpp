@@ -9,52 +9,6 @@
 namespace llsa {
 namespace {
 
-/// Whether splitting and merging axes of x into `shape` (equal numbers of elements) needs no copy: every run
-/// of old axes that a run of new axes covers must itself be evenly spaced.
-bool can_view(const Tensor& x, const std::vector<std::int64_t>& shape) {
-  if (x.is_contiguous() || x.numel() == 0) return x.is_contiguous();
-  std::vector<std::int64_t> old_extents;
-  std::vector<std::int64_t> old_strides;  // axes of extent 1 say nothing
-  for (int axis = 0; axis < x.rank(); ++axis) {
-    if (x.size(axis) == 1) continue;
-    old_extents.push_back(x.size(axis));
-    old_strides.push_back(x.stride(axis));
-  }
-  std::size_t at = 0;
-  std::size_t next = 0;
-  while (at < old_extents.size()) {
-    std::int64_t old_run = old_extents[at++];
-    std::int64_t new_run = 1;
-    while (new_run != old_run) {
-      if (new_run < old_run) {
-        new_run *= shape[next++];
-      } else {
-        if (old_strides[at - 1] != old_extents[at] * old_strides[at]) return false;
-        old_run *= old_extents[at++];
-      }
-    }
-  }
-  return true;
-}
-
-std::vector<std::int64_t> resolved(const Shape& from, std::vector<std::int64_t> extents) {
-  std::int64_t known = 1;
-  std::int64_t* open = nullptr;
-  for (std::int64_t& extent : extents) {
-    if (extent != -1)
-      known *= extent;
-    else if (open)
-      throw ShapeError("[reshape] expected at most one extent of -1, got several");
-    else
-      open = &extent;
-  }
-  if (open) *open = known != 0 ? from.numel() / known : 0;
-  const Shape to(extents);
-  if (to.numel() != from.numel())
-    throw ShapeError(cat("[reshape] ", from, " has ", from.numel(), " elements, ", to, " has ", to.numel()));
-  return extents;
-}
-
 void reshape_backward(BackwardStep& step) {
   step.add(0, kernels::contiguous(step.context(), step.take_dy()).reshape(step.input_shape(0)));
 }
@@ -109,9 +63,9 @@ void expand_backward(BackwardStep& step) {
 }  // namespace
 
 Var reshape(const Var& x, const std::vector<std::int64_t>& extents) {
-  const auto shape = resolved(x.shape(), extents);
-  const Tensor source = can_view(x.value(), shape) ? x.value() : kernels::contiguous(x.context(), x.value());
-  return record("reshape", {&x}, source.reshape(shape), reshape_backward);
+  const Tensor& value = x.value();
+  const Tensor source = value.can_view_as(extents) ? value : kernels::contiguous(x.context(), value);
+  return record("reshape", {&x}, source.reshape(extents), reshape_backward);
 }
 
 Var transpose(const Var& x, int axis_a, int axis_b) {

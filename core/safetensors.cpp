@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include "core/atomic_file.h"
+#include "core/closest.h"
 
 namespace llsa {
 namespace {
@@ -173,21 +174,6 @@ Tensor tensor_at(const std::shared_ptr<Storage>& file, std::size_t position, con
   void* data = copy->data();
   return Tensor::over(std::make_shared<Storage>(data, bytes, Device{}, [copy = std::move(copy)] {}), shape,
                       dtype);
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
 }
 
 }  // namespace

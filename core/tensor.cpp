@@ -130,6 +130,12 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
+bool Tensor::can_view_as(const std::vector<std::int64_t>& extents) const {
+  checked();
+  Extents strides;
+  return reshaped_strides(shape_, strides_, complete_extents(extents, shape_), strides);
+}
+
 Tensor Tensor::reshape(const std::vector<std::int64_t>& extents) const {
   checked();
   const Shape shape = complete_extents(extents, shape_);

@@ -87,6 +87,8 @@ class Tensor {
     return reshape(std::vector<std::int64_t>(extents));
   }
   Tensor reshape(const Shape& shape) const { return reshape(shape.extents()); }
+  /// Whether the strides allow that view.
+  bool can_view_as(const std::vector<std::int64_t>& extents) const;
   Tensor transpose(int axis_a, int axis_b) const;
   Tensor permute(const std::vector<int>& axes) const;
   /// Elements begin, begin + step, ... < end of one axis; 0 <= begin <= end <= extent, step >= 1.

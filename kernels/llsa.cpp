@@ -38,6 +38,7 @@ std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaInd
         cat("[", where, "] expected indices of ", plan.levels, " levels, got ", indices.level.size()));
   std::vector<Tensor> checked;
   for (std::size_t l = 0; l < indices.level.size(); ++l) {
+    check::on_device(ctx, where, {{"indices", indices.level[l]}});
     check::shape(where, {"indices", indices.level[l]}, index_shape(q, plan, l));
     check::dtype(where, {"indices", indices.level[l]}, DType::i32);
     checked.push_back(contiguous(ctx, indices.level[l]));
@@ -79,8 +80,8 @@ LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const Ll
 }
 
 IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t keys) {
-  if (index.dtype() != DType::i32)
-    throw DTypeError(cat("[index_transpose] expected i32 indices, got ", name_of(index.dtype())));
+  check::on_device(ctx, "index_transpose", {{"indices", index}});
+  check::dtype("index_transpose", {"indices", index}, DType::i32);
   if (index.rank() != 4 || keys < 0)
     throw ShapeError(cat("[index_transpose] expected indices [b,H,rows,width] over 0 keys or more, got ",
                          index.shape(), " over ", keys));

@@ -26,11 +26,8 @@ Tensor as_batch(Context& ctx, const Tensor& x, const std::vector<std::int64_t>& 
   std::vector<std::int64_t> full = leading;
   full.insert(full.end(), {rows, cols});
   const Tensor expanded = x.expand(Shape(full));
-  try {
-    return expanded.reshape({count, rows, cols});
-  } catch (const ShapeError&) {  // the leading axes do not lie in memory like one
-    return clone(ctx, expanded).reshape({count, rows, cols});
-  }
+  const bool like_one = expanded.can_view_as({count, rows, cols});  // the leading axes in memory
+  return (like_one ? expanded : clone(ctx, expanded)).reshape({count, rows, cols});
 }
 
 struct LinearSizes {

@@ -4,8 +4,8 @@
 // one-element tensors, so that a step needs no host synchronisation. Buffers are contiguous f32 (or f64)
 // tensors of one dtype and size. One step reads
 //
-//     ss   = sum_squares(ctx, g);                       // gradients summed over micro-batches, and over
-//     processes clip = clip_gradient(ctx, ss, max_norm);          // clip.factor, clip.norm, clip.skip
+//     ss = sum_squares(ctx, g);                         // gradients summed over micro-batches and processes
+//     clip = clip_gradient(ctx, ss, max_norm);          // clip.factor, clip.norm, clip.skip
 //     advance_step(ctx, step, clip.skip);               // n = 1, 2, ..
 //     adamw_step(ctx, {w, g, m, v}, {lr, clip.factor, step, clip.skip}, options);
 //     ema_update(ctx, ema, w, ema_decay(ctx, step, options), clip.skip);

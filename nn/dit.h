@@ -3,10 +3,11 @@
 // pixels -> patches -> Morton order -> proj_in (+ position embedding) -> blocks -> norm, modulate, proj_out
 // -> raster order -> pixels
 //
-//   cond_i = time MLP_i(t) (+ class table_i[y])                                           every block has its
-//   own shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six chunks of linear_i(SiLU(cond_i)) x += gate_a
-//   Attn(LN(x) (1 + scale_a) + shift_a) x += gate_m FF(LN(x) (1 + scale_m) + shift_m) out = proj_out_2(LN(x)
-//   (1 + scale) + shift),   shift, scale = proj_out_1(SiLU(cond_0))
+//   cond_i = time MLP_i(t) (+ class table_i[y])                       every block i has its own
+//   shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = six chunks of linear_i(SiLU(cond_i))
+//   x += gate_a Attn(LN(x) (1 + scale_a) + shift_a)
+//   x += gate_m FF(LN(x) (1 + scale_m) + shift_m)
+//   out = proj_out_2(LN(x) (1 + scale) + shift)                       shift, scale = proj_out_1(SiLU(cond_0))
 //
 // The conditioning of all blocks is a few rows of small products; it is computed for all blocks at once, over
 // weights that lie one behind the other in the flat parameter buffer.

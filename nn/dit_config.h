@@ -2,15 +2,15 @@
 //
 // The keys are those of the published config.json where one exists, and ours, named llsa_*, for the rest:
 //
-//   num_attention_heads, attention_head_dim, num_layers, in_channels, out_channels, patch_size, sample_size
-//   (n or [rows, columns], pixels), rope_size (null, n or [rows, columns], tokens), num_embeds_ada_norm
-//   (classes or null), qk_norm
-//   ("rms_norm" or null), attention_bias, token_permutation, ...
+//   num_attention_heads, attention_head_dim, num_layers, in_channels, out_channels, patch_size,
+//   sample_size (n or [rows, columns], pixels), rope_size (null, n or [rows, columns], tokens),
+//   num_embeds_ada_norm (classes or null), qk_norm ("rms_norm" or null), attention_bias, token_permutation
+//
 //   llsa_attention  "full" | "llsa" | "auto"          llsa_block      B, tokens per block
 //   llsa_topk       K, or [K_1, .., K_L]              llsa_levels     L or "auto"
 //   llsa_enriched   L_e or "all"                      llsa_reweight   bool
-//   llsa_init       "adaln_zero" | "published"        llsa_pos_embed  bool: learned absolute position
-//   embedding llsa_class_std  deviation of the class table under adaln_zero
+//   llsa_init       "adaln_zero" | "published"        llsa_pos_embed  bool: learned position embedding
+//   llsa_class_std  deviation of the class table under adaln_zero
 #pragma once
 
 #include <array>

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/closest.h"
 #include "core/error.h"
-#include "nn/closest.h"
 
 namespace llsa::nn {
 
@@ -117,13 +117,13 @@ bool JsonObject::boolean(const std::string& key, bool otherwise) {
 }
 
 std::int64_t JsonObject::integer(const std::string& key, std::int64_t otherwise, std::int64_t least,
-                                 std::int64_t most) {
+                                 std::int64_t most, const std::string& also) {
   data_->known.insert(key);
   if (!has(key)) return otherwise;
   const Json& value = data_->json.at(key);
   const auto found = as_integer(value);
   if (!found || *found < least || *found > most)
-    wrong(data_->where, key, cat("an integer from ", least, " to ", most), value);
+    wrong(data_->where, key, cat("an integer from ", least, " to ", most, also), value);
   return *found;
 }
 
@@ -233,10 +233,16 @@ std::string number_text(double value) {
   return Json(value).dump();  // the shortest text that reads back as the same double
 }
 
+// Text that is not UTF-8 (the name of a file or folder, say) must not make writing fail.
+template <class T>
+std::string value_text(const T& value) {
+  return Json(value).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 template <class T>
 std::string list_text(const std::vector<T>& values) {
   std::string text = "[";
-  for (const T& value : values) text += (text.size() > 1 ? ", " : "") + Json(value).dump();
+  for (const T& value : values) text += (text.size() > 1 ? ", " : "") + value_text(value);
   return text + "]";
 }
 
@@ -248,8 +254,7 @@ JsonWriter& JsonWriter::add(const std::string& key, std::int64_t value) {
 }
 JsonWriter& JsonWriter::add(const std::string& key, double value) { return put(key, number_text(value)); }
 JsonWriter& JsonWriter::add(const std::string& key, const std::string& value) {
-  // Text that is not UTF-8 (a file name, say) must not make writing fail.
-  return put(key, Json(value).dump(-1, ' ', false, Json::error_handler_t::replace));
+  return put(key, value_text(value));
 }
 JsonWriter& JsonWriter::add(const std::string& key, const std::vector<std::int64_t>& values) {
   return put(key, list_text(values));

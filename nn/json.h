@@ -32,7 +32,9 @@ class JsonObject {
   bool is_array(const std::string& key) const;
 
   bool boolean(const std::string& key, bool otherwise);
-  std::int64_t integer(const std::string& key, std::int64_t otherwise, std::int64_t least, std::int64_t most);
+  /// `also`: what else the caller takes, for the message.
+  std::int64_t integer(const std::string& key, std::int64_t otherwise, std::int64_t least, std::int64_t most,
+                       const std::string& also = {});
   double number(const std::string& key, double otherwise, double least, double most);
   std::string string(const std::string& key, const std::string& otherwise);
   /// One of the given words.

@@ -3,8 +3,8 @@
 // AdamW maps zero to zero.
 #include "nn/parameters.h"
 
+#include "core/closest.h"
 #include "kernels/copy.h"
-#include "nn/closest.h"
 
 namespace llsa::nn {
 namespace {
@@ -106,6 +106,17 @@ ScopedWeights::ScopedWeights(ParameterStore& store, const Tensor& flat)
   store_.load(flat);
 }
 
-ScopedWeights::~ScopedWeights() { store_.load(own_); }
+ScopedWeights::~ScopedWeights() {
+  if (!own_.defined()) return;
+  try {
+    restore();
+  } catch (const Error&) {  // only after another one, which broke the device
+  }
+}
+
+void ScopedWeights::restore() {
+  store_.load(own_);
+  own_ = {};
+}
 
 }  // namespace llsa::nn

@@ -92,14 +92,16 @@ class ParameterStore {
   Tensor compute_;
 };
 
-/// While it lives, the store holds other weights (those of an EMA, say); its destructor puts the own ones
-/// back.
+/// Until restore(), or the end of its life, the store holds other weights (those of an EMA, say).
 class ScopedWeights {
  public:
   ScopedWeights(ParameterStore& store, const Tensor& flat);
   ~ScopedWeights();
   ScopedWeights(const ScopedWeights&) = delete;
   ScopedWeights& operator=(const ScopedWeights&) = delete;
+
+  /// Puts the own weights back. Left to the destructor, a device that fails meanwhile goes unnoticed.
+  void restore();
 
  private:
   ParameterStore& store_;

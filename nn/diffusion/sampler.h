@@ -1,7 +1,7 @@
 // Sampling: Euler steps along the flow from noise to image, with classifier-free guidance.
 //
-//   sigma_i = linspace(1000, 1, steps) / 1000, then 0;   x += (sigma_{i+1} - sigma_i) v,   v = v_null + g
-//   (v_class - v_null)
+//   sigma_i = linspace(1000, 1, steps) / 1000, then 0
+//   x += (sigma_{i+1} - sigma_i) v,   v = v_null + g (v_class - v_null)
 #pragma once
 
 #include <cstdint>

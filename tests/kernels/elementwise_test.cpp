@@ -228,10 +228,10 @@ TEST_CASE("arguments that do not fit are named") {
   Context ctx(1);
   const Tensor x = ctx.zeros(Shape{2, 3}, DType::f32);
   CHECK_THROWS_AS(add(ctx, x, ctx.zeros(Shape{2}, DType::f32)), ShapeError);
-  CHECK_THROWS_WITH_AS(mul(ctx, x, cast(ctx, x, DType::bf16)), "[mul] expected a and b of one dtype, got f32 and bf16",
-                       DTypeError);
-  CHECK_THROWS_WITH_AS(exp(ctx, cast(ctx, x, DType::i64)), "[exp] expected x of dtype f32, bf16 or f64, got i64",
-                       DTypeError);
+  CHECK_THROWS_WITH_AS(mul(ctx, x, cast(ctx, x, DType::bf16)),
+                       "[mul] expected a and b of one dtype, got f32 and bf16", DTypeError);
+  CHECK_THROWS_WITH_AS(exp(ctx, cast(ctx, x, DType::i64)),
+                       "[exp] expected x of dtype f32, bf16 or f64, got i64", DTypeError);
   CHECK_THROWS_WITH_AS(relu_backward(ctx, ctx.zeros(Shape{3, 2}, DType::f32), x),
                        "[relu_backward] expected dy of shape [2,3], got [3,2]", ShapeError);
 }

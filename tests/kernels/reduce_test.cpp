@@ -139,8 +139,8 @@ TEST_CASE("arguments that do not fit are named") {
   const Tensor x = ctx.zeros(Shape{2, 3}, DType::f32);
   CHECK_THROWS_AS(sum(ctx, x, {2}), ShapeError);
   CHECK_THROWS_WITH_AS(sum(ctx, x, {1, -1}), "[sum] axis -1 of [2,3] is named twice", ShapeError);
-  CHECK_THROWS_WITH_AS(sum(ctx, cast(ctx, x, DType::i32), {0}), "[sum] expected x of dtype f32, bf16 or f64, got i32",
-                       DTypeError);
+  CHECK_THROWS_WITH_AS(sum(ctx, cast(ctx, x, DType::i32), {0}),
+                       "[sum] expected x of dtype f32, bf16 or f64, got i32", DTypeError);
 }
 
 TEST_SUITE_END();

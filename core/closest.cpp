@@ -1,13 +1,12 @@
 // Edit distance (Wagner and Fischer, 1974) with one row of memory.
-#include "nn/closest.h"
+#include "core/closest.h"
 
 #include <algorithm>
 #include <numeric>
 
-namespace llsa::nn {
-namespace {
+namespace llsa {
 
-std::size_t edit_distance(const std::string& a, const std::string& b) {
+std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
   for (std::size_t i = 1; i <= a.size(); ++i) {
@@ -22,8 +21,6 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-}  // namespace
-
 std::string closest(const std::string& word, const std::vector<std::string>& candidates) {
   std::string best;
   std::size_t least = std::max<std::size_t>(1, word.size() / 3) + 1;
@@ -37,4 +34,4 @@ std::string closest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
-}  // namespace llsa::nn
+}  // namespace llsa

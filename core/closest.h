@@ -1,13 +1,18 @@
 // "Did you mean ..": the nearest of some known words.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
-namespace llsa::nn {
+namespace llsa {
+
+/// Letters to insert, remove or replace to make one of the other.
+std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate with the smallest edit distance to the word, or "" when none is near (more than a third of
 /// the letters would change).
 std::string closest(const std::string& word, const std::vector<std::string>& candidates);
 
-}  // namespace llsa::nn
+}  // namespace llsa
