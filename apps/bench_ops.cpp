@@ -43,9 +43,12 @@ Figures bench_ops(const BenchRequest& request) {
   print_line(
       "op                              error   forward ms   with backward ms   Gelem/s   GFLOP/s   of peak");
   for (const OpRow& row : op_table()) {
-    if (request.dtype == DType::bf16 && !row.narrow) continue;  // rounding may choose other keys
+    if (request.dtype == DType::bf16 && !row.narrow) {
+      left_out.push_back(cat(row.name, ": rounding may choose other keys"));
+      continue;
+    }
     if (request.budget.spent()) {
-      left_out.emplace_back(row.name);
+      left_out.push_back(cat(row.name, ": the time was up"));
       continue;
     }
     const OpSample sample = row.sample({ctx, size, request.dtype, 1});
@@ -93,7 +96,7 @@ Figures bench_ops(const BenchRequest& request) {
     json.add("gelem_per_second", elements / forward.median / 1e9).add("gflops", rate);
     figures.emplace_back(row.name, json);
   }
-  for (const std::string& what : left_out) print_line(cat("left out, the time was up: ", what));
+  for (const std::string& what : left_out) print_line(cat("left out: ", what));
   figures.emplace_back("left_out", nn::JsonWriter().add("ops", left_out));
   return figures;
 }

@@ -15,7 +15,10 @@ int main(int argc, char** argv) {
     return code;
   };
   try {
-    return llsa::apps::run_command_line(argc, argv);
+    const int code = llsa::apps::run_command_line(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw llsa::IoError("standard output could not be written", "is its disk full, or its reader gone?");
+    return code;
   } catch (const llsa::apps::UsageError& error) {
     return fail(error, 2);
   } catch (const std::exception& error) {

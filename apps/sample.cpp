@@ -9,6 +9,7 @@
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
+#include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/host.h"
 
@@ -58,8 +59,12 @@ int run_sample(const SampleArgs& args) {
   options.seed = args.seed;
   options.batch = args.batch;
   if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
-  const bool native_size = args.size.empty();
-  if (native_size) options.noise_scale = published.noise_scale;
+  // At another size the noise is scaled as it would have been in training.
+  options.noise_scale = published.noise_scale;
+  if (!args.size.empty()) {
+    options.noise_scale *= nn::noise_rescale(options.height, options.width) /
+                           nn::noise_rescale(published.config.height, published.config.width);
+  }
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
   Context ctx(device_from_name(args.device), args.threads);
@@ -67,7 +72,7 @@ int run_sample(const SampleArgs& args) {
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
     if (live)
-      std::fprintf(stderr, "\r%lld / %lld images\033[K", static_cast<long long>(done),
+      std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
                    static_cast<long long>(count));
     return true;
   });

@@ -25,9 +25,7 @@ extern "C" void on_stop_signal(int signal) {
 // started with, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args) {
   if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
-  if (args.resume) {
-    if (const auto latest = nn::RunFolder(args.out).latest()) return nn::read_training_options(latest->path);
-  }
+  if (args.resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
   return {};
 }
 

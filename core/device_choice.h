@@ -12,4 +12,7 @@ namespace llsa {
 /// is made for it.
 Device device_from_name(std::string_view name);
 
+/// Throws ValueError unless device_from_name() knows the name; looks for no device.
+void check_device_name(std::string_view name);
+
 }  // namespace llsa

@@ -35,8 +35,7 @@ int read_count_or(JsonObject& json, const std::string& key, int otherwise, const
     json.choice(key, word, {word});
     return -1;
   }
-  const auto value = json.integer(key, otherwise, otherwise < 0 && !json.has(key) ? -1 : 0, most);
-  return static_cast<int>(value);
+  return static_cast<int>(json.integer(key, otherwise, 0, most, cat(" or \"", word, "\"")));
 }
 
 void write_sides(JsonWriter& json, const std::string& key, std::int64_t rows, std::int64_t columns) {

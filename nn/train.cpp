@@ -124,8 +124,8 @@ class Run {
       read_losses();
     if (log) report();
     const auto paused = Clock::now();
-    if (draw) save_grid();
     if (keep || finished()) save_checkpoint();
+    if (draw) save_grid();  // takes more memory than a step, and may fail
     interval_start_ += Clock::now() - paused;
   }
 
@@ -133,7 +133,8 @@ class Run {
     const bool stopped = !finished();
     if (stopped) {
       read_losses();
-      save_checkpoint();
+      if (loss_count_ > 0) report();
+      if (saved_step_ != step_) save_checkpoint();
     }
     return {step_, stopped, last_loss_, checkpoint_};
   }
@@ -183,12 +184,8 @@ class Run {
   }
 
   void continue_run() {
-    const auto latest = files_.latest();
-    if (!latest) {
-      throw IoError(cat(files_.root(), " has no checkpoint to resume from"),
-                    "leave out --resume to start a run there");
-    }
-    const auto obstacles = resume_obstacles(read_training_options(latest->path), options_);
+    const CheckpointPath latest = checkpoint_to_resume(files_);
+    const auto obstacles = resume_obstacles(read_training_options(latest.path), options_);
     if (!obstacles.empty()) {
       std::string message = cat("cannot resume ", files_.root(), " with another configuration:");
       for (const std::string& obstacle : obstacles) message += "\n  " + obstacle;
@@ -198,11 +195,12 @@ class Run {
     }
     files_.prepare();
     const TrainingCounters counters =
-        restore_training_state(latest->path, model_.parameters(), optimizer_, ema_);
+        restore_training_state(latest.path, model_.parameters(), optimizer_, ema_);
     step_ = last_report_ = counters.step;
     loader_.restore(counters.loader);
-    checkpoint_ = latest->path;
-    say(cat("resumed at step ", step_, " from ", latest->path));
+    checkpoint_ = latest.path;
+    saved_step_ = step_;
+    say(cat("resumed at step ", step_, " from ", latest.path));
     write_run_config(files_, options_);
     log_ = std::make_unique<TrainLog>(files_.log_path(), step_);
   }
@@ -282,7 +280,7 @@ class Run {
   }
 
   void save_grid() {
-    const ScopedWeights averaged(model_.parameters(), ema_.flat());
+    ScopedWeights averaged(model_.parameters(), ema_.flat());
     SampleOptions sampling;
     sampling.count = options_.sample_count;
     sampling.guidance = options_.model.classes > 0 ? options_.guidance : 1.0;
@@ -290,6 +288,7 @@ class Run {
     sampling.seed = static_cast<std::uint64_t>(options_.seed);
     sampling.noise_scale = options_.noise_scale;
     const Tensor images = to_host(ctx_, sample(ctx_, model_, sampling));
+    averaged.restore();
     std::vector<std::int32_t> classes;
     for (std::int64_t i = 0; i < sampling.count && options_.model.classes > 0; ++i) {
       classes.push_back(static_cast<std::int32_t>(i % options_.model.classes));
@@ -307,6 +306,7 @@ class Run {
       write_published_model(folder, model_, ema_.flat(), scale, names);
       write_training_state(folder, options_, model_.parameters(), optimizer_, {step_, loader_.state()});
     });
+    saved_step_ = step_;
     files_.prune(options_.keep);
   }
 
@@ -323,7 +323,8 @@ class Run {
   Schedule schedule_;
   TrainStep train_step_;
   std::unique_ptr<TrainLog> log_;
-  std::string checkpoint_;
+  std::string checkpoint_;  // the last one
+  std::int64_t saved_step_ = -1;
 
   std::int64_t step_ = 0;
   Unread unread_;

@@ -7,6 +7,7 @@
 #include <map>
 #include <type_traits>
 
+#include "core/device_choice.h"
 #include "core/error.h"
 #include "nn/data/image_io.h"
 #include "nn/json.h"
@@ -145,7 +146,15 @@ const std::vector<Setting>& train_settings() {
        0,
        {},
        false},
-      {"device", "device", "where to compute", &O::device, 0, 0, {"auto", "cpu", "cuda"}, true},
+      {"device",
+       "device",
+       "where to compute: auto, cpu, cuda or cuda:N",
+       &O::device,
+       0,
+       0,
+       {},
+       true,
+       check_device_name},
       {"threads", "threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096, {}, true},
       {"tune",
        "tune",
@@ -192,6 +201,13 @@ void set_from_text(TrainOptions& options, const Setting& setting, const std::str
               std::find(setting.choices.begin(), setting.choices.end(), text) == setting.choices.end()) {
             throw ValueError(
                 cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"));
+          }
+          if (setting.check) {
+            try {
+              setting.check(text);
+            } catch (const ValueError& error) {
+              throw ValueError(cat("--", setting.flag, ": ", error.what()), error.hint());
+            }
           }
           options.*member = text;
         } else {
@@ -245,7 +261,13 @@ void TrainOptions::validate() const {
   parse_colour(background);
   if (beta1 >= 1 || beta2 >= 1)
     throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));
-  if (eps <= 0) throw ValueError("eps has to be above 0");
+  if (eps <= 0) throw ValueError(cat("eps has to be above 0, got ", eps));
+  if (lr <= 0) throw ValueError(cat("lr has to be above 0, got ", lr));
+  if (model.in_channels != 3 || model.out_channels != 3)
+    throw ValueError(cat("images have 3 channels, got in_channels ", model.in_channels, " and out_channels ",
+                         model.out_channels),
+                     "leave both keys out to train on images");
+  check_device_name(device);
 }
 
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -83,9 +84,10 @@ struct Setting {
   std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*,
                std::string TrainOptions::*>
       member;
-  double least = 0, most = 0;        ///< range of numbers
-  std::vector<std::string> choices;  ///< words allowed; empty = any text
-  bool resumable = false;            ///< --resume may change it
+  double least = 0, most = 0;                 ///< range of numbers
+  std::vector<std::string> choices;           ///< words allowed; empty = any text
+  bool resumable = false;                     ///< --resume may change it
+  void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };
 
 /// All settings but the model's.

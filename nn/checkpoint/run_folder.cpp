@@ -45,9 +45,12 @@ std::string RunFolder::sample_path(std::int64_t step) const {
   return root_ + "/samples/" + step_name(step) + ".png";
 }
 
-void RunFolder::prepare() const {
+void RunFolder::prepare() {
   make_folder(fs::path(root_) / "checkpoints");
   make_folder(fs::path(root_) / "samples");
+  lock_ = std::make_shared<const FileLock>(root_ + "/.lock");
+  if (!lock_->held())
+    throw IoError(cat("another process trains in ", root_), "wait until it has ended, or give another --out");
   remove_stale_temporaries(root_);
   remove_stale_temporaries(root_ + "/checkpoints");
   remove_stale_temporaries(root_ + "/samples");
@@ -94,6 +97,12 @@ void RunFolder::prune(std::int64_t keep) const {
     if (!error) fs::remove_all(doomed, error);
     if (error) throw IoError(cat("cannot remove the old checkpoint ", path.string(), ": ", error.message()));
   }
+}
+
+CheckpointPath checkpoint_to_resume(const RunFolder& run) {
+  if (const auto latest = run.latest()) return *latest;
+  throw IoError(cat(run.root(), " has no checkpoint to resume from"),
+                "leave out --resume to start a run there");
 }
 
 std::string resolve_checkpoint(const std::string& path) {

@@ -2,6 +2,7 @@
 //
 //   config.json                        the effective configuration
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
+//   .lock                              locked by the process that trains here
 //   log.jsonl                          one object per logged step
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the published layout (published.h), averaged weights, and
@@ -15,9 +16,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "../../core/file_lock.h"
 
 namespace llsa::nn {
 
@@ -36,9 +40,10 @@ class RunFolder {
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string sample_path(std::int64_t step) const;
 
-  /// Makes the folder and its sub-folders, and tries that a file can be written. Removes what a killed run
-  /// left half-written. Throws IoError naming the path and the reason.
-  void prepare() const;
+  /// Makes the folder and its sub-folders, takes the folder for this process as long as this object lives,
+  /// and tries that a file can be written. Removes what a killed run left half-written. Throws IoError naming
+  /// the path and the reason, also when another process has the folder.
+  void prepare();
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
   std::vector<CheckpointPath> checkpoints() const;
@@ -54,7 +59,11 @@ class RunFolder {
 
  private:
   std::string root_;
+  std::shared_ptr<const FileLock> lock_;
 };
+
+/// The latest checkpoint of a run. Throws IoError when there is none.
+CheckpointPath checkpoint_to_resume(const RunFolder& run);
 
 /// The checkpoint that `path` means: itself when it is one, else the latest of the run folder at `path`.
 /// Throws IoError that says what was looked for when it is neither.

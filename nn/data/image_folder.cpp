@@ -114,7 +114,10 @@ std::vector<Check> check_files(const std::string& root, const std::vector<std::s
   const std::size_t threads =
       std::min<std::size_t>({std::max(1u, std::thread::hardware_concurrency()), 8, paths.size() / 64 + 1});
   std::vector<std::thread> helpers;
-  for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work);
+  try {
+    for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // the system gives no more threads: fewer do it, too
+  }
   work();
   for (auto& helper : helpers) helper.join();
   return checks;

@@ -268,8 +268,14 @@ Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const Lo
   impl_ = std::make_unique<Impl>(ctx, std::move(folder), options);
   if (ctx.device().is_cuda())
     impl_->upload = std::make_unique<BatchUpload>(ctx, options.batch, batch_shape.numel() / options.batch);
-  for (int w = 0; w < options.workers; ++w)
-    impl_->workers.emplace_back([impl = impl_.get()] { impl->work(); });
+  try {
+    for (int w = 0; w < options.workers; ++w)
+      impl_->workers.emplace_back([impl = impl_.get()] { impl->work(); });
+  } catch (const std::system_error& error) {
+    throw Error(cat("[loader] only ", impl_->workers.size(), " of ", options.workers,
+                    " workers could be started: ", error.what()),
+                "ask for fewer workers");
+  }
 }
 
 Loader::~Loader() = default;

@@ -270,8 +270,9 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
     std::copy_n(some.data<double>(), some.numel(), features.data<double>() + done * kFrechetFeatures);
     done += some.size(0);
   }
-  if (done < 2 * count) {
-    throw ValueError(cat("[frechet] ", folder.root(), " has ", done, " usable images, ", 2 * count,
+  const std::int64_t needed = count + std::min(count, reference);
+  if (done < needed) {
+    throw ValueError(cat("[frechet] ", folder.root(), " has ", done, " usable images, ", needed,
                          " are needed for a count of ", count),
                      "lower --count, or add held-out images");
   }

@@ -111,7 +111,8 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
       {"sample " + (dir / "empty") + " --out " + (dir / "g.png"), "neither a checkpoint"},
       {"sample " + (dir / "missing") + " --out " + (dir / "g.png"), "does not exist"},
       {"info " + (dir / "missing"), "does not exist"},
-      {"train --out " + (dir / "r") + " --data " + (dir / "empty") + " --resume", "empty"},
+      {"train --out " + (dir / "r") + " --data " + (dir / "empty") + " --resume", "no checkpoint to resume"},
+      {"train --out " + (dir / "r") + " --resume", "no checkpoint to resume"},
       {"data shapes --count 4 --size 2 --out " + (dir / "s"), "size"},
       {"train --batch 1000000 --size 4096 --threads 1 --data " + (dir / "shapes") + " --out " + (dir / "r"),
        "MiB"},
@@ -139,7 +140,7 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
       {"attention --max-tokens 128 --dtype bf16 --seconds 0.001", "left out, the time was up: 128 tokens",
        "\"128 tokens\""},
       {"step --seconds 0.001", "left out: demo step: the time was up", "\"correctness\""},
-      {"ops --seconds 0.001", "left out, the time was up: add", "\"matmul_gflops\""},
+      {"ops --seconds 0.001", "left out: add: the time was up", "\"matmul_gflops\""},
   };
   for (const auto& bench : cases) {
     CAPTURE(bench.arguments);
@@ -166,7 +167,7 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(llsa_program("data shapes --count 16 --size 8 --out " + data).code == 1);  // not over an earlier set
   CHECK(llsa_program("data shapes --count 16 --size 8 --replace --out " + data).code == 0);
 
-  const Outcome trained = llsa_program(tiny_training(data, run));
+  const Outcome trained = llsa_program(tiny_training(data, run, "--steps 2 --noise-scale 3"));
   CAPTURE(trained.text);
   CHECK(trained.code == 0);
   CHECK(mentions(trained.text, "done at step 2"));
@@ -185,6 +186,9 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
     CHECK(!fs::exists(dir / "no.png"));
   }
   CHECK(mentions(llsa_program("sample " + run + " --device gpu --out " + (dir / "no.png")).text, "cuda:N"));
+  const Outcome no_device = llsa_program(tiny_training(data, dir / "none", "--device gpu"));
+  CHECK(no_device.code == 2);
+  CHECK(mentions(no_device.text, "--device: [device] expected auto, cpu, cuda or cuda:N, got 'gpu'"));
   CHECK(mentions(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
 
   CHECK(llsa_program("sample " + run + " --count 4 --steps 2 --out " + (dir / "grid.png") + " --each " +
@@ -197,6 +201,13 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
       0);
   CHECK(llsa_program("sample " + run + " --count 2 --steps 2 --size 12x8 --out " + (dir / "wide.png")).code ==
         0);
+  const auto drawn = [&](const std::string& more) {
+    CHECK(llsa_program("sample " + run + " --count 2 --steps 2 --out " + (dir / "same.png") + more).code ==
+          0);
+    return llsa::test::read_file(dir / "same.png");
+  };
+  CHECK(drawn(" --size 8") == drawn(""));
+  CHECK(llsa_program("info " + run + " >/dev/full").code == 1);
   const Outcome unknown = llsa_program("sample " + run + " --class blob --out " + (dir / "blobs.png"));
   CHECK(unknown.code == 2);
   CHECK(mentions(unknown.text, "circle, ring, square, triangle"));

@@ -131,7 +131,7 @@ TEST_CASE("damaged checkpoints are refused by name") {
 
 TEST_CASE("run folders find the latest whole checkpoint") {
   const test::TempDir dir;
-  const RunFolder files(dir / "run");
+  RunFolder files(dir / "run");
   CHECK_FALSE(files.latest());
   CHECK_THROWS_AS(resolve_checkpoint(dir / "run"), IoError);
   files.prepare();

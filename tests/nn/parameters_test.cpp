@@ -106,6 +106,15 @@ TEST_CASE("ScopedWeights puts the own weights back") {
     CHECK(test::same_bits(ctx, store.flat(), other));
   }
   CHECK(test::same_bits(ctx, store.flat(), before));
+  {
+    ScopedWeights scoped(store, other);
+    scoped.restore();
+    CHECK(test::same_bits(ctx, store.flat(), before));
+    store.load(other);
+  }
+  CHECK(test::same_bits(ctx, store.flat(), other));
+  store.load(before);
+  CHECK(test::same_bits(ctx, store.flat(), before));
 }
 
 TEST_CASE("errors") {

@@ -80,14 +80,26 @@ TEST_CASE("flags set every kind of setting and name what is wrong") {
   CHECK(options.steps == 77);
   CHECK(options.flip);
   CHECK(options.crop == "random");
-  for (const auto& wrong : {std::pair("lr", "fast"), std::pair("lr", "nan"), std::pair("steps", "1.5"),
-                            std::pair("steps", "0"), std::pair("steps", "99999999999999999999"),
-                            std::pair("flip", "maybe"), std::pair("crop", "left"), std::pair("batch", "")}) {
+  for (const auto& wrong :
+       {std::pair("lr", "fast"), std::pair("lr", "nan"), std::pair("steps", "1.5"), std::pair("steps", "0"),
+        std::pair("steps", "99999999999999999999"), std::pair("device", "tpu"), std::pair("flip", "maybe"),
+        std::pair("crop", "left"), std::pair("batch", "")}) {
     CAPTURE(wrong.first);
     CAPTURE(wrong.second);
     CHECK_THROWS_WITH_AS(set_from_text(options, setting(wrong.first), wrong.second),
                          doctest::Contains(wrong.first), ValueError);
   }
+}
+
+TEST_CASE("values that training cannot take are refused before anything is done") {
+  for (const char* wrong : {R"({"lr": 0})", R"({"eps": 0})", R"({"in_channels": 1})", R"({"beta1": 1})",
+                            R"({"device": "cuda:x"})"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_WITH_AS(TrainOptions::parse(wrong, "test"), doctest::Contains("got"), ValueError);
+  }
+  CHECK_THROWS_WITH_AS(TrainOptions::parse(R"({"llsa_levels": -1})", "test"),
+                       doctest::Contains("or \"auto\""), ValueError);
+  CHECK(TrainOptions::parse(R"({"ema_power": 0, "device": "cuda:1"})", "test").device == "cuda:1");
 }
 
 TEST_CASE("resume lists what differs and may not") {

@@ -192,6 +192,60 @@ TEST_CASE("a resumed log has every step once") {
   CHECK(mentions(log, "\"step\": 10,"));
 }
 
+TEST_CASE("losses since the last report are in the log when a run is stopped") {
+  const test::TempDir dir;
+  std::vector<std::int64_t> reported;
+  TrainCallbacks callbacks = stopping_after(7);
+  callbacks.on_report = [&](const StepReport& report) { reported.push_back(report.step); };
+  const TrainResult stopped = run(tiny_options(), dir / "run", false, callbacks);
+  CHECK(reported == std::vector<std::int64_t>{5, 7});
+  CHECK(stopped.loss > 0);
+}
+
+TEST_CASE("a grid that cannot be written leaves the checkpoint of its step") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 3;
+  options.sample_every = 3;
+  options.sample_count = 2;
+  options.sample_steps = 1;
+  fs::create_directories(RunFolder(dir / "run").sample_path(3));
+  CHECK(mentions(failure_of<IoError>(options, dir / "run"), "no regular file"));
+  const auto latest = RunFolder(dir / "run").latest();
+  REQUIRE(latest);
+  CHECK(latest->step == 3);
+}
+
+TEST_CASE("two runs cannot train in one folder") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  run(options, dir / "run");
+  options.steps = 4;
+  {
+    RunFolder other(dir / "run");
+    other.prepare();
+    const std::string unfinished = dir / "run/checkpoints/.step_000000003.tmp-1-1";
+    fs::create_directory(unfinished);
+    CHECK(mentions(failure_of<IoError>(options, dir / "run", true), "another process trains in"));
+    CHECK(fs::exists(unfinished));
+  }
+  CHECK(run(options, dir / "run", true).step == 4);
+}
+
+TEST_CASE("names of classes and folders need not be UTF-8") {
+  const test::TempDir dir;
+  const std::string data = dir / "data\xe9";
+  fs::create_directory(data);
+  fs::copy(fs::path(shapes_folder()) / "circle", fs::path(data) / "caf\xe9");
+  fs::copy(fs::path(shapes_folder()) / "ring", fs::path(data) / "ring");
+  TrainOptions options = tiny_options();
+  options.data = data;
+  options.steps = 2;
+  const TrainResult result = run(options, dir / "run");
+  CHECK(read_published_model(result.checkpoint).class_names.size() == 2);
+}
+
 TEST_CASE("a folder that holds a run is not overwritten, a folder without one is not resumed") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

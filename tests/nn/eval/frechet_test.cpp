@@ -191,6 +191,7 @@ TEST_CASE("a reference scores real images near zero, a single class and noise fa
   CHECK(FrechetReference(ctx, folder, 16, 16, 128, 512).real_score() == real);
   CHECK(FrechetReference(ctx, folder, 16, 16, 300, 1024).reference_count() == 340);
   CHECK(FrechetReference(ctx, folder, 12, 20, 64, 64).real_score() > 0);
+  CHECK(FrechetReference(ctx, folder, 12, 20, 64, 32).reference_count() == 32);
 
   CHECK_THROWS_WITH_AS(FrechetReference(ctx, folder, 16, 16, 400, 1024), doctest::Contains("800 are needed"),
                        ValueError);
