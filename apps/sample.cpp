@@ -74,7 +74,6 @@ int run_sample(const SampleArgs& args) {
     if (live)
       std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
                    static_cast<long long>(count));
-    return true;
   });
   const Tensor images = nn::to_host(ctx, drawn);
   if (live) std::fprintf(stderr, "\r\033[K");

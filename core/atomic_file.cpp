@@ -162,7 +162,12 @@ void AtomicDirectory::commit() {
     if (errno != EINVAL && errno != ENOSYS) throw_io("write", path_, errno);
     const std::string old = temporary_sibling(path_);
     rename_or_throw(path_, old);
-    rename_or_throw(temporary_, path_);
+    try {
+      rename_or_throw(temporary_, path_);
+    } catch (const IoError&) {
+      static_cast<void>(rename(old.c_str(), path_.c_str()));
+      throw;
+    }
     remove_quietly(old);
   }
   committed_ = true;

@@ -50,7 +50,8 @@ class AtomicDirectory {
   /// Where the files have to be written to before commit().
   const std::string& temporary() const { return temporary_; }
   /// Flushes all files and directories and gives the directory its name. An existing directory of that name
-  /// is exchanged for it in one step, then deleted (file systems without an exchange: moved aside first).
+  /// is exchanged for it in one step, then deleted (file systems without an exchange: moved aside first; a
+  /// kill between the two moves leaves both under temporary names).
   void commit();
 
  private:
