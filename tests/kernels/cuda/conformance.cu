@@ -275,6 +275,19 @@ __global__ void dynamic_shared_kernel(std::size_t bytes, unsigned* out) {
   out[threadIdx.x] = sum;
 }
 
+__global__ void static_and_dynamic_shared_kernel(std::size_t bytes, unsigned* out) {
+  SIMT_SHARED(sums, unsigned[kStaticShared / 4]);
+  SIMT_DYNAMIC_SHARED(raw);
+  unsigned* const words = reinterpret_cast<unsigned*>(raw);
+  const unsigned n = static_cast<unsigned>(bytes / 4);
+  for (unsigned i = threadIdx.x; i < n; i += blockDim.x) words[i] = i;
+  __syncthreads();
+  sums[threadIdx.x] = 0;
+  for (unsigned i = threadIdx.x; i < n; i += blockDim.x) sums[threadIdx.x] += words[n - 1 - i];
+  __syncthreads();
+  out[threadIdx.x] = sums[blockDim.x - 1 - threadIdx.x];
+}
+
 }  // namespace
 
 void run_shuffles(int* out) { simt::launch(shuffles_kernel, dim3(1), dim3(32), 0, nullptr, out); }
@@ -311,6 +324,10 @@ void run_bulk_copy(const float* source, int rounds, float* out) {
 void run_named_barrier(int* out) { simt::launch(named_barrier_kernel, dim3(1), dim3(128), 0, nullptr, out); }
 void run_dynamic_shared(int n, std::size_t bytes, unsigned* out, cudaStream_t stream) {
   simt::launch(dynamic_shared_kernel, dim3(1), dim3(static_cast<unsigned>(n)), bytes, stream, bytes, out);
+}
+void run_static_and_dynamic_shared(int n, std::size_t bytes, unsigned* out) {
+  simt::launch(static_and_dynamic_shared_kernel, dim3(1), dim3(static_cast<unsigned>(n)), bytes, nullptr,
+               bytes, out);
 }
 
 }  // namespace llsa::test

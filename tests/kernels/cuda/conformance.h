@@ -37,5 +37,8 @@ void run_bulk_copy(const float* source, int rounds, float* out);
 void run_named_barrier(int* out);
 /// One block of n threads with `bytes` of dynamic shared memory, written and read back: out[n].
 void run_dynamic_shared(int n, std::size_t bytes, unsigned* out, cudaStream_t stream);
+/// The same in reverse, and with this much static shared memory beside it; n <= 1024.
+constexpr int kStaticShared = 4096;
+void run_static_and_dynamic_shared(int n, std::size_t bytes, unsigned* out);
 
 }  // namespace llsa::test

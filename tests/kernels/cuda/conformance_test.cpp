@@ -358,6 +358,25 @@ TEST_CASE("dynamic shared memory up to the limit") {
   CHECK_THROWS_AS(run_dynamic_shared(1025, 4, out.data(), nullptr), CudaError);
 }
 
+TEST_CASE("dynamic shared memory beside static: below, at and above 48 KiB together") {
+  if (!has_device()) return;
+  int limit = 0;
+  cuda_check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+  DeviceBuffer<unsigned> out(256);
+  for (const int bytes :
+       {32 * 1024, 44 * 1024, 48 * 1024 - 512, 48 * 1024, 64 * 1024, limit - kStaticShared, 4}) {
+    CAPTURE(bytes);
+    run_static_and_dynamic_shared(256, static_cast<std::size_t>(bytes), out.data());
+    const auto got = out.get();
+    const unsigned n = static_cast<unsigned>(bytes) / 4;
+    for (unsigned t = 0; t < 256; ++t) {
+      unsigned sum = 0;
+      for (unsigned i = t; i < n; i += 256) sum += n - 1 - i;
+      REQUIRE(got[255 - t] == sum);
+    }
+  }
+}
+
 TEST_CASE("streams, events and copies") {
   if (!has_device()) return;
   cudaStream_t stream{};
