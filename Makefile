@@ -87,7 +87,7 @@ help:
 	@echo "make format     clang-format on every file"
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
-	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (an hour)"
+	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (two hours)"
 	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, demo, benchmark (9 minutes)"

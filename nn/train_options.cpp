@@ -259,10 +259,10 @@ std::string TrainOptions::json() const {
 void TrainOptions::validate() const {
   model.validate();
   parse_colour(background);
-  if (beta1 >= 1 || beta2 >= 1)
+  if (!(beta1 < 1 && beta2 < 1))
     throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));
-  if (eps <= 0) throw ValueError(cat("eps has to be above 0, got ", eps));
-  if (lr <= 0) throw ValueError(cat("lr has to be above 0, got ", lr));
+  if (!(eps > 0)) throw ValueError(cat("eps has to be above 0, got ", eps));
+  if (!(lr > 0)) throw ValueError(cat("lr has to be above 0, got ", lr));
   if (model.in_channels != 3 || model.out_channels != 3)
     throw ValueError(cat("images have 3 channels, got in_channels ", model.in_channels, " and out_channels ",
                          model.out_channels),

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "apps/demo_recipe.h"
 #include "core/error.h"
 #include "core/text_file.h"
@@ -99,6 +101,11 @@ TEST_CASE("values that training cannot take are refused before anything is done"
   }
   CHECK_THROWS_WITH_AS(TrainOptions::parse(R"({"llsa_levels": -1})", "test"),
                        doctest::Contains("or \"auto\""), ValueError);
+  for (double TrainOptions::*number : {&TrainOptions::lr, &TrainOptions::eps, &TrainOptions::beta1}) {
+    TrainOptions options;
+    options.*number = std::nan("");
+    CHECK_THROWS_AS(options.validate(), ValueError);
+  }
   CHECK(TrainOptions::parse(R"({"ema_power": 0, "device": "cuda:1"})", "test").device == "cuda:1");
 }
 

@@ -57,6 +57,8 @@ TrainOptions tiny_options() {
   options.flip = true;
   options.log_every = 5;
   options.sample_every = 0;
+  options.sample_count = 2;
+  options.sample_steps = 1;
   options.save_every = 0;
   options.threads = 2;
   return options;
@@ -207,8 +209,6 @@ TEST_CASE("a grid that cannot be written leaves the checkpoint of its step") {
   TrainOptions options = tiny_options();
   options.steps = 3;
   options.sample_every = 3;
-  options.sample_count = 2;
-  options.sample_steps = 1;
   fs::create_directories(RunFolder(dir / "run").sample_path(3));
   CHECK(mentions(failure_of<IoError>(options, dir / "run"), "no regular file"));
   const auto latest = RunFolder(dir / "run").latest();
