@@ -32,8 +32,8 @@ void copy_from_host(Context& ctx, const void* host, const Tensor& dst);
 void copy_to_host(Context& ctx, const Tensor& src, void* host);
 
 /// x for another context: x itself on the CPU and in the same stream, else a contiguous copy. x belongs to
-/// `from`. The host waits where the copy leaves a device; between contexts of one device their streams wait for
-/// each other.
+/// `from`. The host waits where the copy leaves a device; between contexts of one device their streams wait
+/// for each other.
 Tensor transfer(Context& from, const Tensor& x, Context& to);
 
 /// A tensor with the vector's elements. Throws ShapeError when the sizes differ.

@@ -69,12 +69,12 @@ DeviceProperties device_properties(int index) {
 Stream::Stream(int index) : index_(index) {
   require_device(index);
   LLSA_CUDA_CHECK(cudaSetDevice(index));
-  cudaStream_t stream = nullptr;
-  LLSA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  handle_ = stream;
   int direct = 0;
   LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&direct, cudaDevAttrPageableMemoryAccessUsesHostPageTables, index));
   reads_host_memory_ = direct != 0;
+  cudaStream_t stream = nullptr;
+  LLSA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  handle_ = stream;
 }
 
 Stream::~Stream() {

@@ -63,7 +63,8 @@ class Stream {
   [[maybe_unused]] void* handle_ = nullptr;
 };
 
-/// A point in a stream, to wait for; before the first record() there is nothing to wait for. (Time is measured by a Stopwatch.)
+/// A point in a stream, to wait for; before the first record() there is nothing to wait for. (Time is
+/// measured by a Stopwatch.)
 class Event {
  public:
   Event();

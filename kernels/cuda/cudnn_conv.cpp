@@ -24,7 +24,6 @@ namespace {
 
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 30;  // bytes
 constexpr std::int64_t kMostElements = 0x7fffffff;            // the library's extents and strides are int
-constexpr std::size_t kAlignment = 16;                        // bytes; of what tensor cores read
 
 constexpr cudnnConvolutionFwdAlgo_t kForward = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
 constexpr cudnnConvolutionBwdDataAlgo_t kInputGradient = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
@@ -197,10 +196,6 @@ bool run(Context& ctx, const Kind& kind, const char* name, Prepare prepare, Call
   const Tensor workspace = ctx.empty(Shape{static_cast<std::int64_t>(plan.workspace)}, DType::u8);
   plan.taken = done(call(handle, plan, workspace.raw()), name, kind);
   return plan.taken;
-}
-
-Tensor aligned(Context& ctx, const Tensor& x) {
-  return reinterpret_cast<std::uintptr_t>(x.raw()) % kAlignment == 0 ? x : clone(ctx, x);
 }
 
 }  // namespace

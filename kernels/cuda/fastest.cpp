@@ -17,8 +17,8 @@ std::size_t fastest(Context& ctx, std::size_t ways, FunctionRef<bool(std::size_t
   std::vector<bool> able(ways);
   for (std::size_t way = 0; way < ways; ++way) able[way] = run(way);
 
-  // No waiting between the rounds, so that the host gets ahead and gaps between launches are not measured. For
-  // products of a few microseconds it does not get ahead; then the choice hardly matters.
+  // No waiting between the rounds, so that the host gets ahead and gaps between launches are not measured.
+  // For products of a few microseconds it does not get ahead; then the choice hardly matters.
   llsa::cuda::Stopwatch watch(ctx.stream(), kRounds * ways);
   for (std::size_t i = 0; i < kRounds * ways; ++i) {
     const std::size_t way = i % ways;

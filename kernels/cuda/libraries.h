@@ -1,9 +1,10 @@
 // What the CUDA backend keeps, from call to call, of the libraries that one context uses.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
-#include "../../core/context.h"
+#include "../copy.h"
 
 namespace llsa::kernels::cuda {
 
@@ -25,5 +26,11 @@ struct Libraries {
     return *static_cast<Libraries*>(state.get());
   }
 };
+
+/// A contiguous x, or a copy of it at a multiple of 16 bytes: what tensor cores read, and what not every
+/// algorithm of the libraries checks.
+inline Tensor aligned(Context& ctx, const Tensor& x) {
+  return reinterpret_cast<std::uintptr_t>(x.raw()) % 16 == 0 ? x : kernels::clone(ctx, x);
+}
 
 }  // namespace llsa::kernels::cuda

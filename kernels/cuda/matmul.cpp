@@ -14,6 +14,7 @@
 #include "kernels/cuda/copy.h"
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/libraries.h"
 #include "kernels/cuda/reduce.h"
 
 namespace llsa::kernels::cuda {
@@ -28,11 +29,6 @@ void product(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) 
     fill(ctx, out, 0.0);
   else
     CublasLt::of(ctx).multiply(ctx, {a, b, out});
-}
-
-/// x, or a copy of it: not every algorithm of the library takes a bias that lies anywhere.
-Tensor aligned_to_16(Context& ctx, const Tensor& x) {
-  return reinterpret_cast<std::uintptr_t>(x.raw()) % 16 == 0 ? x : kernels::clone(ctx, x);
 }
 
 /// True when the library did it.
@@ -50,7 +46,7 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
   if (y.numel() == 0) return;
   const Tensor weight = w.transpose(0, 1);  // [K,N]
   const Tensor& sum = pre.defined() ? pre : y;
-  const Tensor dense = bias.defined() ? aligned_to_16(ctx, kernels::contiguous(ctx, bias)) : Tensor();
+  const Tensor dense = bias.defined() ? aligned(ctx, kernels::contiguous(ctx, bias)) : Tensor();
   if (pre.defined() && bias.defined() && y.dtype() == DType::bf16 && y.size(1) % kAuxAlignment == 0 &&
       fused(ctx, {x, weight, y, Epilogue::bias_gelu, dense, pre}))
     return;

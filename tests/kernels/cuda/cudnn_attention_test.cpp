@@ -47,8 +47,8 @@ void check_close(const std::vector<Values>& got, const std::vector<Values>& expe
   }
 }
 
-/// Whether the library takes this problem, forward and backward; prints why not, after a word for what then is
-/// not done.
+/// Whether the library takes this problem, forward and backward; prints why not, after a word for what then
+/// is not done.
 bool taken(Context& gpu, const Problem& p, const char* word = "left out") {
   try {
     run(gpu, p, Who::library, Who::library);
