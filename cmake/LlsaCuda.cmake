@@ -177,7 +177,7 @@ function(llsa_add_emulated_tests)
     set_source_files_properties(${EMULATOR} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread SKIP_PRECOMPILE_HEADERS ON)
   endif()
 
-  add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp ${EMULATOR_TESTS} ${emulated_tests}
+  add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp tests/support/llsa_oracle.cpp ${EMULATOR_TESTS} ${emulated_tests}
                                                  $<TARGET_OBJECTS:llsa_emu>)
   set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE -O1)
   llsa_precompile(llsa_emu_tests <doctest/doctest.h>)
@@ -256,7 +256,7 @@ function(llsa_add_device_tests)
   file(GLOB TESTS CONFIGURE_DEPENDS tests/kernels/cuda/*_test.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/kernels/cuda/*.cu)
   llsa_nvcc_objects(objects ${TEST_KERNELS})
-  add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp ${TESTS} ${objects})
+  add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp tests/support/llsa_oracle.cpp ${TESTS} ${objects})
   set_target_properties(llsa_gpu_tests PROPERTIES LLSA_OPTIMIZE -O1)
   llsa_precompile(llsa_gpu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_gpu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/support/samples.h"
+#include "tests/support/kernels.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -37,7 +37,7 @@ Reference naive(Context& ctx, const Case& c, const Tensor& x, const Tensor& w, c
   const Shape shape{c.batch, c.outputs, oh, ow};
   const auto xs = to_vector<double>(ctx, x), ws = to_vector<double>(ctx, w),
              bs = to_vector<double>(ctx, bias);
-  const auto dy = to_vector<double>(ctx, normal(ctx, shape, x.dtype(), stream));
+  const auto dy = to_vector<double>(ctx, random_tensor(ctx, shape, x.dtype(), stream));
   std::vector<double> y(static_cast<std::size_t>(shape.numel())), dx(xs.size()), dw(ws.size()), db(bs.size());
   for (std::size_t at = 0; at < y.size(); ++at) {
     const auto index = static_cast<std::int64_t>(at);
@@ -77,15 +77,15 @@ TEST_CASE("convolution and its gradients equal plain loops") {
       CAPTURE(c.kernel[0]);
       CAPTURE(c.stride[0]);
       CAPTURE(c.batch);
-      const Tensor x = normal(ctx, Shape{c.batch, c.channels, c.height, c.width}, dtype, 1);
-      const Tensor w = normal(ctx, Shape{c.outputs, c.channels, c.kernel[0], c.kernel[1]}, dtype, 2);
-      const Tensor bias = normal(ctx, Shape{c.outputs}, dtype, 3);
+      const Tensor x = random_tensor(ctx, Shape{c.batch, c.channels, c.height, c.width}, dtype, 1);
+      const Tensor w = random_tensor(ctx, Shape{c.outputs, c.channels, c.kernel[0], c.kernel[1]}, dtype, 2);
+      const Tensor bias = random_tensor(ctx, Shape{c.outputs}, dtype, 3);
       const Reference expected = naive(ctx, c, x, w, bias, 4);
-      CHECK(relative_error(ctx, conv2d(ctx, with_swapped_strides(ctx, x), w, bias, c.stride, c.padding),
+      CHECK(relative_error(ctx, conv2d(ctx, transposed_in_memory(ctx, x), w, bias, c.stride, c.padding),
                            expected.y) <= limit);
-      const Tensor dy = normal(ctx, expected.y.shape(), dtype, 4);
+      const Tensor dy = random_tensor(ctx, expected.y.shape(), dtype, 4);
       const ConvGrads grads =
-          conv2d_backward(ctx, with_gaps(ctx, dy), x, with_swapped_strides(ctx, w), c.stride, c.padding);
+          conv2d_backward(ctx, with_gaps(ctx, dy), x, transposed_in_memory(ctx, w), c.stride, c.padding);
       CHECK(relative_error(ctx, grads.dx, expected.dx) <= limit);
       CHECK(relative_error(ctx, grads.dw, expected.dw) <= limit);
       CHECK(relative_error(ctx, grads.db, expected.db) <= limit);
@@ -98,13 +98,13 @@ TEST_CASE("convolution and its gradients equal plain loops") {
 }
 
 TEST_CASE("any number of threads gives the same bits, also over several groups of positions") {
-  check_threads([](Context& ctx) {
-    const Tensor x = normal(ctx, Shape{3, 16, 100, 90}, DType::f32, 1),
-                 w = normal(ctx, Shape{8, 16, 5, 5}, DType::f32, 2);
-    const Tensor dy = normal(ctx, Shape{3, 8, 100, 90}, DType::f32, 3);
+  CHECK(same_bits_for_any_threads([](Context& ctx) {
+    const Tensor x = random_tensor(ctx, Shape{3, 16, 100, 90}, DType::f32, 1),
+                 w = random_tensor(ctx, Shape{8, 16, 5, 5}, DType::f32, 2);
+    const Tensor dy = random_tensor(ctx, Shape{3, 8, 100, 90}, DType::f32, 3);
     const ConvGrads grads = conv2d_backward(ctx, dy, x, w, {1, 1}, {2, 2});
     return std::vector<Tensor>{conv2d(ctx, x, w, {}, {1, 1}, {2, 2}), grads.dx, grads.dw, grads.db};
-  });
+  }));
 }
 
 TEST_CASE("arguments that do not fit are named") {

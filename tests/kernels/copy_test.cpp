@@ -5,7 +5,7 @@
 #include <cstring>
 #include <limits>
 
-#include "tests/support/samples.h"
+#include "tests/support/kernels.h"
 
 using namespace llsa;
 using namespace llsa::kernels;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <limits>
 
-#include "tests/support/samples.h"
+#include "tests/support/kernels.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -15,7 +15,7 @@ namespace {
 
 constexpr DType kTypes[] = {DType::f32, DType::f64, DType::bf16};
 
-double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 1e-6 : 6e-3; }
+double rounding_limit(DType dtype) { return dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 1e-6 : 6e-3; }
 
 struct Unary {
   const char* name;
@@ -71,11 +71,12 @@ TEST_CASE("functions equal their definitions in f64") {
         CAPTURE(f.name);
         CAPTURE(name_of(dtype));
         CAPTURE(n);
-        Tensor x = normal(ctx, Shape{n}, dtype, 1, 3.0);
+        Tensor x = random_tensor(ctx, Shape{n}, dtype, 1, 3.0);
         if (f.positive) x = affine(ctx, square(ctx, x), 1.0, 0.01);
         auto values = to_vector<double>(ctx, x);
         for (double& value : values) value = f.definition(value);
-        CHECK(relative_error(ctx, f.kernel(ctx, x), from_vector(ctx, values, Shape{n})) <= tolerance(dtype));
+        CHECK(relative_error(ctx, f.kernel(ctx, x), from_vector(ctx, values, Shape{n})) <=
+              rounding_limit(dtype));
       }
     }
   }
@@ -83,7 +84,8 @@ TEST_CASE("functions equal their definitions in f64") {
 
 TEST_CASE("derivatives equal central differences") {
   Context ctx(1);
-  const Tensor x = normal(ctx, Shape{501}, DType::f64, 1, 2.0), dy = normal(ctx, Shape{501}, DType::f64, 2);
+  const Tensor x = random_tensor(ctx, Shape{501}, DType::f64, 1, 2.0),
+               dy = random_tensor(ctx, Shape{501}, DType::f64, 2);
   for (const Backward& f : kBackward) {
     CAPTURE(f.name);
     const double h = 1e-5;
@@ -97,7 +99,7 @@ TEST_CASE("derivatives equal central differences") {
       const Tensor low = f.kernel(ctx, cast(ctx, dy, dtype), cast(ctx, saved, dtype));
       const Tensor reference = f.kernel(ctx, cast(ctx, cast(ctx, dy, dtype), DType::f64),
                                         cast(ctx, cast(ctx, saved, dtype), DType::f64));
-      CHECK(relative_error(ctx, low, reference) <= tolerance(dtype));
+      CHECK(relative_error(ctx, low, reference) <= rounding_limit(dtype));
     }
   }
 }
@@ -148,8 +150,8 @@ TEST_CASE("arithmetic broadcasts over any strides") {
                                                                std::multiplies<>(), std::divides<>()};
   Tensor (*const kernels[])(Context&, const Tensor&, const Tensor&) = {add, sub, mul, div};
   for (const DType dtype : kTypes) {
-    const Tensor full = normal(ctx, Shape{2, 257, 33}, dtype, 1);
-    const Tensor other = affine(ctx, square(ctx, normal(ctx, Shape{2, 257, 33}, dtype, 2)), 1.0, 0.5);
+    const Tensor full = random_tensor(ctx, Shape{2, 257, 33}, dtype, 1);
+    const Tensor other = affine(ctx, square(ctx, random_tensor(ctx, Shape{2, 257, 33}, dtype, 2)), 1.0, 0.5);
     const std::vector<Tensor> partners = {other,
                                           other.slice(0, 0, 1),
                                           other.slice(1, 3, 4),
@@ -157,7 +159,7 @@ TEST_CASE("arithmetic broadcasts over any strides") {
                                           other.select(0, 1),
                                           other.select(0, 1).select(0, 1),
                                           other.slice(0, 0, 1).slice(1, 0, 1).slice(2, 0, 1).reshape({}),
-                                          with_swapped_strides(ctx, other),
+                                          transposed_in_memory(ctx, other),
                                           with_gaps(ctx, other)};
     for (const Tensor& b : partners) {
       const auto x = to_vector<double>(ctx, full), y = to_vector<double>(ctx, b.expand(full.shape()));
@@ -170,9 +172,9 @@ TEST_CASE("arithmetic broadcasts over any strides") {
           swapped[i] = definitions[op](y[i], x[i]);
         }
         CHECK(relative_error(ctx, kernels[op](ctx, full, b), from_vector(ctx, forward, full.shape())) <=
-              tolerance(dtype));
-        CHECK(relative_error(ctx, kernels[op](ctx, b, with_swapped_strides(ctx, full)),
-                             from_vector(ctx, swapped, full.shape())) <= tolerance(dtype));
+              rounding_limit(dtype));
+        CHECK(relative_error(ctx, kernels[op](ctx, b, transposed_in_memory(ctx, full)),
+                             from_vector(ctx, swapped, full.shape())) <= rounding_limit(dtype));
       }
     }
   }
@@ -205,7 +207,7 @@ TEST_CASE("all_finite sees one bad element anywhere") {
     for (const double bad :
          {std::nan(""), std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()}) {
       for (const std::int64_t at : {0, 31, 16384, 40000}) {
-        const Tensor x = normal(ctx, Shape{40001}, dtype, 1, 1e4);
+        const Tensor x = random_tensor(ctx, Shape{40001}, dtype, 1, 1e4);
         CHECK(ctx.item(all_finite(ctx, x)) == 1.0);
         fill(ctx, x.slice(0, at, at + 1), bad);
         CHECK(ctx.item(all_finite(ctx, x)) == 0.0);
@@ -216,12 +218,12 @@ TEST_CASE("all_finite sees one bad element anywhere") {
 }
 
 TEST_CASE("any number of threads gives the same bits") {
-  check_threads([](Context& ctx) {
-    const Tensor x = normal(ctx, Shape{300, 257}, DType::f32, 1),
-                 row = normal(ctx, Shape{257}, DType::f32, 2);
+  CHECK(same_bits_for_any_threads([](Context& ctx) {
+    const Tensor x = random_tensor(ctx, Shape{300, 257}, DType::f32, 1),
+                 row = random_tensor(ctx, Shape{257}, DType::f32, 2);
     return std::vector<Tensor>{mul(ctx, x, row), gelu_tanh(ctx, x),
-                               div(ctx, x.transpose(0, 1), normal(ctx, Shape{300}, DType::f32, 3))};
-  });
+                               div(ctx, x.transpose(0, 1), random_tensor(ctx, Shape{300}, DType::f32, 3))};
+  }));
 }
 
 TEST_CASE("arguments that do not fit are named") {

@@ -3,7 +3,9 @@
 
 #include <cstring>
 
+#include "core/philox.h"
 #include "tests/support/llsa_run.h"
+#include "tests/support/tensors.h"
 
 using namespace llsa;
 using namespace llsa::kernels;

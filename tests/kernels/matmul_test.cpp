@@ -9,7 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 #include "tests/support/child_process.h"
-#include "tests/support/samples.h"
+#include "tests/support/kernels.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -17,7 +17,7 @@ using namespace llsa::test;
 
 namespace {
 
-double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 4e-6 : 8e-3; }
+double rounding_limit(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 4e-6 : 8e-3; }
 
 /// a[M,K] b[K,N]
 Tensor naive(Context& ctx, const Tensor& a, const Tensor& b) {
@@ -57,11 +57,12 @@ TEST_CASE("products of all sizes and layouts equal plain loops") {
           CAPTURE(m);
           CAPTURE(n);
           CAPTURE(k);
-          const Tensor a = normal(ctx, Shape{m, k}, dtype, 1), b = normal(ctx, Shape{k, n}, dtype, 2);
+          const Tensor a = random_tensor(ctx, Shape{m, k}, dtype, 1),
+                       b = random_tensor(ctx, Shape{k, n}, dtype, 2);
           const Tensor expected = naive(ctx, a, b);
-          const double limit = tolerance(dtype);
+          const double limit = rounding_limit(dtype);
           check_close(ctx, matmul(ctx, a, b), expected, limit);
-          check_close(ctx, matmul(ctx, with_swapped_strides(ctx, a), with_swapped_strides(ctx, b)), expected,
+          check_close(ctx, matmul(ctx, transposed_in_memory(ctx, a), transposed_in_memory(ctx, b)), expected,
                       limit);
           if (m * n * k > 0 && m != 257) {
             check_close(ctx, matmul(ctx, a.transpose(0, 1), b.transpose(0, 1), true, true), expected, limit);
@@ -76,15 +77,17 @@ TEST_CASE("products of all sizes and layouts equal plain loops") {
 TEST_CASE("leading axes broadcast") {
   Context ctx(2);
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-    const Tensor a = normal(ctx, Shape{2, 1, 5, 7}, dtype, 1), b = normal(ctx, Shape{3, 7, 4}, dtype, 2);
+    const Tensor a = random_tensor(ctx, Shape{2, 1, 5, 7}, dtype, 1),
+                 b = random_tensor(ctx, Shape{3, 7, 4}, dtype, 2);
     const Tensor c = matmul(ctx, a, b);
-    const Tensor from_view = matmul(ctx, normal(ctx, Shape{5, 2, 1, 7}, dtype, 3).permute({1, 2, 0, 3}), b);
+    const Tensor from_view =
+        matmul(ctx, random_tensor(ctx, Shape{5, 2, 1, 7}, dtype, 3).permute({1, 2, 0, 3}), b);
     REQUIRE(c.shape() == Shape{2, 3, 5, 4});
     REQUIRE(from_view.shape() == Shape{2, 3, 5, 4});
     for (int i = 0; i < 2; ++i) {
       for (int j = 0; j < 3; ++j) {
         check_close(ctx, clone(ctx, c.select(0, i).select(0, j)),
-                    naive(ctx, a.select(0, i).select(0, 0), b.select(0, j)), tolerance(dtype));
+                    naive(ctx, a.select(0, i).select(0, 0), b.select(0, j)), rounding_limit(dtype));
       }
     }
   }
@@ -94,9 +97,9 @@ TEST_CASE("leading axes broadcast") {
 
 TEST_CASE("operands whose rows overlap or repeat are taken") {
   Context ctx(1);
-  const Tensor line = normal(ctx, Shape{1, 9}, DType::f32, 1);
+  const Tensor line = random_tensor(ctx, Shape{1, 9}, DType::f32, 1);
   const Tensor repeated = line.expand(Shape{6, 9});
-  const Tensor b = normal(ctx, Shape{9, 5}, DType::f32, 2);
+  const Tensor b = random_tensor(ctx, Shape{9, 5}, DType::f32, 2);
   check_close(ctx, matmul(ctx, repeated, b), naive(ctx, repeated, b), 4e-6);
   const Tensor column = b.slice(1, 2, 3);  // [9,1], stride 5
   check_close(ctx, matmul(ctx, line, column), naive(ctx, line, column), 4e-6);
@@ -107,7 +110,8 @@ TEST_CASE("operands whose rows overlap or repeat are taken") {
 TEST_CASE("NaN and infinity reach exactly their rows and columns") {
   Context ctx(1);
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-    const Tensor a = normal(ctx, Shape{33, 17}, dtype, 1), b = normal(ctx, Shape{17, 31}, dtype, 2);
+    const Tensor a = random_tensor(ctx, Shape{33, 17}, dtype, 1),
+                 b = random_tensor(ctx, Shape{17, 31}, dtype, 2);
     fill(ctx, a.slice(0, 5, 6).slice(1, 3, 4), std::nan(""));
     fill(ctx, b.slice(0, 2, 3).slice(1, 30, 31), std::numeric_limits<double>::infinity());
     const auto c = to_vector<double>(ctx, matmul(ctx, a, b));
@@ -125,13 +129,14 @@ TEST_CASE("linear is the product with the transposed weights plus bias") {
     for (const std::int64_t m : {0, 1, 31, 300, 1100}) {
       CAPTURE(name_of(dtype));
       CAPTURE(m);
-      const Tensor x = normal(ctx, Shape{1, m, 33}, dtype, 1), w = normal(ctx, Shape{70, 33}, dtype, 2);
-      const Tensor bias = normal(ctx, Shape{70}, dtype, 3);
+      const Tensor x = random_tensor(ctx, Shape{1, m, 33}, dtype, 1),
+                   w = random_tensor(ctx, Shape{70, 33}, dtype, 2);
+      const Tensor bias = random_tensor(ctx, Shape{70}, dtype, 3);
       const Tensor flat = x.reshape({m, 33});
       const Tensor expected = naive(ctx, flat, w.transpose(0, 1)).reshape({1, m, 70});
-      check_close(ctx, linear(ctx, x, w, {}), expected, tolerance(dtype));
-      check_close(ctx, linear(ctx, x, with_swapped_strides(ctx, w), with_gaps(ctx, bias)),
-                  add(ctx, expected, cast(ctx, bias, DType::f64)), tolerance(dtype));
+      check_close(ctx, linear(ctx, x, w, {}), expected, rounding_limit(dtype));
+      check_close(ctx, linear(ctx, x, transposed_in_memory(ctx, w), with_gaps(ctx, bias)),
+                  add(ctx, expected, cast(ctx, bias, DType::f64)), rounding_limit(dtype));
     }
   }
 }
@@ -154,14 +159,15 @@ TEST_CASE("backward of linear is its definition in products and sums") {
       CAPTURE(name_of(dtype));
       CAPTURE(c.m);
       CAPTURE(c.n);
-      const Tensor x = normal(ctx, Shape{c.m, c.k}, dtype, 1), w = normal(ctx, Shape{c.n, c.k}, dtype, 2);
-      const Tensor dy = normal(ctx, Shape{c.m, c.n}, dtype, 3);
+      const Tensor x = random_tensor(ctx, Shape{c.m, c.k}, dtype, 1),
+                   w = random_tensor(ctx, Shape{c.n, c.k}, dtype, 2);
+      const Tensor dy = random_tensor(ctx, Shape{c.m, c.n}, dtype, 3);
       const LinearGrads grads = linear_backward(ctx, dy, x, w, true, true, true);
-      check_close(ctx, grads.dx, naive(ctx, dy, w), tolerance(dtype));
-      check_close(ctx, grads.dw, naive(ctx, dy.transpose(0, 1), x), tolerance(dtype));
-      check_close(ctx, grads.db, sum(ctx, cast(ctx, dy, DType::f64), {0}), tolerance(dtype));
-      const LinearGrads strided = linear_backward(ctx, with_gaps(ctx, dy), with_swapped_strides(ctx, x),
-                                                  with_swapped_strides(ctx, w), false, true, false);
+      check_close(ctx, grads.dx, naive(ctx, dy, w), rounding_limit(dtype));
+      check_close(ctx, grads.dw, naive(ctx, dy.transpose(0, 1), x), rounding_limit(dtype));
+      check_close(ctx, grads.db, sum(ctx, cast(ctx, dy, DType::f64), {0}), rounding_limit(dtype));
+      const LinearGrads strided = linear_backward(ctx, with_gaps(ctx, dy), transposed_in_memory(ctx, x),
+                                                  transposed_in_memory(ctx, w), false, true, false);
       CHECK(!strided.dx.defined());
       CHECK(!strided.db.defined());
       CHECK(same_bits(ctx, strided.dw, grads.dw));
@@ -175,18 +181,20 @@ TEST_CASE("linear_gelu is linear, then gelu_tanh") {
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
       CAPTURE(name_of(dtype));
       CAPTURE(m);
-      const Tensor x = normal(ctx, Shape{m, 24}, dtype, 1), w = normal(ctx, Shape{40, 24}, dtype, 2, 0.3);
-      const Tensor bias = normal(ctx, Shape{40}, dtype, 3), dy = normal(ctx, Shape{m, 40}, dtype, 4);
+      const Tensor x = random_tensor(ctx, Shape{m, 24}, dtype, 1),
+                   w = random_tensor(ctx, Shape{40, 24}, dtype, 2, 0.3);
+      const Tensor bias = random_tensor(ctx, Shape{40}, dtype, 3),
+                   dy = random_tensor(ctx, Shape{m, 40}, dtype, 4);
       const LinearGelu fused = linear_gelu(ctx, x, w, bias);
       const Tensor pre = linear(ctx, x, w, bias);
-      check_close(ctx, fused.pre, pre, tolerance(dtype));
-      check_close(ctx, fused.y, gelu_tanh(ctx, pre), tolerance(dtype));
+      check_close(ctx, fused.pre, pre, rounding_limit(dtype));
+      check_close(ctx, fused.y, gelu_tanh(ctx, pre), rounding_limit(dtype));
       const LinearGrads grads = linear_gelu_backward(ctx, dy, x, w, fused.pre);
       const LinearGrads expected =
           linear_backward(ctx, gelu_tanh_backward(ctx, dy, fused.pre), x, w, true, true, true);
-      check_close(ctx, grads.dx, expected.dx, tolerance(dtype));
-      check_close(ctx, grads.dw, expected.dw, tolerance(dtype));
-      check_close(ctx, grads.db, expected.db, tolerance(dtype));
+      check_close(ctx, grads.dx, expected.dx, rounding_limit(dtype));
+      check_close(ctx, grads.dw, expected.dw, rounding_limit(dtype));
+      check_close(ctx, grads.db, expected.db, rounding_limit(dtype));
     }
   }
 }
@@ -196,20 +204,23 @@ TEST_CASE("any number of threads gives the same bits") {
     CAPTURE(name_of(dtype));
     for (const std::int64_t m : {100, 1300, 2048, 9001}) {
       if (dtype != DType::f32 && m > 2048) continue;
-      check_threads([&](Context& ctx) {
-        const Tensor x = normal(ctx, Shape{m, 64}, dtype, 1), w = normal(ctx, Shape{192, 64}, dtype, 2);
-        const Tensor bias = normal(ctx, Shape{192}, dtype, 3), dy = normal(ctx, Shape{m, 192}, dtype, 4);
+      CHECK(same_bits_for_any_threads([&](Context& ctx) {
+        const Tensor x = random_tensor(ctx, Shape{m, 64}, dtype, 1),
+                     w = random_tensor(ctx, Shape{192, 64}, dtype, 2);
+        const Tensor bias = random_tensor(ctx, Shape{192}, dtype, 3),
+                     dy = random_tensor(ctx, Shape{m, 192}, dtype, 4);
         const LinearGelu y = linear_gelu(ctx, x, w, bias);
         const LinearGrads grads = linear_gelu_backward(ctx, dy, x, w, y.pre);
         const LinearGrads plain = linear_backward(ctx, dy, x, w, true, true, true);
         return std::vector<Tensor>{
             y.y, y.pre, grads.dx, grads.dw, grads.db, plain.dx, plain.dw, plain.db, linear(ctx, x, w, bias)};
-      });
+      }));
     }
-    check_threads([&](Context& ctx) {
-      const Tensor a = normal(ctx, Shape{6, 65, 130}, dtype, 1), b = normal(ctx, Shape{130, 300}, dtype, 2);
+    CHECK(same_bits_for_any_threads([&](Context& ctx) {
+      const Tensor a = random_tensor(ctx, Shape{6, 65, 130}, dtype, 1),
+                   b = random_tensor(ctx, Shape{130, 300}, dtype, 2);
       return std::vector<Tensor>{matmul(ctx, a, b), matmul(ctx, a, a, false, true), matmul(ctx, a, a, true)};
-    });
+    }));
   }
 }
 
@@ -244,7 +255,8 @@ TEST_CASE("signals that interrupt products leave memory alone") {
     if (sigaction(SIGALRM, &action, nullptr) != 0 || setitimer(ITIMER_REAL, &often, nullptr) != 0) return 3;
     Context ctx(1);
     for (const auto& [m, n, k] : {Size{256, 128, 128}, Size{128, 384, 256}}) {
-      const Tensor a = normal(ctx, Shape{m, k}, DType::f32, 1), b = normal(ctx, Shape{k, n}, DType::f32, 2);
+      const Tensor a = random_tensor(ctx, Shape{m, k}, DType::f32, 1),
+                   b = random_tensor(ctx, Shape{k, n}, DType::f32, 2);
       const Tensor at = clone(ctx, a.transpose(0, 1)), bt = clone(ctx, b.transpose(0, 1));
       const auto expected = to_vector<float>(ctx, matmul(ctx, a, b));
       for (int run = 0; run < 400; ++run) {

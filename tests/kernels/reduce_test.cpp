@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/support/samples.h"
+#include "tests/support/kernels.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -30,7 +30,7 @@ Tensor naive(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool m
   return from_vector(ctx, result, shape);
 }
 
-double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 2e-6 : 8e-3; }
+double rounding_limit(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 2e-6 : 8e-3; }
 
 }  // namespace
 
@@ -39,15 +39,15 @@ TEST_SUITE_BEGIN("kernels/reduce");
 TEST_CASE("every choice of axes equals plain loops") {
   Context ctx(2);
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-    const Tensor base = normal(ctx, Shape{3, 33, 1, 31}, dtype, 1);
+    const Tensor base = random_tensor(ctx, Shape{3, 33, 1, 31}, dtype, 1);
     for (int mask = 0; mask < 16; ++mask) {
       std::vector<int> axes;
       for (int axis = 0; axis < 4; ++axis)
         if (mask >> axis & 1) axes.push_back(axis);
       if (axes.empty()) continue;
       CAPTURE(mask);
-      for (const Tensor& x : {base, with_swapped_strides(ctx, base)}) {
-        const double limit = tolerance(dtype);
+      for (const Tensor& x : {base, transposed_in_memory(ctx, base)}) {
+        const double limit = rounding_limit(dtype);
         const Tensor expected = naive(ctx, x, axes, false);
         const Tensor kept = sum(ctx, x, axes, true);
         CHECK(relative_error(ctx, kept, expected) <= limit);
@@ -93,13 +93,13 @@ TEST_CASE("scalars and no reduction at all") {
   const Tensor x = from_vector<float>(ctx, {2.5f}, Shape{});
   CHECK(ctx.item(sum(ctx, x, {})) == 2.5);
   CHECK(ctx.item(max(ctx, x, {})) == 2.5);
-  const Tensor y = normal(ctx, Shape{5, 1}, DType::bf16, 1);
+  const Tensor y = random_tensor(ctx, Shape{5, 1}, DType::bf16, 1);
   CHECK(same_bits(ctx, sum(ctx, y, {1}, true), y));
 }
 
 TEST_CASE("NaN stays in its own results") {
   Context ctx(1);
-  const Tensor x = normal(ctx, Shape{40, 50}, DType::f32, 1);
+  const Tensor x = random_tensor(ctx, Shape{40, 50}, DType::f32, 1);
   fill(ctx, x.slice(0, 7, 8).slice(1, 9, 10), std::nan(""));
   const auto rows = to_vector<float>(ctx, max(ctx, x, {1})),
              columns = to_vector<float>(ctx, max(ctx, x, {0}));
@@ -113,7 +113,7 @@ TEST_CASE("NaN stays in its own results") {
 
 TEST_CASE("sum_to is the adjoint of broadcasting") {
   Context ctx(1);
-  const Tensor x = normal(ctx, Shape{2, 3, 4}, DType::f64, 1);
+  const Tensor x = random_tensor(ctx, Shape{2, 3, 4}, DType::f64, 1);
   CHECK(relative_error(ctx, sum_to(ctx, x, Shape{3, 1}), sum(ctx, x, {0, 2}).reshape({3, 1})) <= 1e-15);
   CHECK(relative_error(ctx, sum_to(ctx, x, Shape{}), sum(ctx, x, {})) <= 1e-15);
   CHECK(sum_to(ctx, x, Shape{2, 3, 4}).storage() == x.storage());
@@ -126,11 +126,11 @@ TEST_CASE("sum_to is the adjoint of broadcasting") {
 
 TEST_CASE("any number of threads gives the same bits") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    check_threads([&](Context& ctx) {
-      const Tensor x = normal(ctx, Shape{37, 211, 65}, dtype, 1);
+    CHECK(same_bits_for_any_threads([&](Context& ctx) {
+      const Tensor x = random_tensor(ctx, Shape{37, 211, 65}, dtype, 1);
       return std::vector<Tensor>{sum(ctx, x, {}),  sum(ctx, x, {0, 1}), sum(ctx, x, {0, 2}),
                                  sum(ctx, x, {1}), mean(ctx, x, {2}),   max(ctx, x, {})};
-    });
+    }));
   }
 }
 

@@ -23,11 +23,12 @@ using Values = std::vector<double>;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// Standard normal values of a dtype (rounded to it).
-inline Tensor random_tensor(Context& ctx, const Shape& shape, DType dtype, std::uint64_t seed) {
+/// Standard normal values times `scale`, rounded to the dtype.
+inline Tensor random_tensor(Context& ctx, const Shape& shape, DType dtype, std::uint64_t seed,
+                            double scale = 1.0) {
   const Philox philox{seed, 77};
-  std::vector<float> values(static_cast<std::size_t>(shape.numel()));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = philox.normal(i);
+  Values values(static_cast<std::size_t>(shape.numel()));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = scale * static_cast<double>(philox.normal(i));
   return kernels::cast(ctx, kernels::from_vector(ctx, values, shape), dtype);
 }
 
@@ -94,13 +95,6 @@ inline bool same_bits_for_any_threads(const std::function<std::vector<Tensor>(Co
       if (!same_bits(ctx, results[i], reference[i])) return false;
   }
   return true;
-}
-
-/// sum of a * b
-inline double dot(const Values& a, const Values& b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
 }
 
 /// Relative error of `gradient` against central differences of dot(f(), dy) in the elements of the contiguous

@@ -1,4 +1,4 @@
-// For tests of tensors: relative and bitwise comparison.
+// For tests of tensors: relative and bitwise comparison, scalar product.
 #pragma once
 
 #include <algorithm>
@@ -25,6 +25,12 @@ inline double relative_error(Context& ctx, const Tensor& a, const Tensor& b) {
     largest = std::max(largest, std::abs(y[i]));
   }
   return largest > 0.0 ? difference / largest : difference;
+}
+
+inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
 }
 
 inline bool same_bits(Context& ctx, const Tensor& a, const Tensor& b) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "tests/support/llsa_run.h"
+#include "tests/support/tensors.h"
 
 namespace llsa::test {
 

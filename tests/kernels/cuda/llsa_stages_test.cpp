@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/cuda/device.h"
+#include "core/philox.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/llsa_run.h"
 
