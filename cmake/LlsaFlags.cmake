@@ -76,8 +76,8 @@ define_property(TARGET PROPERTY LLSA_ANY_PROCESSOR BRIEF_DOCS "compile for any p
 define_property(TARGET PROPERTY LLSA_OPTIMIZE BRIEF_DOCS "optimisation level" FULL_DOCS "-O flag instead of -O3")
 
 set(LLSA_OPTIMIZE_TESTS -O1)  # of the unit tests: little of their time is spent in their own code
-if(LLSA_SANITIZE MATCHES "address")
-  set(LLSA_OPTIMIZE_TESTS -O0)  # these sanitizers double the time to compile, this halves it
+if(LLSA_SANITIZE)
+  set(LLSA_OPTIMIZE_TESTS -O0)  # sanitizers double the time to compile, this halves it
 endif()
 if(LLSA_SANITIZE OR LLSA_COVERAGE)
   set(optimize -O1)  # -O2 takes twice as long to compile with sanitizers, and finds no more
