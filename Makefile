@@ -21,7 +21,8 @@ comma := ,
 VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
 COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
-CUDA_OPTIONS := $(if $(CUDA),-DLLSA_CUDA=$(CUDA)) $(if $(CUDA_ARCHS),"-DCUDA_ARCHS=$(CUDA_ARCHS)") $(if $(CUDNN),-DLLSA_CUDNN=$(CUDNN))
+# Always given, so that no earlier choice stays in force unseen.
+CUDA_OPTIONS := -DLLSA_CUDA=$(or $(CUDA),AUTO) "-DCUDA_ARCHS=$(CUDA_ARCHS)" -DLLSA_CUDNN=$(or $(CUDNN),AUTO)
 
 # CMake runs a make of its own, which is no part of this one's job server.
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
@@ -72,7 +73,7 @@ ptxas-report:
 	@JOBS=$(JOBS) scripts/ptxas-report $(BUILD)
 
 gpu-check:
-	@scripts/setup --build $(BUILD) build
+	@LLSA_SETUP=check scripts/setup --build $(BUILD) build
 	@scripts/gpu-check $(BUILD)
 
 clean:

@@ -88,7 +88,9 @@ std::string text(const char* format, ...) {
 }
 
 int run_bench(const BenchArgs& args) {
+  check_output(args.json);
   Context ctx(device_from_name(args.device), args.threads);
+  ctx.allow_tf32(args.tf32);
   const DType dtype = dtype_from_name(args.dtype);
   print_line(text("%s, %d threads, %s", device_text(ctx).c_str(), ctx.pool().threads(), args.dtype.c_str()));
   const Budget budget(args.seconds);

@@ -62,6 +62,12 @@ void describe(CLI::Option& option, const nn::Setting& setting) {
       setting.member);
 }
 
+void describe(CLI::Option& option, const ModelFlag& flag) {
+  static const nn::TrainOptions defaults;
+  option.type_name(cat(flag.takes, "=", flag.value(defaults.model)));
+  if (std::string(flag.takes) == "BOOL") option.expected(0, 1);
+}
+
 std::string help_of(const nn::Setting& setting) {
   std::string help = setting.help;
   std::string words;
@@ -80,7 +86,8 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
       ->required();
   train->add_option("--config", args.config, "JSON file with settings and model");
   train->add_flag("--resume", args.resume, "go on with the run in --out");
-  for (const ModelFlag& flag : model_flags()) add_text(train, model, flag.flag, flag.help, "Model");
+  for (const ModelFlag& flag : model_flags())
+    describe(*add_text(train, model, flag.flag, flag.help, "Model"), flag);
   for (const nn::Setting& setting : nn::train_settings()) {
     describe(*add_text(train, settings, setting.flag, help_of(setting), "Training"), setting);
   }
@@ -95,6 +102,7 @@ void add_machine(CLI::App& command, Args& args) {
       ->check(CLI::IsMember({"f32", "bf16"}));
   command.add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
       ->check(CLI::Range(0, 4096));
+  command.add_flag("--tf32", args.tf32, "CUDA: products of f32 matrices may round their operands to TF32");
 }
 
 CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
@@ -138,6 +146,11 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
       ->check(CLI::Range(0.0, 1000.0));
   eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
+  eval->add_option("--background", args.background,
+                   "colour under transparent pixels; default: as in training, if the checkpoint says");
+  eval->add_option("--max-pixels", args.max_pixels,
+                   "larger images are left out; default: as in training, if the checkpoint says")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   add_machine(*eval, args);
   eval->add_flag("--json", args.json, "print one JSON object");
   return eval;

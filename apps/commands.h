@@ -18,6 +18,10 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// Throws IoError unless a file can be made at `path`: before the work whose result it shall hold. Whatever is
+/// there stays. An empty path is none.
+void check_output(const std::string& path);
+
 /// Texts of flags as given, in order: {"lr", "1e-3"}.
 using FlagTexts = std::vector<std::pair<std::string, std::string>>;
 
@@ -53,12 +57,15 @@ struct SampleArgs {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
+  bool tf32 = false;
 };
 int run_sample(const SampleArgs& args);
 
 struct EvalArgs {
   std::string model;
   std::string data;
+  std::string background;       ///< empty = as in training
+  std::int64_t max_pixels = 0;  ///< 0 = as in training
   std::int64_t count = 256;
   std::int64_t reference = 1024;
   double guidance = 1.5;
@@ -67,6 +74,7 @@ struct EvalArgs {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
+  bool tf32 = false;
   bool json = false;
 };
 int run_eval(const EvalArgs& args);
@@ -82,6 +90,7 @@ struct BenchArgs {
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
+  bool tf32 = false;
   std::int64_t max_tokens = 0;  ///< attention: longest sequence; 0 = 65,536 on the CPU, 262,144 on a GPU
   double seconds = 0;           ///< budget, beyond which what is left is not measured; 0 = none
 };

@@ -4,7 +4,9 @@
 #include "core/device_choice.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
+#include "nn/checkpoint/training_state.h"
 #include "nn/data/image_folder.h"
+#include "nn/data/image_io.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/eval/frechet.h"
 #include "nn/host.h"
@@ -12,18 +14,33 @@
 
 namespace llsa::apps {
 
+namespace {
+
+// Held-out images are decoded as those of the training were.
+nn::DecodeOptions decode_options(const EvalArgs& args, const std::string& checkpoint) {
+  nn::TrainOptions training;
+  if (nn::has_training_state(checkpoint)) training = nn::read_training_options(checkpoint);
+  return {nn::parse_colour(args.background.empty() ? training.background : args.background),
+          args.max_pixels > 0 ? args.max_pixels : training.max_pixels};
+}
+
+}  // namespace
+
 int run_eval(const EvalArgs& args) {
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
-  const nn::ImageFolder held_out(args.data);
+  const nn::ImageFolder held_out(args.data, decode_options(args, checkpoint));
   for (const std::string& warning : held_out.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
 
   // Images are drawn on the device and scored on the CPU.
   Context host(args.threads);
   Context ctx(device_from_name(args.device), args.threads);
+  ctx.allow_tf32(args.tf32);
   const nn::FrechetReference reference(host, held_out, published.config.height, published.config.width,
                                        args.count, args.reference);
+  for (const nn::SkippedFile& file : reference.skipped())
+    std::fprintf(stderr, "warning: left out %s: %s\n", file.path.c_str(), file.reason.c_str());
   nn::SampleOptions sampling;
   sampling.count = args.count;
   sampling.guidance = published.config.classes > 0 ? args.guidance : 1.0;

@@ -36,6 +36,17 @@ Kind parse_kind(const std::string& flag, const std::string& text, std::initializ
   throw UsageError(cat("--", flag, " takes one of ", known, ", got '", text, "'"));
 }
 
+std::string bool_text(bool value) { return value ? "true" : "false"; }
+
+std::string list_text(const std::vector<int>& values) {
+  std::string text;
+  for (const int value : values) {
+    if (!text.empty()) text += ',';
+    text += cat(value);
+  }
+  return text;
+}
+
 std::vector<int> parse_list(const std::string& flag, const std::string& text) {
   std::vector<int> values;
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -49,22 +60,28 @@ std::vector<int> parse_list(const std::string& flag, const std::string& text) {
 }  // namespace
 
 const std::vector<ModelFlag>& model_flags() {
+  using C = const nn::DitConfig&;
   static const std::vector<ModelFlag> flags = {
-      {"size", "image size in pixels: HxW, or N for both sides"},
-      {"dim", "width of the model (heads x head dimension)"},
-      {"depth", "number of blocks"},
-      {"heads", "attention heads"},
-      {"patch", "pixels per side of a token"},
-      {"attention", "full, llsa or auto"},
-      {"block", "LLSA: tokens per block (B)"},
-      {"topk", "LLSA: blocks selected per query (K), or K_1,K_2,.. from the finest level"},
-      {"levels", "LLSA: coarse levels (L), or auto"},
-      {"enrich", "LLSA: levels whose coarse tokens are attended (L_e), or all"},
-      {"reweight", "LLSA: weigh coarse tokens by what they cover (true, false)"},
-      {"qk-norm", "RMSNorm of queries and keys (true, false)"},
-      {"reorder", "Morton order of the tokens (true, false)"},
-      {"pos-embed", "learned position embedding (true, false)"},
-      {"init", "adaln_zero or published"},
+      {"size", "SIZE", "image size in pixels: HxW, or N for both sides",
+       [](C c) { return c.height == c.width ? cat(c.height) : cat(c.height, "x", c.width); }},
+      {"dim", "INT", "width of the model (heads x head dimension)", [](C c) { return cat(c.channels()); }},
+      {"depth", "INT", "number of blocks", [](C c) { return cat(c.layers); }},
+      {"heads", "INT", "attention heads", [](C c) { return cat(c.heads); }},
+      {"patch", "INT", "pixels per side of a token", [](C c) { return cat(c.patch); }},
+      {"attention", "WORD", "full, llsa or auto", [](C c) { return cat(nn::name_of(c.attention)); }},
+      {"block", "INT", "LLSA: tokens per block (B)", [](C c) { return cat(c.llsa.block); }},
+      {"topk", "LIST", "LLSA: blocks selected per query (K), or K_1,K_2,.. from the finest level",
+       [](C c) { return list_text(c.llsa.topk); }},
+      {"levels", "INT", "LLSA: coarse levels (L), or auto",
+       [](C c) { return c.llsa.levels < 0 ? "auto" : cat(c.llsa.levels); }},
+      {"enrich", "INT", "LLSA: levels whose coarse tokens are attended (L_e), or all",
+       [](C c) { return c.llsa.enriched < 0 ? "all" : cat(c.llsa.enriched); }},
+      {"reweight", "BOOL", "LLSA: weigh coarse tokens by what they cover",
+       [](C c) { return bool_text(c.llsa.reweight); }},
+      {"qk-norm", "BOOL", "RMSNorm of queries and keys", [](C c) { return bool_text(c.qk_norm); }},
+      {"reorder", "BOOL", "Morton order of the tokens", [](C c) { return bool_text(c.reorder); }},
+      {"pos-embed", "BOOL", "learned position embedding", [](C c) { return bool_text(c.pos_embed); }},
+      {"init", "WORD", "adaln_zero or published", [](C c) { return cat(nn::name_of(c.init)); }},
   };
   return flags;
 }

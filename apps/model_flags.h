@@ -12,7 +12,9 @@ namespace llsa::apps {
 
 struct ModelFlag {
   const char* flag;
+  const char* takes;  ///< "INT", "BOOL", ..; BOOL given alone is true
   const char* help;
+  std::string (*value)(const nn::DitConfig&);  ///< as it would be given
 };
 const std::vector<ModelFlag>& model_flags();
 

@@ -1,5 +1,6 @@
 #include "apps/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +15,11 @@ std::string print(const char* format, Values... values) {
   char buffer[256];
   std::snprintf(buffer, sizeof buffer, format, values...);
   return buffer;
+}
+
+std::size_t terminal_columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
 }  // namespace
@@ -39,14 +45,14 @@ std::string bytes_text(double bytes) {
 
 std::string report_text(const nn::StepReport& report) {
   return print(
-      "step %lld/%lld  loss %.4f  |grad| %.3g  lr %.2e  %s tok/s  data %.0f%%  mem %s (peak %s, cached %s)  "
-      "ETA %s",
+      "step %lld/%lld  loss %.4f  |grad| %.3g  lr %.2e  %s tok/s  ETA %s  data %.0f%%  mem %s (peak %s, "
+      "cached %s)",
       static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
       report.gradient_norm, report.learning_rate, count_text(report.tokens_per_second).c_str(),
-      100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
+      clock_text(report.remaining_seconds).c_str(), 100 * report.data_wait,
+      bytes_text(static_cast<double>(report.memory.active)).c_str(),
       bytes_text(static_cast<double>(report.memory.peak)).c_str(),
-      bytes_text(static_cast<double>(report.memory.cached)).c_str(),
-      clock_text(report.remaining_seconds).c_str());
+      bytes_text(static_cast<double>(report.memory.cached)).c_str());
 }
 
 Progress::Progress() : live_(isatty(STDERR_FILENO) != 0) {}
@@ -58,7 +64,8 @@ Progress::~Progress() {
 void Progress::report(const nn::StepReport& report) {
   using std::chrono::steady_clock;
   if (live_) {
-    std::fprintf(stderr, "\r%s\033[K", report_text(report).c_str());
+    // A line that wraps could not be renewed: what matters least stands last, and is cut.
+    std::fprintf(stderr, "\r%s\033[K", report_text(report).substr(0, terminal_columns() - 1).c_str());
     line_open_ = true;
     return;
   }

@@ -31,10 +31,13 @@ std::int32_t find_class(const nn::PublishedModel& model, const std::string& want
                        "a number from 0 to ", classes - 1, ", got '", wanted, "'"));
 }
 
-void write_each(const std::string& folder, const Tensor& images) {
+void make_folder(const std::string& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
+}
+
+void write_each(const std::string& folder, const Tensor& images) {
   for (std::int64_t i = 0; i < images.size(0); ++i) {
     char name[32];
     std::snprintf(name, sizeof name, "/%06lld.png", static_cast<long long>(i));
@@ -48,6 +51,8 @@ int run_sample(const SampleArgs& args) {
   if (args.out.empty() && args.each.empty()) {
     throw UsageError("llsa sample needs somewhere to write to", "--out GRID.png, --each FOLDER, or both");
   }
+  check_output(args.out);
+  if (!args.each.empty()) make_folder(args.each);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
   for (const std::string& note : published.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
@@ -68,6 +73,7 @@ int run_sample(const SampleArgs& args) {
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
   Context ctx(device_from_name(args.device), args.threads);
+  ctx.allow_tf32(args.tf32);
   const auto model = nn::load_published_model(ctx, checkpoint, dtype_from_name(args.dtype));
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {

@@ -42,7 +42,11 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
     }
   }
   apply_model_flags(options.model, args.model);
-  options.validate();
+  try {
+    options.validate();
+  } catch (const ValueError& error) {  // a file that is wrong by itself was refused when it was read
+    throw UsageError(error.what(), error.hint());
+  }
   if (options.data.empty())
     throw UsageError("llsa train needs a folder of images", "give it with --data DIR");
   return options;

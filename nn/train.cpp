@@ -88,9 +88,8 @@ class Run {
                     [this](const std::string& message) { say(message); }) {
     schedule_.validate();
     model_.set_checkpointing(options_.recompute);
-    if (ctx_.device().is_cuda()) {
-      say(cat("computing on ", ctx_.device().str(), ", ", cuda::device_properties(ctx_.device().index).name));
-    }
+    ctx_.allow_tf32(options_.tf32);
+    introduce();
     for (const std::string& warning : images_->warnings()) say(warning);
     resume ? continue_run() : begin_run();
     settle_products(resume);
@@ -143,6 +142,16 @@ class Run {
   void say(const std::string& message) const {
     if (callbacks_.on_message) callbacks_.on_message(message);
   }
+  // What is about to happen: the first report may take minutes.
+  void introduce() const {
+    const bool cuda = ctx_.device().is_cuda();
+    say(cat("computing on ", ctx_.device().str(),
+            cuda ? ", " + cuda::device_properties(ctx_.device().index).name : std::string(), " in ",
+            options_.dtype, ": ", images_->size(), " images",
+            options_.model.classes > 0 ? cat(" in ", options_.model.classes, " classes") : std::string(),
+            ", ", options_.model.tokens(), " tokens each, ", name_of(options_.model.attention),
+            " attention, ", model_.parameters().parameter_count(), " parameters"));
+  }
   bool due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
 
   LoaderOptions loader_options() const {
@@ -194,8 +203,7 @@ class Run {
                        "with --init-from for the weights");
     }
     files_.prepare();
-    const TrainingCounters counters =
-        restore_training_state(latest.path, model_.parameters(), optimizer_, ema_);
+    const TrainingCounters counters = restore(latest);
     step_ = last_report_ = counters.step;
     loader_.restore(counters.loader);
     checkpoint_ = latest.path;
@@ -203,6 +211,17 @@ class Run {
     say(cat("resumed at step ", step_, " from ", latest.path));
     write_run_config(files_, options_);
     log_ = std::make_unique<TrainLog>(files_.log_path(), step_);
+  }
+
+  TrainingCounters restore(const CheckpointPath& latest) {
+    try {
+      return restore_training_state(latest.path, model_.parameters(), optimizer_, ema_);
+    } catch (const Error& error) {
+      const std::vector<CheckpointPath> all = files_.checkpoints();
+      if (all.size() < 2) throw;
+      throw IoError(error.what(), cat("move ", latest.path, " away to go on from step ",
+                                      all[all.size() - 2].step, ", the checkpoint before it"));
+    }
   }
 
   // Before the first product: by which algorithms products are computed. What the run has chosen earlier it
@@ -222,17 +241,44 @@ class Run {
     const std::vector<float> losses = kernels::to_vector<float>(ctx_, unread_.losses.slice(0, 0, count));
     const std::vector<double> norms = kernels::to_vector<double>(ctx_, unread_.norms.slice(0, 0, count));
     for (std::size_t i = 0; i < losses.size(); ++i) {
-      if (!std::isfinite(losses[i]) || !std::isfinite(norms[i])) fail_at(i, losses[i]);
+      if (!std::isfinite(losses[i]) || !std::isfinite(norms[i])) {
+        log_diverged(i, losses[i], norms[i]);
+        fail_at(i, losses[i]);
+      }
       loss_sum_ += losses[i];
+      last_norm_ = norms[i];
     }
     loss_count_ += count;
-    last_norm_ = norms.back();
     unread_.positions.clear();
+  }
+
+  std::int64_t step_of(std::size_t slot) const {
+    return step_ - static_cast<std::int64_t>(unread_.positions.size() - slot) + 1;
+  }
+
+  // The log's last lines: the steps before that one, and that one.
+  void log_diverged(std::size_t slot, double loss, double norm) {
+    StepReport report;
+    report.steps = options_.steps;
+    report.memory = ctx_.allocator()->stats();
+    const std::int64_t good = loss_count_ + static_cast<std::int64_t>(slot);
+    report.step = step_of(slot) - 1;
+    if (good > 0) {
+      report.loss = loss_sum_ / static_cast<double>(good);
+      report.gradient_norm = last_norm_;
+      report.learning_rate = schedule_.at(report.step - 1);
+      log_->write(report);
+    }
+    ++report.step;
+    report.loss = loss;
+    report.gradient_norm = norm;
+    report.learning_rate = schedule_.at(report.step - 1);
+    log_->write(report);
   }
 
   // The optimiser has not moved the weights since that step, so doing it again shows where it went wrong.
   [[noreturn]] void fail_at(std::size_t slot, float loss) {
-    const std::int64_t step = step_ - static_cast<std::int64_t>(unread_.positions.size() - slot) + 1;
+    const std::int64_t step = step_of(slot);
     std::string cause = cat("loss ", loss, ", no single op to blame");
     loader_.restore(unread_.positions[slot]);
     model_.parameters().zero_grad();

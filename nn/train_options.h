@@ -53,10 +53,11 @@ struct TrainOptions {
   std::string init_from;   ///< checkpoint to take the first weights from
 
   // machine
-  std::string device = "auto";  ///< "auto" | "cpu" | "cuda"
+  std::string device = "auto";  ///< "auto" | "cpu" | "cuda" | "cuda:N"
   std::int64_t threads = 0;
   bool tune = false;   ///< time the algorithms of matrix products and keep the fastest (CUDA)
   bool graph = false;  ///< replay the step from CUDA graphs
+  bool tf32 = false;   ///< products of f32 matrices may round their operands to TF32 (CUDA)
 
   // output
   std::int64_t log_every = 20;      ///< steps between log entries

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -138,29 +139,36 @@ void crop_to_floats(const Image& image, const TransformOptions& options, std::ui
 }
 
 Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<std::int64_t>& indices,
-                   int height, int width, bool skip_damaged) {
+                   int height, int width, std::vector<SkippedFile>* skipped) {
   const auto n = static_cast<std::int64_t>(indices.size());
   Tensor images = ctx.empty({n, 3, height, width}, DType::f32);  // [n,3,H,W]
   TransformOptions options;
   options.height = height;
   options.width = width;
   const std::int64_t pixels = std::int64_t{3} * height * width;
-  std::vector<char> loaded(indices.size(), 0);
+  std::vector<std::optional<SkippedFile>> bad(indices.size());
   ctx.pool().parallel_for(n, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
+    const auto pass_over = [&](const Error& error) {
+      bad[at] = SkippedFile{folder.entries()[static_cast<std::size_t>(indices[at])].path, error.what()};
+    };
     try {
       const Image image = resize_to_cover(folder.load(indices[at]), height, width);
       crop_to_floats(image, options, 0, 0, images.data<float>() + i * pixels);
-      loaded[at] = 1;
-    } catch (const IoError&) {
-      if (!skip_damaged) throw;
-    } catch (const ShapeError&) {  // too long and narrow
-      if (!skip_damaged) throw;
+    } catch (const IoError& error) {
+      if (skipped == nullptr) throw;
+      pass_over(error);
+    } catch (const ShapeError& error) {  // too long and narrow
+      if (skipped == nullptr) throw;
+      pass_over(error);
     }
   });
   std::int64_t kept = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    if (!loaded[static_cast<std::size_t>(i)]) continue;
+    if (const auto& file = bad[static_cast<std::size_t>(i)]; file) {
+      skipped->push_back(*file);
+      continue;
+    }
     if (kept != i)
       std::copy_n(images.data<float>() + i * pixels, pixels, images.data<float>() + kept * pixels);
     ++kept;

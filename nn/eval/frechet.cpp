@@ -264,7 +264,7 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
     while (static_cast<std::int64_t>(chosen.size()) < std::min(per_pass, wanted - done) &&
            next < order.size())
       chosen.push_back(order[next++]);
-    const Tensor images = load_images(ctx, folder, chosen, height, width, true);
+    const Tensor images = load_images(ctx, folder, chosen, height, width, &skipped_);
     if (!images.defined()) continue;
     const Tensor some = frechet_features(ctx, images);
     std::copy_n(some.data<double>(), some.numel(), features.data<double>() + done * kFrechetFeatures);

@@ -34,7 +34,7 @@ class FrechetReference {
  public:
   /// `count` is the number of generated images that will be scored and the size of the second real set; the
   /// reference takes `reference` images, or what is left if the folder has fewer. Images are resized and
-  /// cropped to height x width. Files that cannot be decoded are passed over. Throws ValueError when the
+  /// cropped to height x width. Files that cannot be decoded are passed over, see skipped(). Throws ValueError when the
   /// folder has fewer than 2 * count images or count < 2.
   FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width, std::int64_t count = 256,
                    std::int64_t reference = 1024);
@@ -45,12 +45,15 @@ class FrechetReference {
   double real_score() const { return real_score_; }
   /// Images in the reference.
   std::int64_t reference_count() const { return reference_.size(0); }
+  /// Files that could not be decoded; others have taken their places.
+  const std::vector<SkippedFile>& skipped() const { return skipped_; }
 
  private:
   int height_;
   int width_;
   Tensor reference_;  // f64 [m,60]
   double real_score_ = 0;
+  std::vector<SkippedFile> skipped_;
 };
 
 }  // namespace llsa::nn

@@ -78,6 +78,12 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"train --out x --data y --size 99999999999x9", "--size"},
       {"train --out x --data y --dim 10 --heads 4", "not divisible"},
       {"train --out x --data y --topk 8,x", "--topk"},
+      {"train --out x --data y --size 999999", "size"},
+      {"train --out x --data y --size 16 --patch 3", "size"},
+      {"train --out x --data y --dim 20 --heads 4", "attention_head_dim"},
+      {"train --out x --data y --levels 9", "levels"},
+      {"train --out x --data y --lr 0", "lr has to be above 0"},
+      {"train --out x --data y --background purple", "purple"},
       {"train --out x --data y --attention sparse", "full, llsa, auto"},
       {"train --out x", "--data"},
       {"train --data y", "--out"},
@@ -110,13 +116,15 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
       {"train --out x --data " + (dir / "empty") + " --config " + (dir / "bad.json"), "stepz"},
       {"sample " + (dir / "empty") + " --out " + (dir / "g.png"), "neither a checkpoint"},
       {"sample " + (dir / "missing") + " --out " + (dir / "g.png"), "does not exist"},
+      {"sample " + (dir / "empty") + " --out " + (dir / "nowhere/g.png"), "there is no folder"},
+      {"sample " + (dir / "empty") + " --out " + (dir / "shapes"), "is a folder"},
+      {"bench ops --json " + (dir / "nowhere/b.json"), "there is no folder"},
       {"info " + (dir / "missing"), "does not exist"},
       {"train --out " + (dir / "r") + " --data " + (dir / "empty") + " --resume", "no checkpoint to resume"},
       {"train --out " + (dir / "r") + " --resume", "no checkpoint to resume"},
       {"data shapes --count 4 --size 2 --out " + (dir / "s"), "size"},
       {"train --batch 1000000 --size 4096 --threads 1 --data " + (dir / "shapes") + " --out " + (dir / "r"),
        "MiB"},
-      {"train --size 999999 --data " + (dir / "shapes") + " --out " + (dir / "r"), "size"},
   };
   for (const auto& failing : cases) {
     CAPTURE(failing.first);
@@ -225,6 +233,9 @@ TEST_CASE("a flag of yes or no means yes when it is given alone") {
   const TempDir dir;
   const std::string data = dir / "data";
   REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + data).code == 0);
+  REQUIRE(llsa_program(tiny_training(data, dir / "model", "--steps 1 --sample-every 0 --pos-embed")).code ==
+          0);
+  CHECK(mentions(llsa::test::read_file(dir / "model/config.json"), "\"llsa_pos_embed\": true"));
   const std::pair<std::string, std::string> cases[] = {
       {"", "false"}, {"--tune", "true"}, {"--tune true", "true"}, {"--tune=false", "false"}};
   for (const auto& given : cases) {

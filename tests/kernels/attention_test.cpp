@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <cstring>
 
 #include "tests/support/llsa_run.h"

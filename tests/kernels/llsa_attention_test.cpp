@@ -2,6 +2,8 @@
 // finite differences.
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <numeric>
 
 #include "tests/support/llsa_run.h"

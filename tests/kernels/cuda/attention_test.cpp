@@ -1,8 +1,8 @@
 // Full attention on a CUDA device against the CPU backend.
 #include <doctest/doctest.h>
 
-#include "core/cuda/device.h"
 #include "kernels/attention.h"
+#include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/kernels.h"
 
@@ -32,7 +32,7 @@ std::vector<Values> run(Context& ctx, const Shape& q_shape, const Shape& k_shape
 TEST_SUITE_BEGIN("kernels/cuda/attention");
 
 TEST_CASE("f32 and f64 of any shape") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   for (const auto& [q, k] : {std::pair<Shape, Shape>{{1, 1, 1, 1}, {1, 1, 1, 1}},
                              {{2, 2, 33, 7}, {2, 2, 65, 7}},
@@ -48,7 +48,7 @@ TEST_CASE("f32 and f64 of any shape") {
 }
 
 TEST_CASE("bf16 on tensor cores: close to f64, equal bits in every order") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu;
   for (const auto& [q, k] : {std::pair<Shape, Shape>{{1, 2, 200, 64}, {1, 2, 200, 64}},
                              {{1, 1, 33, 32}, {1, 1, 301, 32}},

@@ -2,8 +2,8 @@
 // implementation.
 #include <doctest/doctest.h>
 
-#include "core/cuda/device.h"
 #include "core/safetensors.h"
+#include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/llsa_run.h"
@@ -97,7 +97,7 @@ LlsaProblem crowded(const LlsaCase& c, std::int64_t block) {
 TEST_SUITE_BEGIN("kernels/cuda/llsa_attention");
 
 TEST_CASE("f32 and f64: ragged sizes, several B, K, L, L_e, D, re-weighting on and off") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   std::uint64_t seed = 0;
   const std::vector<std::int64_t> ds = {8, 1, 5, 33};
   for (std::int64_t block : {2, 3, 16, 17})
@@ -117,13 +117,13 @@ TEST_CASE("f32 and f64: ragged sizes, several B, K, L, L_e, D, re-weighting on a
 }
 
 TEST_CASE("blocks too large for bit words of their children: lists by key from the counting sort") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check_against_cpu(LlsaProblem({4300, 4, 65, {2, 1}, 2, 2, true}, 1, 2, 4));
   check_against_cpu(LlsaProblem({4300, 3, 65, {1, 2}, 2, 0, true}, 2, 1, 5));
 }
 
 TEST_CASE("more heads than a grid has room for") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   const Tensor x = gpu.empty(Shape{1 << 15, 2, 1, 2}, DType::f32);
   CHECK_THROWS_WITH_AS(kernels::full_attention(gpu, x, x, x),
@@ -131,7 +131,7 @@ TEST_CASE("more heads than a grid has room for") {
 }
 
 TEST_CASE("golden vectors: indices, f32 to 2e-5") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   const SafetensorsFile file(LLSA_SOURCE_DIR "/tests/golden/llsa.safetensors");
   for (int number = 0; number < 5; ++number) {
@@ -169,7 +169,7 @@ TEST_CASE("golden vectors: indices, f32 to 2e-5") {
 }
 
 TEST_CASE("bf16 in blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weighting off") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check_bf16(LlsaProblem(sized(300, 64, 16, 3, 2, 2), 1, 2, 1));
   check_bf16(LlsaProblem(sized(523, 32, 16, 5, 2, 1), 1, 1, 2));
   check_bf16(LlsaProblem(sized(257, 128, 16, 2, 2, 2, false), 1, 1, 3));
@@ -179,8 +179,21 @@ TEST_CASE("bf16 in blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weigh
   check_bf16(LlsaProblem(sized(31, 64, 16, 100, 1, 1), 1, 1, 7));
 }
 
+TEST_CASE("bf16, small and native: every kernel of two levels, D = 64 and 128") {
+  if (!cuda_device()) return;
+  check_bf16(LlsaProblem(sized(290, 64, 16, 2, 2, 2), 1, 1, 61));
+  check_bf16(LlsaProblem(sized(273, 128, 16, 1, 2, 2), 1, 1, 62));
+}
+
+TEST_CASE("bf16: 8, 20 and 64 picks") {
+  if (!cuda_device()) return;
+  check_bf16(LlsaProblem(sized(600, 64, 16, 8, 2, 2), 1, 1, 63));
+  check_bf16(LlsaProblem(sized(700, 32, 16, 20, 1, 1), 1, 1, 64));
+  check_bf16(LlsaProblem(sized(1100, 32, 16, 64, 1, 1), 1, 1, 65));
+}
+
 TEST_CASE("bf16 in blocks of 32 and 64, whose warps share fine keys") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check_bf16(LlsaProblem(sized(300, 64, 32, 2, 1, 1), 1, 1, 11));  // the last block fills one of two warps
   check_bf16(LlsaProblem(sized(1100, 32, 32, 2, 2, 2), 1, 1, 12));
   check_bf16(LlsaProblem(sized(333, 32, 64, 2, 1, 1), 1, 1, 13));
@@ -190,7 +203,7 @@ TEST_CASE("bf16 in blocks of 32 and 64, whose warps share fine keys") {
 }
 
 TEST_CASE("bf16: scores that rise or fall along the keys, by little and by much") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   for (double slope : {0.125, 0.5, 4.0}) {  // of the logit per key; the forward looks at 32 keys at a time
     CAPTURE(slope);
@@ -209,19 +222,19 @@ TEST_CASE("bf16: scores that rise or fall along the keys, by little and by much"
 }
 
 TEST_CASE("bf16 that the tensor-core kernels do not cover") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check_bf16(LlsaProblem(sized(100, 24, 16, 2, 1, 1), 1, 1, 21));
   check_bf16(LlsaProblem(sized(100, 32, 5, 2, 2, 2), 1, 1, 22));
 }
 
 TEST_CASE("bf16: a block that all queries pick, others that none picks") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check_bf16(crowded(sized(1500, 32, 16, 1, 1, 1), 40));
   check_bf16(crowded(sized(600, 32, 16, 2, 2, 2), 20));
 }
 
 TEST_CASE("equal bits in all lane and block orders") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   const auto check_orders = [](const LlsaProblem& p, DType dtype) {
     for_all_orders([&] {
       Context gpu(kGpu);
@@ -240,7 +253,7 @@ TEST_CASE("equal bits in all lane and block orders") {
 }
 
 TEST_CASE("strided views give the bits of contiguous tensors") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   const LlsaProblem p(sized(85, 32, 16, 2, 1, 1), 2, 2, 51);
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
@@ -261,7 +274,7 @@ TEST_CASE("strided views give the bits of contiguous tensors") {
 }
 
 TEST_CASE("a NaN stays where it belongs") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   LlsaProblem p(sized(128, 32, 16, 2, 1, 0), 1, 1, 61);
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <array>
 
-#include "core/cuda/device.h"
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_work_list.h"
+#include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
 
@@ -18,8 +18,6 @@ using namespace llsa::test;
 namespace {
 
 const Device kGpu{DeviceType::cuda, 0};
-
-bool no_device() { return llsa::cuda::device_count() == 0; }
 
 LlsaCase sized(std::int64_t n, std::int64_t d, std::int64_t block, std::int64_t k, int levels, int enriched,
                bool reweight = true) {
@@ -189,7 +187,7 @@ std::vector<std::int32_t> part(const std::vector<std::int32_t>& all, std::size_t
 TEST_SUITE_BEGIN("kernels/cuda/llsa_mma_keys");
 
 TEST_CASE("work lists: a host loop's items and slots, in all orders") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   struct Sizes {
     std::int64_t heads, queries, blocks;
     int node_shift, k, cap;
@@ -229,7 +227,7 @@ TEST_CASE("work lists: a host loop's items and slots, in all orders") {
 }
 
 TEST_CASE("blocks of 16, all D: ragged N, odd K, L_e from 0 to L, K per level, re-weighting off") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   for (int enriched = 0; enriched <= 2; ++enriched)
     check_keys(LlsaProblem(sized(300, 64, 16, 3, 2, enriched), 1, 2, 1));
   check_keys(LlsaProblem(sized(523, 32, 16, 5, 2, 1), 1, 1, 2));
@@ -242,7 +240,7 @@ TEST_CASE("blocks of 16, all D: ragged N, odd K, L_e from 0 to L, K per level, r
 }
 
 TEST_CASE("blocks of 32 and 64") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   check_keys(LlsaProblem(sized(300, 64, 32, 2, 1, 1), 1, 1, 11));
   check_keys(LlsaProblem(sized(1100, 32, 32, 2, 2, 2), 1, 1, 12));
   check_keys(LlsaProblem(sized(1060, 128, 32, 3, 2, 1, false), 1, 1, 13));
@@ -253,7 +251,7 @@ TEST_CASE("blocks of 32 and 64") {
 }
 
 TEST_CASE("full attention, all D: few keys, several groups, queries in chunks") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   std::uint64_t seed = 20;
   for (std::int64_t d : {32, 64, 128})
     for (std::int64_t n : {1, 17, 50, 143, 300})
@@ -262,7 +260,7 @@ TEST_CASE("full attention, all D: few keys, several groups, queries in chunks") 
 }
 
 TEST_CASE("a fine block that all queries pick is cut; the others get zeros or what lies above") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   const LlsaProblem p = crowded(sized(1500, 32, 16, 1, 1, 1), 2, 40);
   check_keys(p);
   const std::vector<PickTable> picks = run_oracle(p).picks;
@@ -280,7 +278,7 @@ TEST_CASE("a fine block that all queries pick is cut; the others get zeros or wh
 }
 
 TEST_CASE("a block of 32 keys, two warps, whose list is cut") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   const LlsaProblem p = crowded(sized(2200, 32, 32, 1, 1, 0), 1, 30);
   check_keys(p);
   Context gpu(kGpu);
@@ -290,7 +288,7 @@ TEST_CASE("a block of 32 keys, two warps, whose list is cut") {
 }
 
 TEST_CASE("a block of a selected level that all queries pick is cut") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   const LlsaProblem p = crowded(sized(4400, 32, 16, 1, 2, 2), 1, 100);
   check_keys(p);
   Context gpu(kGpu);
@@ -301,7 +299,7 @@ TEST_CASE("a block of a selected level that all queries pick is cut") {
 }
 
 TEST_CASE("equal bits in all lane and block orders") {
-  if (no_device()) return;
+  if (!cuda_device()) return;
   for (const LlsaProblem& p : {crowded(sized(1100, 32, 16, 2, 2, 2), 1, 30),
                                rounded_problem(LlsaProblem(sized(200, 64, 32, 2, 2, 2), 1, 2, 31)),
                                rounded_problem(LlsaProblem(sized(150, 128, 64, 2, 1, 1), 1, 1, 32)),

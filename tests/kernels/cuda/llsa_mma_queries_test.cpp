@@ -2,10 +2,10 @@
 // and a plain bf16 implementation, which may not be more than half as wrong.
 #include <doctest/doctest.h>
 
-#include "core/cuda/device.h"
 #include "kernels/attention.h"
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_plain.h"
+#include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
 
@@ -112,7 +112,7 @@ void check(const LlsaCase& c, std::uint64_t seed, std::int64_t heads = 1) {
 TEST_SUITE_BEGIN("kernels/cuda/llsa_mma_queries");
 
 TEST_CASE("blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weighting off") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check(sized(300, 64, 16, 3, 2, 2), 1, 2);
   check(sized(523, 32, 16, 5, 2, 1), 2);
   check(sized(257, 128, 16, 2, 2, 2, false), 3);
@@ -125,7 +125,7 @@ TEST_CASE("blocks of 16, D = 32, 64, 128: ragged N, odd K, L_e, re-weighting off
 }
 
 TEST_CASE("blocks of 32 and 64, whose warps share fine keys") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check(sized(300, 64, 32, 2, 1, 1), 11, 2);  // the last block fills one of its two warps
   check(sized(1100, 32, 32, 3, 2, 2), 12);
   check(sized(270, 128, 32, 3, 1, 1), 13);
@@ -135,7 +135,7 @@ TEST_CASE("blocks of 32 and 64, whose warps share fine keys") {
 }
 
 TEST_CASE("full attention") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   check(sized(77, 32, 16, 1, 0, 0), 21);
   check(sized(140, 64, 16, 1, 0, 0), 22, 2);
   check(sized(40, 128, 16, 1, 0, 0), 23);
@@ -143,7 +143,7 @@ TEST_CASE("full attention") {
 }
 
 TEST_CASE("full attention with more or fewer keys than queries") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   for (std::int64_t keys : {1, 45, 200}) {
     CAPTURE(keys);
@@ -172,7 +172,7 @@ TEST_CASE("full attention with more or fewer keys than queries") {
 }
 
 TEST_CASE("short and empty lists of picks") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   for (std::int64_t block : {16, 32}) {
     const LlsaProblem p = problem(sized(41 * block / 2 + 3, 64, block, 3, 1, 1), 1, 31);
     std::vector<PickTable> picks = picks_of(p);
@@ -192,7 +192,7 @@ TEST_CASE("short and empty lists of picks") {
 }
 
 TEST_CASE("a query without any key gets no gradient") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   const LlsaProblem p = problem(sized(100, 64, 16, 2, 1, 0), 1, 33);
   std::vector<PickTable> picks = picks_of(p);
   picks[0][1][3].clear();
@@ -207,14 +207,14 @@ TEST_CASE("a query without any key gets no gradient") {
 }
 
 TEST_CASE("sharp softmax: one key takes nearly all") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   LlsaProblem p = problem(sized(300, 64, 16, 3, 2, 2), 1, 41);
   for (double& x : p.q) x *= 8;
   check(p, picks_of(p));
 }
 
 TEST_CASE("scores so low that 2^-LSE overflows: nothing comes from the places behind the last key") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   for (const LlsaCase& c :
        {sized(85, 64, 16, 2, 1, 1), sized(85, 64, 32, 2, 1, 1), sized(77, 64, 16, 1, 0, 0)}) {
     LlsaProblem p = problem(c, 1, 45);
@@ -227,7 +227,7 @@ TEST_CASE("scores so low that 2^-LSE overflows: nothing comes from the places be
 }
 
 TEST_CASE("equal bits in all lane and block orders") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   for (const LlsaCase& c : {sized(300, 64, 16, 3, 2, 2), sized(300, 32, 32, 2, 1, 1),
                             sized(333, 128, 64, 2, 1, 1), sized(100, 32, 16, 1, 0, 0)}) {
     CAPTURE(c.block);
@@ -241,7 +241,7 @@ TEST_CASE("equal bits in all lane and block orders") {
 }
 
 TEST_CASE("a NaN in a query or its gradient stays in its row") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   const LlsaProblem p = problem(sized(128, 32, 32, 2, 1, 1), 1, 61);
   const std::vector<PickTable> picks = picks_of(p);
   for (Matrix LlsaProblem::*where : {&LlsaProblem::q, &LlsaProblem::g}) {
@@ -254,7 +254,7 @@ TEST_CASE("a NaN in a query or its gradient stays in its row") {
 }
 
 TEST_CASE("the backward pass uses this kernel where it fits, and the plain one for misaligned rows") {
-  if (llsa::cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context gpu(kGpu);
   const LlsaProblem p = problem(sized(150, 32, 16, 2, 1, 1), 2, 71);
   Inputs in(gpu, p, picks_of(p));

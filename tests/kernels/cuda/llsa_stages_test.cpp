@@ -4,8 +4,8 @@
 
 #include <cstring>
 
-#include "core/cuda/device.h"
 #include "core/philox.h"
+#include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/llsa_run.h"
 
@@ -40,7 +40,7 @@ LlsaPlan plan_of(std::int64_t n, int block, std::vector<int> topk, int levels) {
 TEST_SUITE_BEGIN("kernels/cuda/llsa_stages");
 
 TEST_CASE("pyramid: the CPU's bits in f64, f32 and bf16, ragged") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   for (const LlsaCase& c :
        {LlsaCase{131, 7, 3, {2}, 4, 4}, LlsaCase{300, 64, 16, {2}, 2, 2}, LlsaCase{40, 3, 17, {2}, 1, 1}}) {
@@ -53,7 +53,7 @@ TEST_CASE("pyramid: the CPU's bits in f64, f32 and bf16, ragged") {
 }
 
 TEST_CASE("pyramid: packs of columns give the bits of single elements, one, two and more levels, strided") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   struct Sizes {
     std::int64_t n, d;
@@ -92,7 +92,7 @@ TEST_CASE("pyramid: packs of columns give the bits of single elements, one, two 
 }
 
 TEST_CASE("pyramid: equal bits in all lane and block orders") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   const LlsaProblem p(LlsaCase{1300, 32, 16, {2}, 2, 2}, 1, 2, 6);
   const LlsaPlan plan = llsa_plan(1300, options_of(p.c));
   for_all_orders([&] {
@@ -102,7 +102,7 @@ TEST_CASE("pyramid: equal bits in all lane and block orders") {
 }
 
 TEST_CASE("selection: exact scores, many ties, the CPU's tables in every order") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu;
   for (const LlsaCase& c : {LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3}, LlsaCase{512, 4, 2, {2, 3, 4, 5}, 4, 4},
                             LlsaCase{1000, 16, 16, {8, 8}, 2, 2}, LlsaCase{97, 5, 2, {5, 4, 3, 2, 1}, 5, 5},
@@ -130,7 +130,7 @@ TEST_CASE("selection: exact scores, many ties, the CPU's tables in every order")
 }
 
 TEST_CASE("selection: K = 64 of 1024 candidates, bf16") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   const LlsaCase c{2048, 16, 2, {64}, 1, 1};
   LlsaProblem p(c, 1, 1, 3);
@@ -146,7 +146,7 @@ TEST_CASE("selection: K = 64 of 1024 candidates, bf16") {
 }
 
 TEST_CASE("selection: signed zeros are equal, NaN is picked only where numbers run out") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   LlsaOptions o;
   o.levels = 1;
@@ -181,7 +181,7 @@ TEST_CASE("selection: signed zeros are equal, NaN is picked only where numbers r
 
 TEST_CASE(
     "transpose lists the queries of each key, ascending, in every order; foreign entries are left out") {
-  if (cuda::device_count() == 0) return;
+  if (!cuda_device()) return;
   Context cpu;
   const std::int64_t heads = 3, rows = 341, keys = 23;
   for (const std::int64_t width : {5, 40}) {

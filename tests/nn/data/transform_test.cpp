@@ -153,11 +153,15 @@ TEST_CASE("load_images stacks images and can pass over damaged ones") {
   CHECK(two.shape() == Shape{2, 3, 4, 4});
   CHECK(two.data<float>()[48] == static_cast<float>(test_pixels(4, 4, 1)[0]) / 127.5f - 1.0f);
   CHECK_THROWS_AS(load_images(ctx, folder, {0, 1, 2}, 4, 4), IoError);
-  const Tensor kept = load_images(ctx, folder, {1, 0, 2, 1}, 4, 4, true);
+  std::vector<SkippedFile> skipped;
+  const Tensor kept = load_images(ctx, folder, {1, 0, 2, 1}, 4, 4, &skipped);
+  REQUIRE(skipped.size() == 2);
+  CHECK(skipped[1].path == "b.png");
+  CHECK(!skipped[1].reason.empty());
   CHECK(kept.shape() == Shape{2, 3, 4, 4});
   CHECK(std::equal(kept.data<float>(), kept.data<float>() + 48, two.data<float>() + 48));
-  CHECK(!load_images(ctx, folder, {1}, 4, 4, true).defined());
-  CHECK_THROWS_AS(load_images(ctx, folder, {3}, 4, 4, true), ValueError);
+  CHECK(!load_images(ctx, folder, {1}, 4, 4, &skipped).defined());
+  CHECK_THROWS_AS(load_images(ctx, folder, {3}, 4, 4, &skipped), ValueError);
 }
 
 TEST_SUITE_END();
