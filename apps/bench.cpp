@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "apps/output.h"
 #include "core/atomic_file.h"
 #include "core/cpu_check.h"
 #include "core/device_choice.h"

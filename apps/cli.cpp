@@ -6,6 +6,7 @@
 
 #include "apps/commands.h"
 #include "apps/model_flags.h"
+#include "nn/data/image_io.h"
 #include "nn/train_options.h"
 
 #ifndef LLSA_VERSION
@@ -147,7 +148,15 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
   eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   eval->add_option("--background", args.background,
-                   "colour under transparent pixels; default: as in training, if the checkpoint says");
+                   "colour under transparent pixels; default: as in training, if the checkpoint says")
+      ->check([](const std::string& text) {
+        try {
+          nn::parse_colour(text);
+          return std::string();
+        } catch (const ValueError& error) {
+          return std::string(error.what());
+        }
+      });
   eval->add_option("--max-pixels", args.max_pixels,
                    "larger images are left out; default: as in training, if the checkpoint says")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));

@@ -18,10 +18,6 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-/// Throws IoError unless a file can be made at `path`: before the work whose result it shall hold. Whatever is
-/// there stays. An empty path is none.
-void check_output(const std::string& path);
-
 /// Texts of flags as given, in order: {"lr", "1e-3"}.
 using FlagTexts = std::vector<std::pair<std::string, std::string>>;
 

@@ -1,10 +1,12 @@
+#include "apps/output.h"
+
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
-#include "apps/commands.h"
+#include "core/error.h"
 
 namespace llsa::apps {
 

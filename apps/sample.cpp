@@ -5,6 +5,7 @@
 
 #include "apps/commands.h"
 #include "apps/model_flags.h"
+#include "apps/output.h"
 #include "core/device_choice.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
@@ -52,7 +53,6 @@ int run_sample(const SampleArgs& args) {
     throw UsageError("llsa sample needs somewhere to write to", "--out GRID.png, --each FOLDER, or both");
   }
   check_output(args.out);
-  if (!args.each.empty()) make_folder(args.each);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
   for (const std::string& note : published.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
@@ -75,6 +75,7 @@ int run_sample(const SampleArgs& args) {
   Context ctx(device_from_name(args.device), args.threads);
   ctx.allow_tf32(args.tf32);
   const auto model = nn::load_published_model(ctx, checkpoint, dtype_from_name(args.dtype));
+  if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
     if (live)

@@ -192,9 +192,28 @@ class Run {
     log_ = std::make_unique<TrainLog>(files_.log_path(), 0);
   }
 
+  // What read() reads of the latest checkpoint; if that is damaged, the error says how to go on without it.
+  template <class Read>
+  auto read_checkpoint(const CheckpointPath& latest, Read read) {
+    const auto hint = [&](const Error& error) {
+      const std::vector<CheckpointPath> all = files_.checkpoints();
+      return all.size() < 2 ? error.hint()
+                            : cat("move ", latest.path, " away to go on from step ", all[all.size() - 2].step,
+                                  ", the checkpoint before it");
+    };
+    try {
+      return read();
+    } catch (const IoError& error) {
+      throw IoError(error.what(), hint(error));
+    } catch (const ValueError& error) {
+      throw ValueError(error.what(), hint(error));
+    }
+  }
+
   void continue_run() {
     const CheckpointPath latest = checkpoint_to_resume(files_);
-    const auto obstacles = resume_obstacles(read_training_options(latest.path), options_);
+    const auto obstacles = read_checkpoint(
+        latest, [&] { return resume_obstacles(read_training_options(latest.path), options_); });
     if (!obstacles.empty()) {
       std::string message = cat("cannot resume ", files_.root(), " with another configuration:");
       for (const std::string& obstacle : obstacles) message += "\n  " + obstacle;
@@ -203,7 +222,8 @@ class Run {
                        "with --init-from for the weights");
     }
     files_.prepare();
-    const TrainingCounters counters = restore(latest);
+    const TrainingCounters counters = read_checkpoint(
+        latest, [&] { return restore_training_state(latest.path, model_.parameters(), optimizer_, ema_); });
     step_ = last_report_ = counters.step;
     loader_.restore(counters.loader);
     checkpoint_ = latest.path;
@@ -211,17 +231,6 @@ class Run {
     say(cat("resumed at step ", step_, " from ", latest.path));
     write_run_config(files_, options_);
     log_ = std::make_unique<TrainLog>(files_.log_path(), step_);
-  }
-
-  TrainingCounters restore(const CheckpointPath& latest) {
-    try {
-      return restore_training_state(latest.path, model_.parameters(), optimizer_, ema_);
-    } catch (const Error& error) {
-      const std::vector<CheckpointPath> all = files_.checkpoints();
-      if (all.size() < 2) throw;
-      throw IoError(error.what(), cat("move ", latest.path, " away to go on from step ",
-                                      all[all.size() - 2].step, ", the checkpoint before it"));
-    }
   }
 
   // Before the first product: by which algorithms products are computed. What the run has chosen earlier it

@@ -38,7 +38,8 @@ void crop_to_floats(const Image& image, const TransformOptions& options, std::ui
 
 /// Images of a folder, resized and cropped at the centre: f32 [n,3,H,W] in [-1, 1]. Throws IoError for a file
 /// that cannot be decoded, ShapeError for one that cannot be resized, ValueError for an index outside. With
-/// `skipped` the two kinds of files are passed over, and added to it; the tensor is undefined when none is left.
+/// `skipped` the two kinds of files are passed over, and added to it; the tensor is undefined when none is
+/// left.
 Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<std::int64_t>& indices,
                    int height, int width, std::vector<SkippedFile>* skipped = nullptr);
 

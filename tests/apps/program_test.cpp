@@ -87,6 +87,8 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"train --out x --data y --attention sparse", "full, llsa, auto"},
       {"train --out x", "--data"},
       {"train --data y", "--out"},
+      {"eval run --data x --background purple", "purple"},
+      {"eval run --data x --max-pixels 0", "--max-pixels"},
       {"sample", "model"},
       {"sample run", "--out"},
       {"sample run --out g.png --count 0", "--count"},

@@ -3,9 +3,8 @@
 
 #include <doctest/doctest.h>
 
-#include <iostream>
-
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <string>
 

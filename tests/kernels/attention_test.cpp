@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-
 #include <cstring>
 
 #include "tests/support/llsa_run.h"

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-
 #include <numeric>
 
 #include "tests/support/llsa_run.h"

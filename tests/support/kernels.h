@@ -91,6 +91,7 @@ inline bool same_bits_for_any_threads(const std::function<std::vector<Tensor>(Co
   for (const int threads : {2, 3}) {
     Context ctx(threads);
     const std::vector<Tensor> results = compute(ctx);
+    if (results.size() != reference.size()) return false;
     for (std::size_t i = 0; i < reference.size(); ++i)
       if (!same_bits(ctx, results[i], reference[i])) return false;
   }

@@ -4,9 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <sys/stat.h>
-#include <iostream>
-
 #include <filesystem>
+#include <iostream>
 
 #include "core/error.h"
 #include "tests/nn/data/image_bytes.h"

@@ -4,10 +4,9 @@
 #include <doctest/doctest.h>
 
 #include <sys/stat.h>
-#include <iostream>
-
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 
 #include "core/error.h"
 #include "tests/nn/data/image_bytes.h"

@@ -1,0 +1,12 @@
+// Files that commands write their results to.
+#pragma once
+
+#include <string>
+
+namespace llsa::apps {
+
+/// Throws IoError unless a file can be made at `path`; called before the work whose result it shall hold.
+/// Whatever is there stays. An empty path is none.
+void check_output(const std::string& path);
+
+}  // namespace llsa::apps
