@@ -26,13 +26,33 @@ void full_attention_backward(BackwardStep& step) {
                                               step.saved(1), step.saved(2), step.saved(3), step.saved(4)));
 }
 
+/// Saved: q, k, v, o, lse, the indices of levels 1..L, coarse keys of levels 1..L_e, then values.
 void llsa_attention_backward(BackwardStep& step) {
   const auto& plan = step.attributes<kernels::LlsaPlan>();
-  kernels::LlsaIndices indices;
-  for (int level = 0; level < plan.levels; ++level) indices.level.push_back(step.saved(5 + level));
+  int next = 5;
+  const auto take = [&](int levels) {
+    std::vector<Tensor> tensors;
+    for (int l = 0; l < levels; ++l) tensors.push_back(step.saved(next++));
+    return tensors;
+  };
+  const kernels::LlsaIndices indices = {take(plan.levels)};
+  kernels::LlsaCoarse coarse;
+  coarse.k = take(plan.enriched);
+  coarse.v = take(plan.enriched);
   give(step,
        kernels::llsa_attention_backward(step.context(), output_gradient(step), step.saved(0), step.saved(1),
-                                        step.saved(2), step.saved(3), step.saved(4), indices, plan));
+                                        step.saved(2), coarse, step.saved(3), step.saved(4), indices, plan));
+}
+
+Var attend(const Var& q, const Var& k, const Var& v, kernels::LlsaCoarse coarse,
+           const kernels::LlsaIndices& indices, const kernels::LlsaPlan& plan) {
+  const auto result =
+      kernels::llsa_attention(q.context(), q.value(), k.value(), v.value(), coarse, indices, plan);
+  std::vector<Tensor> saved = saving(q.value(), k.value(), v.value(), result.o, result.lse);
+  coarse.k.resize(static_cast<std::size_t>(plan.enriched));
+  for (const std::vector<Tensor>& levels : {indices.level, coarse.k, coarse.v})
+    saved.insert(saved.end(), levels.begin(), levels.end());
+  return record("llsa_attention", {&q, &k, &v}, result.o, llsa_attention_backward, std::move(saved), plan);
 }
 
 }  // namespace
@@ -45,17 +65,21 @@ Var full_attention(const Var& q, const Var& k, const Var& v) {
 
 Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::LlsaIndices& indices,
                    const kernels::LlsaPlan& plan) {
-  const auto result = kernels::llsa_attention(q.context(), q.value(), k.value(), v.value(), indices, plan);
-  std::vector<Tensor> saved = saving(q.value(), k.value(), v.value(), result.o, result.lse);
-  saved.insert(saved.end(), indices.level.begin(), indices.level.end());
-  return record("llsa_attention", {&q, &k, &v}, result.o, llsa_attention_backward, std::move(saved), plan);
+  const auto pyramid = [&](const Var& x) {
+    return kernels::llsa_pyramid(q.context(), x.value(), plan, plan.enriched);
+  };
+  return attend(q, k, v, {pyramid(k), pyramid(v)}, indices, plan);
 }
 
 Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::LlsaOptions& options) {
   if (q.rank() != 4) throw ShapeError(cat("[llsa_attention] expected q [b,H,N,D], got ", q.shape()));
+  Context& ctx = q.context();
   const kernels::LlsaPlan plan = kernels::llsa_plan(q.size(2), options);
-  const kernels::LlsaIndices indices = kernels::llsa_select(q.context(), q.value(), k.value(), plan);
-  return llsa_attention(q, k, v, indices, plan);
+  kernels::LlsaCoarse coarse;
+  coarse.k = kernels::llsa_pyramid(ctx, k.value(), plan);
+  const auto indices = kernels::llsa_select(ctx, kernels::llsa_pyramid(ctx, q.value(), plan), coarse.k, plan);
+  coarse.v = kernels::llsa_pyramid(ctx, v.value(), plan, plan.enriched);
+  return attend(q, k, v, std::move(coarse), indices, plan);
 }
 
 }  // namespace llsa

@@ -17,8 +17,8 @@ Var full_attention(const Var& q, const Var& k, const Var& v);
 
 /// Log-linear Sparse Attention (Zhou et al., arXiv 2512.16615; kernels/llsa.h): plan, selection of keys for
 /// pooled queries, one softmax over fine tokens under the picks and coarse tokens met on the way. The
-/// selection has no gradient; pooling has. Saves the indices too. With zero levels this is full attention.
-/// Throws ValueError for options that do not fit N.
+/// selection has no gradient; pooling has. Saves the indices, coarse keys and coarse values, too. With zero
+/// levels this is full attention. Throws ValueError for options that do not fit N.
 Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::LlsaOptions& options);
 
 /// The same with given indices, from kernels::llsa_select or elsewhere.

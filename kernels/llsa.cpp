@@ -46,36 +46,76 @@ std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaInd
   return checked;
 }
 
+/// Levels 1..last of a pyramid that came from elsewhere are those of x under the plan; contiguous.
+std::vector<Tensor> check_levels(Context& ctx, const char* where, const char* name,
+                                 const std::vector<Tensor>& levels, const Tensor& x, const LlsaPlan& plan,
+                                 int last) {
+  if (levels.size() < static_cast<std::size_t>(last))
+    throw ShapeError(cat("[", where, "] expected levels 1 to ", last, " of the pyramid of ", name, ", got ",
+                         levels.size()));
+  std::vector<Tensor> checked;
+  for (std::size_t l = 0; l < static_cast<std::size_t>(last); ++l) {
+    const check::Argument level = {name, levels[l]};
+    check::on_device(ctx, where, {level});
+    check::shape(where, level, Shape{x.size(0), x.size(1), plan.count[l + 1], x.size(3)});
+    check::dtype(where, level, x.dtype());
+    checked.push_back(contiguous(ctx, levels[l]));
+  }
+  return checked;
+}
+
+/// Of checked q.
 LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const std::vector<Tensor>& index, const LlsaPlan& plan) {
-  LlsaOperands args = {plan,
-                       check_tokens(ctx, where, {"q", q}, plan),
-                       {check_heads(ctx, where, {"k", k})},
-                       {check_heads(ctx, where, {"v", v})},
-                       index};
+                      const LlsaCoarse& coarse, const std::vector<Tensor>& index, const LlsaPlan& plan) {
+  LlsaOperands args = {
+      plan, q, {check_heads(ctx, where, {"k", k})}, {check_heads(ctx, where, {"v", v})}, index};
   check::like(where, {"k", k}, {"q", q});
   check::like(where, {"v", v}, {"q", q});
-  for (const Tensor& level : pyramid_to(ctx, args.k[0], plan, plan.enriched)) args.k.push_back(level);
-  for (const Tensor& level : pyramid_to(ctx, args.v[0], plan, plan.enriched)) args.v.push_back(level);
+  for (const Tensor& level : check_levels(ctx, where, "coarse k", coarse.k, q, plan, plan.enriched))
+    args.k.push_back(level);
+  for (const Tensor& level : check_levels(ctx, where, "coarse v", coarse.v, q, plan, plan.enriched))
+    args.v.push_back(level);
   return args;
+}
+
+LlsaCoarse coarse_of(Context& ctx, const char* where, const Tensor& k, const Tensor& v,
+                     const LlsaPlan& plan) {
+  if (plan.enriched == 0) return {};
+  return {pyramid_to(ctx, check_tokens(ctx, where, {"k", k}, plan), plan, plan.enriched),
+          pyramid_to(ctx, check_tokens(ctx, where, {"v", v}, plan), plan, plan.enriched)};
 }
 
 }  // namespace
 
 std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan) {
-  return pyramid_to(ctx, check_tokens(ctx, "llsa_pyramid", {"x", x}, plan), plan, plan.levels);
+  return llsa_pyramid(ctx, x, plan, plan.levels);
+}
+
+std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, int last) {
+  if (last < 0 || last > plan.levels)
+    throw ValueError(cat("[llsa_pyramid] expected 0 to ", plan.levels, " levels, got ", last));
+  return pyramid_to(ctx, check_tokens(ctx, "llsa_pyramid", {"x", x}, plan), plan, last);
 }
 
 LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan) {
   const Tensor queries = check_tokens(ctx, "llsa_select", {"q", q}, plan);
   const Tensor keys = check_tokens(ctx, "llsa_select", {"k", k}, plan);
   check::like("llsa_select", {"k", k}, {"q", q});
+  return llsa_select(ctx, llsa_pyramid(ctx, queries, plan), llsa_pyramid(ctx, keys, plan), plan);
+}
+
+LlsaIndices llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,
+                        const LlsaPlan& plan) {
+  constexpr const char* kWhere = "llsa_select";
   LlsaIndices indices;
   if (plan.levels == 0) return indices;
+  if (q.empty()) throw ShapeError(cat("[", kWhere, "] expected the pyramid of q, got no level"));
+  const Tensor finest = check_heads(ctx, kWhere, {"q", q.front()});
+  const std::vector<Tensor> queries = check_levels(ctx, kWhere, "q", q, finest, plan, plan.levels);
+  const std::vector<Tensor> keys = check_levels(ctx, kWhere, "k", k, finest, plan, plan.levels);
   for (std::size_t l = 0; l < static_cast<std::size_t>(plan.levels); ++l)
-    indices.level.push_back(ctx.empty(index_shape(q, plan, l), DType::i32));  // [b,H,n_l,w_l]
-  backend(ctx).llsa.select(ctx, plan, llsa_pyramid(ctx, queries, plan), llsa_pyramid(ctx, keys, plan),
-                           indices.level);
+    indices.level.push_back(ctx.empty(index_shape(finest, plan, l), DType::i32));  // [b,H,n_l,w_l]
+  backend(ctx).llsa.select(ctx, plan, queries, keys, indices.level);
   return indices;
 }
 
@@ -104,11 +144,16 @@ LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const Lls
 
 AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                const LlsaIndices& indices, const LlsaPlan& plan) {
+  return llsa_attention(ctx, q, k, v, coarse_of(ctx, "llsa_attention", k, v, plan), indices, plan);
+}
+
+AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               const LlsaCoarse& coarse, const LlsaIndices& indices, const LlsaPlan& plan) {
   constexpr const char* kWhere = "llsa_attention";
   const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention(ctx, q, k, v);
-  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, plan);
   AttentionResult result;
   result.o = empty_merged(ctx, q.shape(), q.dtype());  // [b,H,N,D]
   result.lse = empty_lse(ctx, q);                      // [b,H,N]
@@ -119,11 +164,18 @@ AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, c
 AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
                                        const Tensor& v, const Tensor& o, const Tensor& lse,
                                        const LlsaIndices& indices, const LlsaPlan& plan) {
+  return llsa_attention_backward(ctx, d_o, q, k, v, coarse_of(ctx, "llsa_attention_backward", k, v, plan), o,
+                                 lse, indices, plan);
+}
+
+AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
+                                       const Tensor& v, const LlsaCoarse& coarse, const Tensor& o,
+                                       const Tensor& lse, const LlsaIndices& indices, const LlsaPlan& plan) {
   constexpr const char* kWhere = "llsa_attention_backward";
   const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention_backward(ctx, d_o, q, k, v, o, lse);
-  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, index, plan);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, plan);
   check::like(kWhere, {"d_o", d_o}, {"q", q});
   check::like(kWhere, {"o", o}, {"q", q});
   check_lse(ctx, kWhere, lse, q);

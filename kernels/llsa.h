@@ -9,6 +9,9 @@
 //     llsa_attention  one softmax over fine tokens under the picks and coarse tokens met on the way
 //     llsa_attention_backward
 //
+// Whoever runs several of them on the same tokens pools once: select, attention and backward take pyramids,
+// too.
+//
 // The plan (llsa_plan.h) fixes all sizes. Selection has no gradient; pooling is linear, so fine keys and
 // values collect the gradients of the coarse tokens that cover them. With L = 0 everything is full attention.
 // Results do not depend on the number of threads, bit for bit.
@@ -38,14 +41,24 @@ struct LlsaTranspose {
   std::vector<IndexTranspose> level;
 };
 
-/// Means X^(l)[i] of the c_l[i] fine tokens under token i, levels 1..L of the plan: [b,H,n_l,D] of x's dtype.
-/// Sums stay in f32 (f64 for f64) through all levels, in a fixed order, and are rounded once.
+/// Means X^(l)[i] of the c_l[i] fine tokens under token i, levels 1..L of the plan or 1..last: [b,H,n_l,D] of
+/// x's dtype. Sums stay in f32 (f64 for f64) through all levels, in a fixed order, and are rounded once.
 std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan);
+std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, int last);
+
+/// Coarse keys and values as attention reads them: k[l - 1], v[l - 1] [b,H,n_l,D] are K^(l), V^(l) for levels
+/// 1..L_e; what there is of higher levels is not used.
+struct LlsaCoarse {
+  std::vector<Tensor> k, v;
+};
 
 /// Index tables from q, k [b,H,N,D]. Score Q^(l)[i] . K^(l)[j]; I_L: the min(K_L, n_L) best of all j; below,
 /// the min(K_l, |C|) best of the candidates C, the children of the parent's picks. Ties go to the lower
 /// index; a NaN is picked only where numbers run out.
 LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan);
+/// The same from the pyramids of q and k, levels 1..L.
+LlsaIndices llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,
+                        const LlsaPlan& plan);
 
 /// Transpose of one index table, i32 [b,H,rows,width] with entries in [0, keys) and -1 for unused places.
 /// Throws ValueError for other entries.
@@ -59,10 +72,17 @@ LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const Lls
 /// with w_j = 1 for fine tokens and c_l[j] for those of level l (1 without reweight).
 AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                const LlsaIndices& indices, const LlsaPlan& plan);
+/// The same with coarse keys and values given.
+AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                               const LlsaCoarse& coarse, const LlsaIndices& indices, const LlsaPlan& plan);
 
 /// Gradients of llsa_attention with the indices held fixed; o and lse are its results.
 AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
                                        const Tensor& v, const Tensor& o, const Tensor& lse,
                                        const LlsaIndices& indices, const LlsaPlan& plan);
+/// The same with coarse keys and values given. They are functions of k and v: dk and dv hold their part.
+AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
+                                       const Tensor& v, const LlsaCoarse& coarse, const Tensor& o,
+                                       const Tensor& lse, const LlsaIndices& indices, const LlsaPlan& plan);
 
 }  // namespace llsa::kernels

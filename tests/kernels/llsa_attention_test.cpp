@@ -228,6 +228,32 @@ TEST_CASE("strided views give the bits of contiguous tensors; o is merged in mem
   CHECK(to_vector<double>(ctx, d.dv) == run.dv);
 }
 
+TEST_CASE("pyramids that are given, also with more levels than are read, give the bits of own ones") {
+  Context ctx;
+  const LlsaCase c = sized(85, 6, 4, 3, 2, 1, true);
+  const LlsaProblem p(c, 2, 3, 52);
+  const LlsaPlan plan = llsa_plan(c.n, options_of(c));
+  REQUIRE(plan.enriched < plan.levels);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto tensor = [&](const Matrix& x) { return tensor_of(ctx, x, p.shape(), dtype); };
+    const Tensor q = tensor(p.q), k = tensor(p.k), v = tensor(p.v), g = tensor(p.g);
+    const LlsaCoarse coarse = {llsa_pyramid(ctx, k, plan), llsa_pyramid(ctx, v, plan, plan.enriched)};
+    REQUIRE(coarse.v.size() == static_cast<std::size_t>(plan.enriched));
+    const LlsaIndices indices = llsa_select(ctx, llsa_pyramid(ctx, q, plan), coarse.k, plan);
+    const LlsaIndices own = llsa_select(ctx, q, k, plan);
+    for (std::size_t l = 0; l < own.level.size(); ++l)
+      CHECK(to_vector<std::int32_t>(ctx, indices.level[l]) == to_vector<std::int32_t>(ctx, own.level[l]));
+    const AttentionResult r = llsa_attention(ctx, q, k, v, coarse, indices, plan);
+    const AttentionGrads d = llsa_attention_backward(ctx, g, q, k, v, coarse, r.o, r.lse, indices, plan);
+    const KernelRun run = run_kernels(ctx, p, own, plan, dtype);
+    CHECK(to_vector<double>(ctx, r.o) == run.o);
+    CHECK(to_vector<double>(ctx, r.lse) == run.lse);
+    CHECK(to_vector<double>(ctx, d.dq) == run.dq);
+    CHECK(to_vector<double>(ctx, d.dk) == run.dk);
+    CHECK(to_vector<double>(ctx, d.dv) == run.dv);
+  }
+}
+
 TEST_CASE("a NaN stays where it belongs") {
   Context ctx;
   const LlsaCase c = sized(64, 4, 4, 2, 1, 0, true);
@@ -278,6 +304,19 @@ TEST_CASE("argument errors") {
   CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaIndices{{good.level[0]}}, plan), ShapeError);
   CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaIndices{{good.level[1], good.level[0]}}, plan),
                   ShapeError);
+
+  const std::vector<Tensor> pyramid = llsa_pyramid(ctx, x, plan), one_level = llsa_pyramid(ctx, x, plan, 1);
+  const std::vector<Tensor> turned = {pyramid[1], pyramid[0]},
+                            wide = llsa_pyramid(ctx, cast(ctx, x, DType::f64), plan);
+  CHECK_NOTHROW(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, pyramid}, good, plan));
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{one_level, pyramid}, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, one_level}, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, turned}, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{wide, pyramid}, good, plan), DTypeError);
+  CHECK_THROWS_AS(llsa_select(ctx, pyramid, one_level, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_select(ctx, std::vector<Tensor>(), pyramid, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_select(ctx, pyramid, turned, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_pyramid(ctx, x, plan, 3), ValueError);
 
   const auto with_first_row = [&](std::int32_t a, std::int32_t b) {
     LlsaIndices indices = good;
