@@ -11,6 +11,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 NATIVE ?=
 SANITIZE ?=
+COVERAGE ?=
 CUDA ?=
 CUDA_ARCHS ?=
 CUDNN ?=
@@ -29,7 +30,7 @@ CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
 configure:
 	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) -DLLSA_COVERAGE=$(or $(COVERAGE),OFF) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
 
 all: configure
 	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
@@ -66,7 +67,7 @@ check-all:
 
 coverage:
 	@scripts/setup --build $(BUILD) build coverage
-	@scripts/coverage $(BUILD)
+	@scripts/coverage $(if $(filter KERNELS,$(COVERAGE)),--kernels $(VARIANT),$(BUILD))
 
 ptxas-report:
 	@mkdir -p $(BUILD)
@@ -90,6 +91,7 @@ help:
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
 	@echo "make check-all  all the above with g++ and clang++, oneDNN held to AVX2, coverage, sanitizers (two hours)"
 	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
+	@echo "                COVERAGE=KERNELS, as before in make test: of the kernels alone, without another run"
 	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, demo, benchmark (9 minutes)"
 	@echo "make clean      remove $(BUILD)"

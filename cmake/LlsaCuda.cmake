@@ -183,6 +183,10 @@ function(llsa_add_emulated_tests)
   llsa_precompile(llsa_emu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
+  if(LLSA_COVERAGE STREQUAL "KERNELS")
+    target_compile_options(llsa_emu PRIVATE --coverage)
+    target_link_options(llsa_emu_tests PRIVATE --coverage)
+  endif()
 endfunction()
 
 # ---- for the device --------------------------------------------------------------------------------------------------
