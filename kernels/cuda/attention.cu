@@ -1,5 +1,12 @@
-// Full attention: the attended set with no coarse levels, of which every query attends to all tokens. The
-// kernels are those of LLSA, whose coarsest level is treated in the same way.
+// Full attention, O = softmax(Q K^T / sqrt(D)) V: the attended set with no coarse levels, of which every
+// query attends to all tokens. The kernels are those of LLSA, whose coarsest level is treated in the same
+// way.
+//
+// Tiling, and what binds, are those of coarse levels in llsa_mma_forward.cu, llsa_mma_queries.cu and
+// llsa_mma_keys_dense.cu, or of llsa_plain_forward.cu and llsa_plain_backward.cu. FLOPs for N queries and M
+// keys of a head: 4 N M D forward, 14 N M D backward, of which 4 are S and dP for a second time. Bytes on
+// tensor cores: Q, K, V and O once from memory, 2 D a row; from L2 4 M D of K and V for every 128 queries (64
+// at D = 128), so 128 (64) FLOP per byte.
 #include "kernels/cuda/attention.h"
 
 #include "kernels/cuda/llsa.h"

@@ -1,10 +1,16 @@
 // What a device reaches in one unit alone; contracts in kernels/bench_ceilings.h.
 //
-// mma      8 results per warp are 8 chains, so that the tensor core's latency is hidden by one warp, and by
-//          the 16 of a multiprocessor in any case; no loads, no stores but the last. 4096 FLOP a product.
-// exp2     8 chains per thread; the negation is a modifier of the operand. 16 per clock and multiprocessor.
+// mma      d += a b: 8 results per warp are 8 chains, so that the tensor core's latency is hidden by one
+//          warp, and by the 16 of a multiprocessor in any case; no loads, no stores but the last. 4096 FLOP a
+//          product.
+// exp2     x = 2^-x: 8 chains per thread; the negation is a modifier of the operand. 16 per clock and
+//          multiprocessor.
 // gather   4 stages x 2 KiB per warp, 64 KiB per block, three blocks per multiprocessor: 144 KiB under way,
 //          three times what 6.5 TB/s at 1 us of latency needs. Each lane reads one word in 64 bytes back.
+//
+// Memory traffic of the first two is 4 bytes per thread, written at the end; of the third 2 KiB per warp and
+// round, from L2 where the set fits, and an addition per lane. Each is bound by the unit that it is about, if
+// rounds are many enough to outweigh the launch.
 #include "kernels/bench_ceilings.h"
 
 #include "kernels/check.h"

@@ -1,5 +1,11 @@
-// Copies between any strides and dtypes on one device: a thread per element, or 16 bytes per thread where
-// both sides are dense. Bytes moved are the whole cost.
+// Copies between any strides and dtypes on one device, y[i] = convert(x[i]), and fill, y[i] = value.
+//
+// Where both sides are dense, a thread takes as many elements as are 16 bytes on the wider side. Otherwise,
+// and in fill, a thread takes one element, numbered in the order in which dst lies in memory, so that writes
+// are coalesced; finding the source takes a division for each axis but one.
+// Bytes per element: one reading and one writing (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in
+// fill the writing alone. No FLOPs beyond a conversion. Bound by memory; where src is strided, by the 32-byte
+// sectors that are touched, at worst one per element unless a cache keeps it until its neighbours are read.
 #include "kernels/cuda/copy.h"
 
 #include <limits>

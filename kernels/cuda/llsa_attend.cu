@@ -1,4 +1,6 @@
-// LLSA forward and backward: which kernels take a problem.
+// LLSA forward and backward: which kernels take a problem. These, with their maths, tiling and bounds, are in
+// llsa_mma_*.cu and llsa_plain_*.cu: O in one launch; backward the terms and dQ, a launch each, then lists by
+// key, and dK and dV level by level.
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_plain.h"

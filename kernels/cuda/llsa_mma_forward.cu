@@ -10,9 +10,10 @@
 // the tiles of the coarse levels, 64 keys (32), double-buffered; fine blocks go through a ring of 2 x B keys
 // for each query block, which at B = 32 and 64 is two and four warps. Q, O and the probabilities stay in
 // registers. Per 16 x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2 per
-// query block for fine keys and per block of threads for coarse ones. Bound by ldmatrix (32 clocks of a
-// multiprocessor) and, on the fine level, the fill (32 at B = 16, 8 at 64) together. 96 KiB of shared memory
-// and at most 128 registers: two blocks per multiprocessor.
+// query block for fine keys and per block of threads for coarse ones. Per query 2 D bytes each of Q and O,
+// and 4 of LSE. Bound by ldmatrix (32 clocks of a multiprocessor) and, on the fine level, the fill (32 at
+// B = 16, 8 at 64) together. 96 KiB of shared memory and at most 128 registers: two blocks per
+// multiprocessor.
 #include "kernels/cuda/llsa_mma.cuh"
 #include "kernels/cuda/llsa_mma.h"
 

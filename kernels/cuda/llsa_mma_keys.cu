@@ -6,7 +6,9 @@
 //
 // Level L is dense, the others have lists (llsa_mma_keys_dense.cu, llsa_mma_keys_lists.cu). Where the queries
 // of a block were cut into pieces, add_partial_sums adds these up: a thread per two elements, piece by piece.
-// 8 bytes read per piece, bound by memory.
+// Bytes per two elements: 8 read per piece, 8 of G_{l+1}, 4 (level 0) or 8 written; 2 FLOP per piece, at most
+// 0.25 per byte: bound by memory, or L2 where the sums still are. A level with lists takes three launches
+// (work list, products, sums), the dense one two, or one where its queries are not cut.
 #include "kernels/cuda/llsa_mma_keys.cuh"
 
 #include "kernels/cuda/llsa_mma.h"

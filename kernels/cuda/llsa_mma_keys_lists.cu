@@ -5,13 +5,14 @@
 // queries each. An item of the work list is a piece of such a list; a warp takes 16 of its keys, and the B /
 // 16 warps of a team go through the tiles of 16 queries together, by a ring of copies that runs ahead by two
 // tiles (D = 128: one). At level 0 lists are short and each of the block's teams has an item of its own;
-// above, where they are 16 times as long, all teams of a block share an item, take its tiles in turn and are
+// above, where they are B times as long, all teams of a block share an item, take its tiles in turn and are
 // added up in a fixed order.
 //
 // At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 16 ldmatrix of 512
-// bytes, 4.2 KB of Q, dO and terms from L2. Bound by shared memory: ldmatrix (64 clocks) and fill (32). At
-// N = 65,536, B = 16, K = 8 a head has 32,768 pairs at level 0 and as many at level 1. Written once: 4 D
-// bytes per fine key, 8 D per coarse one, 8 D per key and slot of a list that was cut.
+// bytes, and per team 4.2 KB of Q, dO and terms from L2. Bound by shared memory: ldmatrix (64 clocks of a
+// multiprocessor) and fill (33 at B = 16, 8 at 64). At N = 65,536, B = 16, K = 8 a head has 32,768 pairs at
+// level 0 and as many at level 1. Written once: 4 D bytes per fine key, 8 D per coarse one, 8 D per key and
+// slot of a list that was cut.
 #include "kernels/cuda/llsa_mma_keys.cuh"
 #include "kernels/cuda/llsa_work_list.cuh"
 
@@ -19,7 +20,7 @@ namespace llsa::kernels::cuda {
 namespace {
 
 /// Rings of 16 queries, one per team of warps with the same list. 12 warps per multiprocessor at D = 64 (at
-/// most 168 registers, 150 KB of rings), 16 at 32, 8 at 128.
+/// most 168 registers, 152 KB of rings at B = 16), 16 at 32, 8 at 128.
 template <int D, int warps>
 struct Teams {
   using Stage = QueryStage<D, 16>;

@@ -2,17 +2,18 @@
 //
 //     P = 2^(q.k log2(e)/sqrt(D) + log2 w - LSE/ln 2),  dP = dO.v,  dS = P (dP - delta),  delta = sum(O dO)
 //
-//     terms       delta and the LSE in base 2, a warp per query
 //     queries     dQ = sum_k dS k / sqrt(D): a warp per 4 queries of a block, over their list as in the
 //                 forward
 //     keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the queries
 //                 that the transposed index lists for the block; at the coarsest level over all queries
 //
-// Levels go from the coarsest down, and each passes its gradients on: with G_l the gradient that reaches the
-// fine tokens below token i, G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B], kept in f32 (f64); dK = G_0 with
-// c_0 = 1. Every element is written by one warp, in a fixed order.
-// FLOPs: 14 D per pair (scores and dP twice). Bytes and bounds as in the forward; a hot key block is one long
-// list for its warps.
+// delta and the LSE in base 2 come from llsa_terms.cu. Levels go from the coarsest enriched one down, a
+// launch each, and each passes its gradients on: with G_l the gradient that reaches the fine tokens below
+// token i, G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B], kept in f32 (f64); dK = G_0 with c_0 = 1. Every
+// element is written by one warp, in a fixed order.
+// FLOPs: 6 D per pair by query and 8 D by key (scores and dP twice), and an exponential each. Bytes and
+// bounds as in the forward, with loads from 32 rows for scores and for dP; a hot key block is one long list
+// for its warps.
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_plain.cuh"
 #include "kernels/cuda/llsa_plain.h"

@@ -3,10 +3,13 @@
 //     s_j = q . k_j log2(e)/sqrt(D) + log2 w_j;   O = sum_j 2^(s_j - m) v_j / sum_j 2^(s_j - m);
 //     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m the largest s_j so far (online softmax)
 //
-// Tiling: a warp has 4 queries of one query block, which share their list. 32 entries at a time: a lane per
-// entry for the scores, then a lane per d for the sums. Nothing larger than a tile is stored.
-// FLOPs: 4 D per pair, on the scalar units in f32 or f64. Bytes: every K and V row of the list once per 4
-// queries, from L1/L2. Bound by shared-memory reads of the query rows (one per multiplication and 4 rows).
+// Tiling: a warp has up to 4 queries of one query block, which share their list. 32 entries at a time: a lane
+// per entry for the scores, then a lane per d for the sums. Nothing larger than a tile is stored.
+// FLOPs: 4 D per pair, on the scalar units in f32 or f64, and two exponentials, one for the rescaling. Bytes:
+// every K and V row of the list once per 4 queries, from L1/L2. Bound by L1 and shared memory, which are one
+// unit: for 4 multiply-adds of a warp the scores take a load from 32 rows (32 sectors, 8 clocks or more) and
+// 4 reads of query elements that its lanes share, 12 clocks of a multiprocessor where the multiply-adds take
+// one; the sums take a coalesced load, 4 such reads and two shuffles.
 #include "kernels/cuda/llsa_plain.cuh"
 #include "kernels/cuda/llsa_plain.h"
 

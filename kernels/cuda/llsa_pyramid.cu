@@ -1,15 +1,16 @@
 // Block means of the tokens, level by level: twin of kernels/cpu/llsa_pyramid.cpp, with its order of sums.
 //
-//     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = round(sum_l[i] /
-//     c_l[i])
+//     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = sum_l[i] / c_l[i]
 //
-// Levels 1 and 2 come from one reading of x: a thread sums 16 bytes' worth of columns of a level-1 token, 8
-// rows in flight (4 in f64), and leaves the sums in shared memory, from which the block makes its tokens of
-// level 2. Levels from 3 on, and whatever does not come in packs of 16 bytes, take a thread per element,
-// level by level. Sums are f32 (f64 for f64) and reach global memory only where a level follows.
+// At B <= 32 levels 1 and 2 come from one reading of x: a thread sums 16 bytes' worth of columns of a level-1
+// token, 8 rows in flight (4 in f64), and leaves the sums in shared memory, from which the block makes its
+// tokens of level 2. With larger blocks only level 1 is made so. The other levels, and whatever does not come
+// in packs of 16 bytes, take a thread per element, level by level. Sums are f32 (f64 for f64) and reach
+// global memory only where a level follows in another launch.
 //
-// Bytes: x once and 1/B of it written; the sums of level 2, 2 / B^2 of it, only if there is a level 3. One
-// addition per element: bound by memory.
+// Bytes per element of x: 4 read in f32, 2 in bf16, and 1/B of that written; sums of 4 / B^2 if there is a
+// level 3, at B > 32 of 4 / B if there is a level 2. One addition per element, 0.25 or 0.5 FLOP per byte:
+// bound by memory, the small levels from 3 on by their launches.
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_operands.cuh"
 

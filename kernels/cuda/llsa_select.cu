@@ -7,8 +7,9 @@
 // goes to llsa_mma_select.cu.
 //
 // Scores go through global memory, a bounded number of rows at a time. FLOPs: 2 D per candidate; bytes: K^(l)
-// rows from L1/L2, since the children of a parent share their candidates. Bound by the latency of the loops,
-// small beside the attention: at most K B candidates per row below the coarsest level.
+// rows from L1/L2, since the children of a parent share their candidates; 4 per score (8 in f64) written, and
+// read up to 35 (67) times from caches, since the K-th largest is found bit by bit. Bound by the latency of
+// the loops, small beside the attention: at most K B candidates per row below the coarsest level.
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_mma_select.h"
 

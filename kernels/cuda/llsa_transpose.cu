@@ -7,9 +7,11 @@
 //     scan     offset[j] = sum over the keys before j; n[c][j] becomes where chunk c begins in the list of j
 //     fill     query[n[c][j]++] = row
 //
-// Counters are in shared memory where the keys fit (48 KiB), else in global memory. Bytes: the table twice,
-// query once, 4 keys per chunk three times; integer work only. Bound by the latency of the row loop, hence
-// the chunks: at most 32 per head.
+// The scan has a block per head and a run of keys per thread. Counters are in shared memory where the keys
+// fit (48 KiB), else in global memory. Bytes: the table twice and query once, 4 per entry; counters of 4 per
+// key and chunk, written twice and read four times; integer work only. Bound by the latency of the row loop,
+// in which as many lanes work as a row has entries; hence the chunks: at most 32 per head, of at least 32
+// rows.
 #include "kernels/cuda/device/block_scan.cuh"
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_operands.cuh"

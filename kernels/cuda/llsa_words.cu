@@ -16,15 +16,15 @@
 //               counts the picks of every key
 //     scan      offsets from the counts, a block per head
 //     fill      the lists: a warp per key J of level l + 1, a lane per child (two at B > 32), eight entries
-//               of J's list in flight
+//               (four) of J's list in flight
 //
 // What it saves against the counting sort of llsa_transpose.cu, which has three launches per level and in two
 // of them goes through rows one after the other: level L takes one launch, a level below three and a clearing
 // of counters, so at L = 2 four launches instead of six; and no warp's work grows with N, only with the
 // length of a key's list (a hot key is one long list for one warp, here as there). Bytes below level L: the
-// table once, the words (as many bytes as the table at B <= 32, twice as many above) written and read, the
-// lists written; integer work. Bound by latencies; the bit matrix by its blocks' looks through the table,
-// which is why tables of very many keys at level L are sorted.
+// table once for every 512 / B picks of a parent, the words (as many bytes as the table at B <= 32, twice as
+// many above) written and read, the lists written; integer work. Bound by latencies; the bit matrix by its
+// blocks' looks through the table, which is why tables of very many keys at level L are sorted.
 //
 // Tables may come from elsewhere, and then a pick need not be a child of its parent's picks. A word cannot
 // say that. The marking warp notices, and raises a flag for its head, upon which fill searches the whole

@@ -1,4 +1,4 @@
-// Work lists: a block of threads per head, which reads the lengths of the lists four times and sorts the
+// Work lists: a block of threads per head, which reads the lengths of the lists five times and sorts the
 // items by counting.
 //
 //     slots   first slot of a block = sum over the blocks before it of ceil(T / cap), split ones only
@@ -6,7 +6,10 @@
 //     scan    n becomes where the items of this class and thread begin: heavy classes first, then in order
 //     fill    the items
 //
-// Integer work on 8 bytes per block and 16 per item; bound by latency, some microseconds. No atomics.
+// Integer work. Bytes: 8 per block and reading (12 where the last node is partly filled), after the first
+// from caches; written 4 per block, 16 per item, 8 per slot. 16 KiB of shared memory for n. Bound by the
+// latency of one block's loops, in which a thread has 1/256 of the lists: some microseconds are predicted. No
+// atomics.
 #include "kernels/cuda/llsa_work_list.cuh"
 
 #include "kernels/cuda/device/block_scan.cuh"

@@ -1,4 +1,14 @@
-// Random tensors: a thread per four elements, the words of one Philox block.
+// Random tensors. Four neighbours have the four words of one Philox 4x32-10 block: its counter is their place
+// in the row / 4 and the stream, mixed with the row's sample id if there are ids; its key is the seed.
+//
+//     uniform   (w >> 8) 2^-24
+//     normal    sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v),  u = ((w_0 >> 8) + 1/2) 2^-24,  v uniform from w_1
+//
+// A thread per four elements, stored one by one. Bytes: 16 written per thread in f32, 8 in bf16; nothing read
+// but 8 per row of sample ids. Arithmetic: 10 rounds of two products of 32 x 32 bits, exclusive ors and
+// additions; for normals also two logarithms, two roots, two sines and two cosines. Bound by issuing
+// instructions, more than 100 per thread for uniforms and at least twice as many for normals, rather than by
+// the bytes (device/launch.cuh).
 #include "kernels/cuda/random.h"
 
 #include "kernels/cuda/device/launch.cuh"

@@ -1,5 +1,13 @@
-// Softmax and log-sum-exp: a warp per row, three passes over the row, of which the first reads memory and the
-// others mostly caches. NaN anywhere in a row gives NaN.
+// Softmax and log-sum-exp over rows, with m the largest element of a row. NaN anywhere in a row gives NaN.
+//
+//     y = e^(x - m) / sum e^(x - m),  dx = y (dy - sum dy y);   l = m + ln sum e^(x - m),  dx = dl e^(x - l)
+//
+// A warp per row, a lane per element of 32 neighbours. Softmax and the gradient of l go over the row three
+// times, the other two kernels twice; the first pass reads memory and the others mostly caches.
+// Per element in f32 (bf16): softmax 8 (4) bytes and 2 exponentials; its gradient 12 (6) bytes and 4 FLOP; l
+// 4 (2) bytes and 1 exponential; its gradient 8 (4) bytes and 2 exponentials. Bound by memory in f32; in bf16
+// those with exponentials as much by issuing their instructions, some 30 for 4 bytes (device/launch.cuh). Few
+// and long rows are bound by the latency of the loops.
 #include "kernels/cuda/softmax.h"
 
 #include "kernels/cuda/device/launch.cuh"

@@ -1,6 +1,12 @@
 // The head split, its norm and its rotation for heads of 64, 128, 256 or 512 bytes (D = 32, 64, 128 in bf16
 // and f32): each lane holds 16 bytes of a head in registers, so L = 4 to 32 lanes hold it whole, and a warp
-// has 32 / L heads at a time. Every byte is read once and written once.
+// has 32 / L heads at a time. The maths is that of rope.cu.
+//
+// Bytes per element in f32 (bf16), each moved once: the split 8 (4), its gradient 12 (6), weight gradients 8
+// (4) more of q and k, with partial sums of 4 D per kHeadBlock heads; cosines and sines, 4 D per token, serve
+// all heads. FLOPs: 7, 10 and 6, at most 2 per byte. The split has some 160 (200) instructions for 32 bytes
+// of a lane, two quotients of 64-bit numbers among them: about as many as can be issued meanwhile
+// (launch.cuh), so memory and issue bind alike.
 //
 // Lanes beyond the last head repeat the warp's first one, without storing, so that all meet at the shuffles.
 #pragma once

@@ -1,8 +1,13 @@
 // How kernels are started: one thread, or one warp, per piece of work.
 //
-// None of these kernels needs shared memory: sums within a row go through the registers of a warp, longer
+// These launches give no dynamic shared memory: sums within a row go through the registers of a warp, longer
 // ones through partial results in global memory that a second launch adds in a fixed order. So results depend
 // on shapes only.
+//
+// What binds such a kernel is said in its file by counting. On an H200 132 x 128 lanes at 1.755 GHz stand
+// beside a peak of 4.8 TB/s: 6 instructions can be issued per byte of memory traffic. A quotient of 64-bit
+// numbers that fit into 32 bits takes some 20, so a kernel that needs several of them to find the place of
+// each element is bound by these.
 #pragma once
 
 #include <cstdint>
