@@ -2,13 +2,17 @@
 
 #include <cmath>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
+#include <cstring>
 
 #include "apps/output.h"
 #include "core/atomic_file.h"
 #include "core/cpu_check.h"
 #include "core/device_choice.h"
 #include "kernels/copy.h"
+#include "kernels/tuning.h"
+#include "nn/train_step.h"
 
 namespace llsa::apps {
 namespace {
@@ -74,6 +78,28 @@ void require_correct(const std::string& what, double error, double most) {
   }
 }
 
+void require_same_bits(const std::string& what, Context& ctx, const Tensor& a, const Tensor& b) {
+  if (!(a.shape() == b.shape())) throw ShapeError(cat("cannot compare ", a.shape(), " with ", b.shape()));
+  if (a.dtype() != b.dtype())
+    throw DTypeError(cat("cannot compare ", name_of(a.dtype()), " with ", name_of(b.dtype())));
+  const std::size_t size = size_of(a.dtype()), count = static_cast<std::size_t>(a.numel());
+  const auto bytes = [&](const Tensor& x) {
+    std::vector<std::byte> out(count * size);
+    kernels::copy_to_host(ctx, x, out.data());
+    return out;
+  };
+  const std::vector<std::byte> expected = bytes(a), found = bytes(b);
+  if (expected == found) return;
+  std::size_t different = 0, first = 0;
+  for (std::size_t i = count; i-- > 0;) {
+    if (std::memcmp(&expected[i * size], &found[i * size], size) == 0) continue;
+    ++different;
+    first = i;
+  }
+  throw Error(cat("not the same bits, so nothing is measured: ", what, " differs in ", different, " of ",
+                  count, " elements, first in number ", first));
+}
+
 void print_line(const std::string& line) {
   std::printf("%s\n", line.c_str());
   std::fflush(stdout);
@@ -89,22 +115,31 @@ std::string text(const char* format, ...) {
 }
 
 int run_bench(const BenchArgs& args) {
+  if (args.graph && args.what != "step")
+    throw UsageError("--graph is for llsa bench step, not for " + args.what, "leave it out");
   check_output(args.json);
   Context ctx(device_from_name(args.device), args.threads);
+  if (args.graph.value_or(false)) nn::require_graphs(ctx);
   ctx.allow_tf32(args.tf32);
+  kernels::tune_products(ctx, args.tune);
   const DType dtype = dtype_from_name(args.dtype);
-  print_line(text("%s, %d threads, %s", device_text(ctx).c_str(), ctx.pool().threads(), args.dtype.c_str()));
+  print_line(text("%s, %d threads, %s%s", device_text(ctx).c_str(), ctx.pool().threads(), args.dtype.c_str(),
+                  args.tune ? ", tuned products" : ""));
+  if (args.tune && ctx.device().is_cpu())
+    print_line("tune: the cpu has one algorithm for every product, there is nothing to choose");
   const Budget budget(args.seconds);
   const Ceilings ceilings = measure_ceilings(ctx, dtype);
   for (const std::string& line : describe(ceilings)) print_line(line);
   const std::int64_t longest = args.max_tokens > 0 ? args.max_tokens : ctx.device().is_cpu() ? 65536 : 262144;
-  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes};
+  const bool graph = args.graph.value_or(ctx.device().is_cuda());
+  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes, graph};
   const Figures figures = args.what == "attention" ? bench_attention(request)
                           : args.what == "step"    ? bench_step(request)
                                                    : bench_ops(request);
   if (!args.json.empty()) {
     nn::JsonWriter json;
     json.add("device", device_text(ctx)).add("threads", ctx.pool().threads()).add("dtype", args.dtype);
+    json.add("tune", args.tune);
     add_ceilings(json, ceilings);
     for (const auto& [name, figure] : figures) json.add(name, figure);
     write_file_atomically(args.json, json.pretty());

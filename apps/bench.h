@@ -37,6 +37,7 @@ struct BenchRequest {
   std::int64_t max_tokens = 65536;         ///< attention: longest sequence
   Budget budget = Budget(0);               ///< what has not begun when it is spent is left out, and named
   std::int64_t flush_bytes = kFlushBytes;  ///< of CallTimer
+  bool graph = false;                      ///< step: replayed from CUDA graphs, too
 };
 
 /// Largest |a - b| divided by the largest |b|; NaN anywhere gives NaN. Tensors of one device each, whose
@@ -52,6 +53,9 @@ double largest_difference(Context& a_ctx, const Tensor& a, Context& b_ctx, const
 
 /// Throws Error unless error <= most (a NaN fails): no speed is printed for wrong results.
 void require_correct(const std::string& what, double error, double most);
+/// Throws Error, saying how many elements differ and which first, unless all bits of b are those of a.
+/// Tensors of one shape and dtype, with any strides.
+void require_same_bits(const std::string& what, Context& ctx, const Tensor& a, const Tensor& b);
 
 /// Prints a line to standard output at once.
 void print_line(const std::string& text);

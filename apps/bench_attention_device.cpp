@@ -46,6 +46,7 @@ struct Contestant {
   std::function<void(std::size_t, bool)> run;
   Work forward, both;
   bool timed_forward = true, timed_both = true;
+  double peak = 0;
 };
 
 double input_bytes(const AttentionCell& c, DType dtype) {
@@ -61,12 +62,14 @@ class Bench {
   Figures run() {
     const std::int64_t head_dim = options_.cells.empty() ? 64 : options_.cells.front().head_dim;
     arms_ = full_arms(ctx_, request_.dtype, head_dim);
-    const AttentionErrors errors = check_attention(ctx_, request_.dtype, arms_, head_dim, options_.problems);
+    const AttentionErrors errors =
+        check_attention(ctx_, request_.dtype, arms_, head_dim, options_.problems, options_.repetitions);
     print_line(
         text("correct against the CPU: o %.1e, gradients %.1e, lse %.1e; selection: what was left out is "
-             "better by %.1e of the largest score at most",
-             errors.o, errors.gradients, errors.lse, errors.selection));
+             "better by %.1e of the largest score at most; %d repetitions, the same bits each time",
+             errors.o, errors.gradients, errors.lse, errors.selection, options_.repetitions));
     add("correctness", nn::JsonWriter()
+                           .add("repetitions_of_same_bits", options_.repetitions)
                            .add("o", errors.o)
                            .add("gradients", errors.gradients)
                            .add("lse", errors.lse)
@@ -164,8 +167,7 @@ class Bench {
     for (const Row& row : rows)
       if (!row.llsa) full_[cell.shape()].push_back(row);
     for (const Row& row : rows) report(cell, kind, row);
-    if (kind == InputKind::randn && (cell.goal.forward > 0 || cell.goal.both > 0))
-      goals_.emplace_back(cell, rows.front());
+    if (kind == InputKind::randn) measured_.emplace(cell.key(), rows.front());
   }
 
   // Full attention takes the same time on any input: once per shape is enough.
@@ -181,17 +183,25 @@ class Bench {
       c.timed_forward = foreseen(cell, arm, "forward", cost.forward * c.forward.flops);
       c.timed_both = static_cast<bool>(arm.backward) && cell.tokens <= kLongestFullBackward &&
                      foreseen(cell, arm, "forward and backward", cost.both * c.both.flops);
-      c.timed_forward = c.timed_forward && fits(cell, arm, sets[0], false);
-      c.timed_both = c.timed_both && fits(cell, arm, sets[0], true);
+      c.timed_both = c.timed_both && fits(cell, c, true);
+      c.timed_forward = c.timed_forward && (c.timed_both || fits(cell, c, false));
       if (c.timed_forward || c.timed_both) contestants.push_back(c);
     }
   }
 
+  // The allocator's peak during a call, over what lay there before.
+  double peak_of(const Contestant& c, bool backward) {
+    const auto before = static_cast<double>(ctx_.allocator()->stats().active);
+    ctx_.allocator()->reset_peak();
+    c.run(0, backward);
+    return static_cast<double>(ctx_.allocator()->stats().peak) - before;
+  }
+
   // A library may decline a shape, or want more memory than there is: that is no reason to lose the cell.
-  bool fits(const AttentionCell& cell, const FullArm& arm, const AttentionInputs& in, bool backward) {
+  bool fits(const AttentionCell& cell, Contestant& c, bool backward) {
     std::string why;
     try {
-      run_full(ctx_, arm, in, backward);
+      c.peak = peak_of(c, backward);
       return true;
     } catch (const OutOfMemoryError& error) {
       why = error.what();
@@ -199,7 +209,7 @@ class Bench {
       why = error.what();
     }
     ctx_.allocator()->release_cache();
-    left_out_.push_back(cat(arm.name, " attention, ", backward ? "forward and backward" : "forward", ", at ",
+    left_out_.push_back(cat(c.arm, " attention, ", backward ? "forward and backward" : "forward", ", at ",
                             cell.shape(), ": ", why));
     return false;
   }
@@ -218,10 +228,7 @@ class Bench {
       Row row;
       row.arm = c.arm;
       row.llsa = c.llsa;
-      const auto before = static_cast<double>(ctx_.allocator()->stats().active);
-      ctx_.allocator()->reset_peak();
-      c.run(0, c.timed_both);
-      row.peak = static_cast<double>(ctx_.allocator()->stats().peak) - before;
+      row.peak = c.llsa ? peak_of(c, c.timed_both) : c.peak;
       rows.push_back(row);
       for (const bool backward : {false, true})
         if (backward ? c.timed_both : c.timed_forward)
@@ -241,7 +248,7 @@ class Bench {
         "\n| (b, H, N) | LLSA | keys | input | what | forward ms | p20, p80 | Mtok/s | TFLOP/s | of product "
         "| "
         "GB/s | of copy | with backward ms | p20, p80 | Mtok/s | TFLOP/s | of product | GB/s | of copy | "
-        "predicted ms | faster than full attention | peak memory |");
+        "predicted ms, measured over it | faster than full attention | peak memory |");
     print_line("|---|---|--:|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|--:|");
   }
 
@@ -292,8 +299,13 @@ class Bench {
     json.add("peak_bytes", row.peak);
     std::string predicted;
     if (row.arm == kLlsa && cell.predicted.forward > 0) {
-      predicted = text("%.3g, %.3g", cell.predicted.forward, cell.predicted.both);
-      json.add("predicted_forward_ms", cell.predicted.forward).add("predicted_both_ms", cell.predicted.both);
+      const auto beside = [&](const char* name, const Pass& pass, double ms) {
+        const double ratio = 1e3 * pass.timing.median / ms;
+        json.add(cat("predicted_", name, "_ms"), ms).add(cat("measured_over_predicted_", name), ratio);
+        predicted += text("%s%.3g x%.2f", predicted.empty() ? "" : ", ", ms, ratio);
+      };
+      beside("forward", *row.forward, cell.predicted.forward);
+      beside("both", *row.both, cell.predicted.both);
     }
     const std::string ratios = faster(cell, row, json);
     print_line(cat("| ", cell.shape(), " | ", row.llsa ? cell.options() : std::string(), " | ",
@@ -318,30 +330,40 @@ class Bench {
     return json;
   }
 
+  // Of every cell that has one, measured or left out.
   void print_goals() {
-    if (goals_.empty()) return;
-    print_line("\n| goal (randn, pooling and selection included) | ms | measured | | stretch | |");
-    print_line("|---|--:|--:|---|--:|---|");
     nn::JsonWriter all;
-    for (const auto& [cell, row] : goals_) {
-      const auto line = [&, &cell = cell](const char* name, const std::optional<Pass>& pass, double goal,
-                                          double stretch) {
-        if (!pass || goal <= 0) return;
+    bool any = false;
+    const auto print_goal = [&](const AttentionCell& cell, const char* name, const std::optional<Pass>& pass,
+                                double goal, double stretch) {
+      if (goal <= 0) return;
+      if (!any) {
+        print_line("\n| goal (randn, pooling and selection included) | ms | measured | | stretch | |");
+        print_line("|---|--:|--:|---|--:|---|");
+      }
+      any = true;
+      const std::string what =
+          text("| %s %s, %s | %.2f |", cell.shape().c_str(), cell.options().c_str(), name, goal);
+      nn::JsonWriter json;
+      json.add("goal_ms", goal).add("stretch_ms", stretch);
+      if (pass) {
         const double ms = 1e3 * pass->timing.median;
-        print_line(text("| %s %s, %s | %.2f | %.3f | %s | %.2f | %s |", cell.shape().c_str(),
-                        cell.options().c_str(), name, goal, ms, ms <= goal ? "met" : "MISSED", stretch,
-                        ms <= stretch ? "met" : "missed"));
-        all.add(cat(cell.key(), " ", name), nn::JsonWriter()
-                                                .add("goal_ms", goal)
-                                                .add("stretch_ms", stretch)
-                                                .add("measured_ms", ms)
-                                                .add("met", ms <= goal)
-                                                .add("stretch_met", ms <= stretch));
-      };
-      line("forward", row.forward, cell.goal.forward, cell.stretch.forward);
-      line("forward and backward", row.both, cell.goal.both, cell.stretch.both);
+        print_line(what + text(" %.3f | %s | %.2f | %s |", ms, ms <= goal ? "met" : "MISSED", stretch,
+                               ms <= stretch ? "met" : "missed"));
+        json.add("measured_ms", ms).add("met", ms <= goal).add("stretch_met", ms <= stretch);
+      } else {
+        print_line(what + text(" | not measured | %.2f | |", stretch));
+        json.add_null("measured_ms").add("met", false).add("stretch_met", false);
+      }
+      all.add(cat(cell.key(), " ", name), json);
+    };
+    for (const AttentionCell& cell : options_.cells) {
+      const auto found = measured_.find(cell.key());
+      const Row row = found == measured_.end() ? Row{} : found->second;
+      print_goal(cell, "forward", row.forward, cell.goal.forward, cell.stretch.forward);
+      print_goal(cell, "forward and backward", row.both, cell.goal.both, cell.stretch.both);
     }
-    add("goals", all);
+    if (any) add("goals", all);
   }
 
   const BenchRequest& request_;
@@ -351,7 +373,7 @@ class Bench {
   std::vector<FullArm> arms_;
   std::map<std::string, PassTimes> cost_;         // seconds per FLOP, by arm
   std::map<std::string, std::vector<Row>> full_;  // by shape
-  std::vector<std::pair<AttentionCell, Row>> goals_;
+  std::map<std::string, Row> measured_;           // LLSA on randn, by the cell's key
   std::vector<std::string> left_out_;
   Figures figures_;
 };

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
+#include <utility>
 
 #include "apps/bench.h"
+#include "core/function_ref.h"
 #include "kernels/copy.h"
 
 namespace llsa::apps {
@@ -111,6 +114,43 @@ double row_gap(const std::vector<std::int64_t>& candidates, const std::int32_t* 
   return most_left == -kInfinity ? 0 : most_left - least_picked;
 }
 
+using Results = std::vector<std::pair<std::string, Tensor>>;
+
+Results results_of(const AttentionOutcome& outcome) {
+  Results all = {{"o", outcome.result.o}, {"lse", outcome.result.lse}};
+  if (outcome.grads.dq.defined()) {
+    all.insert(all.end(), {{"dq", outcome.grads.dq}, {"dk", outcome.grads.dk}, {"dv", outcome.grads.dv}});
+  }
+  return all;
+}
+
+Results results_of(const kernels::LlsaIndices& indices, const AttentionOutcome& outcome) {
+  Results all = results_of(outcome);
+  for (std::size_t l = 0; l < indices.level.size(); ++l)
+    all.emplace_back(cat("indices of level ", l + 1), indices.level[l]);
+  return all;
+}
+
+/// Throws Error where the results of doing it again differ in a bit from the first ones. What was there before
+/// in memory that results may get is overwritten, so that an element that nothing is written to is found.
+void require_repeatable(const std::string& what, Context& ctx, const Results& first, int repetitions,
+                        FunctionRef<Results()> again) {
+  for (int r = 1; r <= repetitions; ++r) {
+    {
+      Results spoilt;  // together, so that each has memory of its own
+      for (const auto& [name, tensor] : first) {
+        spoilt.emplace_back(name, ctx.empty_like(tensor));
+        const bool real = tensor.dtype() != DType::i32;
+        kernels::fill(ctx, spoilt.back().second, real ? std::numeric_limits<double>::quiet_NaN() : -2.0);
+      }
+    }
+    const Results found = again();
+    for (std::size_t i = 0; i < first.size(); ++i)
+      require_same_bits(cat(first[i].first, " of ", what, ", repetition ", r, " of ", repetitions, ","), ctx,
+                        first[i].second, found[i].second);
+  }
+}
+
 /// "4096 tokens, B = 16, K = 8, L = 2, randn".
 std::string name_of(const AttentionProblem& p, const kernels::LlsaPlan& plan, InputKind kind) {
   return cat(p.tokens, " tokens, B = ", plan.block, ", K = ", p.options.topk.front(), ", L = ", plan.levels,
@@ -166,7 +206,8 @@ double selection_gap(Context& host, const kernels::LlsaPlan& plan, const kernels
 }
 
 AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullArm>& arms,
-                                std::int64_t head_dim, const std::vector<AttentionProblem>& problems) {
+                                std::int64_t head_dim, const std::vector<AttentionProblem>& problems,
+                                int repetitions) {
   const Bounds bounds = bounds_of(dtype);
   Context host(ctx.pool().threads());
   AttentionErrors errors;
@@ -188,7 +229,12 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
       Distance plain;
       if (dtype == DType::bf16)
         plain = distance(host, run_llsa(host, narrow, plan, true, &on_the_host), host, exact);
-      judge(name, distance(ctx, run_llsa(ctx, in, plan, true, &indices), host, exact), plain, bounds, errors);
+      const AttentionOutcome found = run_llsa(ctx, in, plan, true, &indices);
+      judge(name, distance(ctx, found, host, exact), plain, bounds, errors);
+      require_repeatable(name, ctx, results_of(indices, found), repetitions, [&] {
+        const kernels::LlsaIndices chosen = kernels::llsa_select(ctx, in.q, in.k, plan);
+        return results_of(chosen, run_llsa(ctx, in, plan, true, &chosen));
+      });
     }
   }
   const std::int64_t tokens = std::min<std::int64_t>(problems.front().tokens, 1024);
@@ -196,9 +242,11 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
   const AttentionInputs wide = widened(host, on_host(ctx, in, host));
   const AttentionOutcome full = run_full(host, full_arms(host, wide.q.dtype(), head_dim).front(), wide, true);
   for (const FullArm& arm : arms) {
-    const AttentionOutcome found = run_full(ctx, arm, in, static_cast<bool>(arm.backward));
-    judge(cat("full attention (", arm.name, ") of ", tokens, " tokens"), distance(ctx, found, host, full), {},
-          bounds, errors);
+    const std::string name = cat("full attention (", arm.name, ") of ", tokens, " tokens");
+    const auto run = [&] { return run_full(ctx, arm, in, static_cast<bool>(arm.backward)); };
+    const AttentionOutcome found = run();
+    judge(name, distance(ctx, found, host, full), {}, bounds, errors);
+    require_repeatable(name, ctx, results_of(found), repetitions, [&] { return results_of(run()); });
   }
   kernels::LlsaOptions all;
   all.topk = {static_cast<int>(tokens)};

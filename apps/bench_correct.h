@@ -11,6 +11,8 @@
 //   selection   rows ascending, valid, of the right length; in f64 scores of the device's pooled tokens, no
 //               token left out is better than one picked by more than 1e-3 of the level's largest |score|
 //
+// And all of it again, as often as asked: indices, o, lse, dq, dk and dv have the same bits each time.
+//
 // With all blocks selected LLSA is full attention: that, and every arm of full attention, is held against the
 // CPU's full attention.
 #pragma once
@@ -35,10 +37,11 @@ struct AttentionErrors {
   double o = 0, gradients = 0, lse = 0, selection = 0;
 };
 
-/// Both kinds of inputs, two heads of `head_dim`. Throws Error that says what is wrong at the first problem
-/// beyond the bounds; NaN is beyond.
+/// Both kinds of inputs, two heads of `head_dim`; then `repetitions` more of each problem and arm. Throws Error
+/// that says what is wrong at the first problem beyond the bounds; NaN is beyond.
 AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullArm>& arms,
-                                std::int64_t head_dim, const std::vector<AttentionProblem>& problems);
+                                std::int64_t head_dim, const std::vector<AttentionProblem>& problems,
+                                int repetitions);
 
 /// How much better, as a share of the level's largest |score|, the best token left out is than the worst one
 /// picked, over all rows of all levels: <= 0 for an exact selection. Infinite for a row that is not

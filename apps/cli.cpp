@@ -175,6 +175,13 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       ->check(CLI::IsMember({"attention", "step", "ops"}));
   bench->add_option("--json", args.json, "file for the figures");
   add_machine(*bench, args);
+  bench->add_flag("--tune", args.tune, "CUDA: time the algorithms of matrix products, take the fastest");
+  bench
+      ->add_option_function<std::string>(
+          "--graph", [&args](const std::string& text) { args.graph = parse_bool("graph", text); },
+          "step: measure it replayed from CUDA graphs, too; default: on a GPU")
+      ->type_name("BOOL")
+      ->expected(0, 1);
   bench
       ->add_option("--max-tokens", args.max_tokens,
                    "attention: longest sequence; default: 65536 on the CPU, 262144 on a GPU")

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +89,8 @@ struct BenchArgs {
   int threads = 0;
   bool tf32 = false;
   std::int64_t max_tokens = 0;  ///< attention: longest sequence; 0 = 65,536 on the CPU, 262,144 on a GPU
+  bool tune = false;            ///< time the algorithms of matrix products and take the fastest (CUDA)
+  std::optional<bool> graph;    ///< step: replay it from CUDA graphs, too; without a value, on a GPU
   double seconds = 0;           ///< budget, beyond which what is left is not measured; 0 = none
 };
 int run_bench(const BenchArgs& args);

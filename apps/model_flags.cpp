@@ -20,12 +20,6 @@ int parse_int(const std::string& flag, const std::string& text, long least, long
   return static_cast<int>(value);
 }
 
-bool parse_bool(const std::string& flag, const std::string& text) {
-  if (text.empty() || text == "true" || text == "on" || text == "1") return true;
-  if (text == "false" || text == "off" || text == "0") return false;
-  throw UsageError(cat("--", flag, " takes true or false, got '", text, "'"));
-}
-
 template <class Kind>
 Kind parse_kind(const std::string& flag, const std::string& text, std::initializer_list<Kind> kinds) {
   std::string known;
@@ -84,6 +78,12 @@ const std::vector<ModelFlag>& model_flags() {
       {"init", "WORD", "adaln_zero or published", [](C c) { return cat(nn::name_of(c.init)); }},
   };
   return flags;
+}
+
+bool parse_bool(const std::string& flag, const std::string& text) {
+  if (text.empty() || text == "true" || text == "on" || text == "1") return true;
+  if (text == "false" || text == "off" || text == "0") return false;
+  throw UsageError(cat("--", flag, " takes true or false, got '", text, "'"));
 }
 
 std::pair<int, int> parse_size(const std::string& text) {

@@ -15,26 +15,36 @@ constexpr std::int64_t kStepsBeforeCapture = 1;
 
 }  // namespace
 
-TrainStep::TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options,
-                     std::function<void(const std::string&)> say)
+void require_graphs(const Context& ctx) {
+  if (!ctx.device().is_cuda())
+    throw DeviceError(cat("--graph needs a CUDA device, this run computes on ", ctx.device().str()),
+                      "give --graph false, or another --device");
+}
+
+TrainStep::TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Batch batch, NextBatch next,
+                     const TrainStepOptions& options, Say say)
     : ctx_(model.context()),
       model_(model),
       optimizer_(optimizer),
       ema_(ema),
-      loader_(loader),
+      batch_(std::move(batch)),
+      next_(std::move(next)),
       options_(options),
       say_(std::move(say)),
-      batch_(loader.make_batch()),
       loss_(ctx_.zeros(Shape{}, DType::f32)) {
-  if (options.graph && !ctx_.device().is_cuda())
-    throw DeviceError(cat("--graph needs a CUDA device, this run computes on ", ctx_.device().str()),
-                      "give --graph false, or another --device");
+  if (options.graph) require_graphs(ctx_);
 }
+
+TrainStep::TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options,
+                     Say say)
+    : TrainStep(
+          model, optimizer, ema, loader.make_batch(), [&loader](const Batch& into) { loader.next(into); },
+          options, std::move(say)) {}
 
 void TrainStep::run(double learning_rate) {
   kernels::fill(ctx_, loss_, 0.0);
   for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-    loader_.next(batch_);
+    next_(batch_);
     run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
   }
   optimizer_.prepare(learning_rate);
@@ -45,7 +55,7 @@ void TrainStep::run(double learning_rate) {
 }
 
 Var TrainStep::next_loss() {
-  loader_.next(batch_);
+  next_(batch_);
   return batch_loss();
 }
 

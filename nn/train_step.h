@@ -32,18 +32,30 @@ struct TrainStepOptions {
   bool graph = false;           ///< replay graphs; needs a CUDA device
 };
 
+/// Throws DeviceError unless the context's device can replay graphs: the CPU cannot.
+void require_graphs(const Context& ctx);
+
 class TrainStep {
  public:
-  /// `say` is told, in a sentence, when the step has been captured, or could not be. All references must
+  /// Writes the next micro-batch into the tensors of a batch, in the order of the context's work.
+  using NextBatch = std::function<void(const Batch&)>;
+  /// Told in a sentence when the step has been captured, or could not be.
+  using Say = std::function<void(const std::string&)>;
+
+  /// `batch` is where next() leaves what a step computes with: the same tensors each time. All references must
   /// outlive the step. Throws DeviceError for a graph on the CPU.
-  TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options,
-            std::function<void(const std::string&)> say);
+  TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Batch batch, NextBatch next,
+            const TrainStepOptions& options, Say say);
+  /// With the batches of a loader.
+  TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options, Say say);
 
   /// One step. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
   /// this one and all later ones are computed op by op.
   void run(double learning_rate);
   /// f32, a scalar: the loss of the last step, the mean over its micro-batches. Always the same tensor.
   const Tensor& loss() const { return loss_; }
+  /// Whether steps are replayed from now on.
+  bool captured() const { return micro_batch_graph_ && update_graph_; }
 
   /// Takes a batch and computes its loss, for a backward() of the caller's. Not part of a step.
   Var next_loss();
@@ -59,10 +71,10 @@ class TrainStep {
   Dit& model_;
   AdamW& optimizer_;
   Ema& ema_;
-  Loader& loader_;
-  TrainStepOptions options_;
-  std::function<void(const std::string&)> say_;
   Batch batch_;  // of the current micro-batch
+  NextBatch next_;
+  TrainStepOptions options_;
+  Say say_;
   Tensor loss_;
   std::int64_t steps_ = 0;
   std::unique_ptr<cuda::Graph> micro_batch_graph_, update_graph_;

@@ -150,7 +150,7 @@ class Bench:
                     raise SystemExit(f"error: {name} differs from f32 by {error}, at most {most} is allowed")
         return refused
 
-    def time(self, calls, limit_seconds=2.0, wanted=30):
+    def time(self, calls, limit_seconds=1.0, wanted=30):
         """Seconds of the calls i -> anything, in turns: one list for each; None for one that takes too long."""
         torch = self.torch
 

@@ -22,6 +22,7 @@ using llsa::test::CapturedOutput;
 namespace {
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
+const float kNaNf = std::numeric_limits<float>::quiet_NaN();
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -64,13 +65,14 @@ DeviceBenchOptions tiny_bench() {
   alone.beside_full = false;
   options.cells = {goal, alone};
   options.problems = {{70, {4, {2}, 2, -1, true}}};
+  options.repetitions = 2;
   options.probe_tokens = 32;
   options.limits = {3, 0.01, 0};
   return options;
 }
 
 BenchRequest request_of(Context& ctx, DType dtype = DType::f32) {
-  return {ctx, dtype, Ceilings{100.0, 200.0, 0, 0, 0, {}}, 65536, Budget(0), 0};
+  return {ctx, dtype, Ceilings{100.0, 200.0, 0, 0, 0, {}}, 65536, Budget(0), 0, false};
 }
 
 }  // namespace
@@ -134,6 +136,26 @@ TEST_CASE("errors: largest, in norm, and NaN") {
   CHECK_THROWS_AS(require_correct("x", 1.0000001, 1.0), Error);
   CHECK_THROWS_AS(require_correct("x", kNaN, 1.0), Error);
   CHECK_THROWS_AS(relative_error(ctx, a, a.reshape({1, 3})), ShapeError);
+}
+
+TEST_CASE("equal bits: where they differ, and how often") {
+  Context ctx(1);
+  const Tensor a = kernels::from_vector(ctx, std::vector<float>{1, 0, 2, kNaNf}, {4});
+  const auto message = [&](const Tensor& b) {
+    try {
+      require_same_bits("dq of a test", ctx, a, b);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("the same");
+  };
+  CHECK(message(kernels::from_vector(ctx, std::vector<float>{1, 0, 2, kNaNf}, {4})) == "the same");
+  const std::string off =
+      message(kernels::from_vector(ctx, std::vector<float>{1, -0.0f, std::nextafter(2.0f, 3.0f), kNaNf},
+                                   {4}));  // equal values, other bits
+  CHECK(contains(off, "dq of a test differs in 2 of 4 elements, first in number 1"));
+  CHECK_THROWS_AS(require_same_bits("x", ctx, a, a.reshape({1, 4})), ShapeError);
+  CHECK_THROWS_AS(require_same_bits("x", ctx, a, kernels::cast(ctx, a, DType::f64)), DTypeError);
 }
 
 TEST_CASE("grids are as square as they can be") {
@@ -229,6 +251,16 @@ TEST_CASE("cells and training steps are what they say") {
   CHECK(first.stretch.forward == 0.20);
   CHECK(first.stretch.both == 0.70);
 
+  // What has to be measured stands before what may be: the goal, the shapes asked for, the rest.
+  std::vector<std::string> shapes;
+  for (const AttentionCell& cell : attention_cells())
+    if (cell.beside_full && cell.levels >= 2) shapes.push_back(cell.shape());
+  CHECK(shapes == std::vector<std::string>{"(1, 6, 65536)", "(2, 4, 16384)", "(2, 4, 65536)",
+                                           "(2, 4, 262144)", "(1, 6, 16384)", "(1, 6, 131072)",
+                                           "(1, 6, 262144)", "(1, 6, 262144)", "(4, 6, 65536)",
+                                           "(16, 6, 16384)"});
+  for (std::size_t i = 0; i < 9; ++i) CHECK(attention_cells()[i].shape() == shapes[i]);
+
   CHECK(step_cases(Device{}).size() == 1);
   const auto cases = step_cases(Device{DeviceType::cuda, 0});
   REQUIRE(cases.size() == 3);
@@ -238,9 +270,9 @@ TEST_CASE("cells and training steps are what they say") {
     CHECK(step.model.resolved().attention == nn::AttentionKind::llsa);
     CHECK(std::is_sorted(step.batches.rbegin(), step.batches.rend()));
   }
-  CHECK(cases[1].model.tokens() == 65536);
-  CHECK(cases[1].model.channels() == 384);
-  CHECK(cases[1].goal == 0.8e6);
+  CHECK(cases[0].model.tokens() == 65536);
+  CHECK(cases[0].model.channels() == 384);
+  CHECK(cases[0].goal == 0.8e6);
 }
 
 TEST_CASE("the cells benchmark: rows, speed-ups, goals, JSON") {
@@ -261,7 +293,8 @@ TEST_CASE("the cells benchmark: rows, speed-ups, goals, JSON") {
     const std::string goal = json_of(figures, "b1_h2_n64_b4_k2_l2_randn_LLSA");
     for (const char* part :
          {"\"median_ms\"", "\"p20_ms\"", "\"tokens_per_second\"", "\"of_matmul\"", "\"peak_bytes\"",
-          "\"predicted_both_ms\": 1.5", "times_faster_than_full_forward_backward"}) {
+          "\"predicted_both_ms\": 1.5", "\"measured_over_predicted_forward\"",
+          "\"measured_over_predicted_both\"", "times_faster_than_full_forward_backward"}) {
       CAPTURE(part);
       CHECK(contains(goal, part));
     }
@@ -274,6 +307,8 @@ TEST_CASE("the cells benchmark: rows, speed-ups, goals, JSON") {
     CHECK(contains(printed, "MISSED"));
     CHECK(contains(printed, "Nothing was left out"));
     CHECK(count_of(printed, "\n| (1, 2, ") == 9 + 2);
+    CHECK(count_of(printed, "| 0.5 x") == 2);  // predicted, and measured over it: once per kind of inputs
+    CHECK(contains(json_of(figures, "correctness"), "\"repetitions_of_same_bits\": 2"));
   }
 }
 
@@ -290,6 +325,12 @@ TEST_CASE("the cells benchmark says what it leaves out, and why") {
   const std::string late = left_out(in_a_hurry, tiny_bench());
   CHECK(count_of(late, "the time was up") == 4);
   CHECK(contains(late, "(1, 2, 50) B4 K2 L2, structured"));
+  CapturedOutput goals;  // a goal that was not measured is not forgotten
+  const Figures unmeasured = bench_attention_cells(in_a_hurry, tiny_bench());
+  CHECK(count_of(goals.text(), "| not measured |") == 2);
+  CHECK(count_of(json_of(unmeasured, "goals"), "\"measured_ms\": null") == 2);
+  CHECK(count_of(json_of(unmeasured, "goals"), "\"met\": false") == 2);
+  CHECK(count_of(json_of(unmeasured, "goals"), "\"stretch_met\": false") == 2);
 
   BenchRequest up_to_60 = request_of(ctx);
   up_to_60.max_tokens = 60;
@@ -313,7 +354,7 @@ TEST_CASE("nothing is measured when a result is wrong") {
   Context ctx(2);
   const auto problems = tiny_bench().problems;
   std::vector<FullArm> arms = full_arms(ctx, DType::f32, 8);
-  CHECK_NOTHROW(check_attention(ctx, DType::f32, arms, 8, problems));
+  CHECK_NOTHROW(check_attention(ctx, DType::f32, arms, 8, problems, 1));
   FullArm wrong = arms.front();
   wrong.name = "wrong";
   wrong.forward = [&](Context& c, const AttentionInputs& in) {
@@ -322,14 +363,49 @@ TEST_CASE("nothing is measured when a result is wrong") {
     return result;
   };
   wrong.backward = {};
-  arms.push_back(wrong);
-  std::string message;
-  try {
-    check_attention(ctx, DType::f32, arms, 8, problems);
-  } catch (const Error& error) {
-    message = error.what();
-  }
-  CHECK(contains(message, "o of full attention (wrong)"));
+  const auto message_of = [&](const FullArm& arm, int repetitions) {
+    try {
+      check_attention(ctx, DType::f32, {arms.front(), arm}, 8, problems, repetitions);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("right");
+  };
+  CHECK(contains(message_of(wrong, 0), "o of full attention (wrong)"));
+
+  // Within the bounds, but not the same each time.
+  FullArm wavering = arms.front();
+  wavering.name = "wavering";
+  int calls = 0;
+  wavering.backward = [&](Context& c, const AttentionInputs& in, const kernels::AttentionResult& r) {
+    auto grads = kernels::full_attention_backward(c, in.d_o, in.q, in.k, in.v, r.o, r.lse);
+    if (++calls == 4)  // the third repetition
+      grads.dk = kernels::affine(c, grads.dk, 1.0000002, 0.0);
+    return grads;
+  };
+  const std::string wavers = message_of(wavering, 20);
+  CAPTURE(wavers);
+  CHECK(contains(wavers, "not the same bits"));
+  CHECK(contains(wavers, "dk of full attention (wavering) of 70 tokens, repetition 3 of 20, differs in "));
+  calls = 0;
+  CHECK(message_of(wavering, 2) == "right");
+
+  // An element that nothing is written to.
+  FullArm forgetful = arms.front();
+  forgetful.name = "forgetful";
+  forgetful.backward = {};
+  bool first_time = true;
+  forgetful.forward = [&](Context& c, const AttentionInputs& in) {
+    auto result = kernels::full_attention(c, in.q, in.k, in.v);
+    const Tensor old = result.o;
+    result.o = c.empty_like(old);  // what the cache hands out
+    const std::int64_t from = first_time ? 0 : 1;
+    first_time = false;
+    kernels::copy(c, old.slice(2, from, old.size(2)), result.o.slice(2, from, old.size(2)));
+    return result;
+  };
+  CHECK(
+      contains(message_of(forgetful, 1), "o of full attention (forgetful) of 70 tokens, repetition 1 of 1"));
 }
 
 TEST_CASE("training steps: the first batch that fits, and what was left out") {
@@ -340,15 +416,19 @@ TEST_CASE("training steps: the first batch that fits, and what was left out") {
   model.height = model.width = 8;
   model.attention = nn::AttentionKind::llsa;
   model.llsa = {4, {2}, 1, -1, true};
-  StepCase step{"tiny", "tiny step", model, {1 << 14, 2}, 1e-3, 1e12};
+  StepCase step{"tiny", "tiny step", model, {1 << 14, 2}, 1e-3, 1e12, 1e3};
   Context ctx(2, std::size_t{64} << 20);
   CapturedOutput output;
   const Figures figures = bench_steps(request_of(ctx), {model}, {step}, {3, 0.01, 0});
   const std::string printed = output.text();
   CAPTURE(printed);
-  CHECK(names_of(figures) == std::vector<std::string>{"correctness", "tiny", "left_out"});
+  CHECK(names_of(figures) == std::vector<std::string>{"correctness", "tiny", "goals", "left_out"});
   CHECK(contains(json_of(figures, "tiny"), "\"batch\": 2"));
-  CHECK(contains(json_of(figures, "tiny"), "\"goal_met\": false"));
+  CHECK(contains(json_of(figures, "tiny"), "\"op_by_op\": {"));
+  CHECK(!contains(json_of(figures, "tiny"), "\"graph\""));
+  CHECK(contains(json_of(figures, "tiny"), "\"measured_over_predicted\""));
+  CHECK(contains(json_of(figures, "goals"), "\"measured_tokens_per_second\": "));
+  CHECK(contains(json_of(figures, "goals"), "\"met\": false"));
   CHECK(contains(json_of(figures, "left_out"), "tiny step with 16384 images: "));
   CHECK(contains(printed, "left out: tiny step with 16384 images"));
   CHECK(contains(printed, "MISSED"));
@@ -356,7 +436,14 @@ TEST_CASE("training steps: the first batch that fits, and what was left out") {
   BenchRequest late = request_of(ctx);
   late.budget = Budget(1e-9);
   CapturedOutput second;
-  CHECK(contains(json_of(bench_steps(late, {model}, {step}, {3, 0.01, 0}), "left_out"), "the time was up"));
+  const Figures nothing = bench_steps(late, {model}, {step}, {3, 0.01, 0});
+  CHECK(contains(json_of(nothing, "left_out"), "the time was up"));
+  CHECK(contains(json_of(nothing, "goals"), "\"measured_tokens_per_second\": null"));
+  CHECK(contains(second.text(), "| not measured |"));
+
+  BenchRequest replayed = request_of(ctx);
+  replayed.graph = true;
+  CHECK_THROWS_AS(bench_steps(replayed, {model}, {step}, {3, 0.01, 0}), DeviceError);
 }
 
 TEST_SUITE_END();

@@ -95,6 +95,8 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"bench everything", "everything"},
       {"bench ops --dtype f16", "f16"},
       {"bench ops --seconds soon", "--seconds"},
+      {"bench step --graph maybe", "--graph takes true or false, got 'maybe'"},
+      {"bench ops --graph --device cpu", "--graph is for llsa bench step, not for ops"},
   };
   for (const auto& wrong : cases) {
     CAPTURE(wrong.arguments);
@@ -150,6 +152,8 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
       {"attention --max-tokens 128 --dtype bf16 --seconds 0.001", "left out, the time was up: 128 tokens",
        "\"128 tokens\""},
       {"step --seconds 0.001", "left out: demo step: the time was up", "\"correctness\""},
+      {"step --seconds 0.001 --graph false --tune", "tune: the cpu has one algorithm for every product",
+       "\"tune\": true"},
       {"ops --seconds 0.001", "left out: add: the time was up", "\"matmul_gflops\""},
   };
   for (const auto& bench : cases) {
@@ -162,6 +166,11 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
     CHECK(mentions(llsa::test::read_file(json), bench.figure));
     fs::remove(json);
   }
+  const Outcome no_graph = llsa_program("bench step --graph --device cpu --json " + json);
+  CHECK(no_graph.code == 1);
+  CHECK(mentions(no_graph.text, "--graph needs a CUDA device, this run computes on cpu"));
+  CHECK(mentions(no_graph.text, "hint: give --graph false, or another --device"));
+  CHECK(!fs::exists(json));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program("bench attention --device cuda --json " + json);
     CHECK(refused.code == 1);

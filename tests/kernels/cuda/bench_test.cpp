@@ -178,14 +178,15 @@ TEST_CASE("attention on the device is checked and measured") {
     options.cells.push_back(cell);
   }
   options.problems = {{200, {16, {2}, 1, -1, true}}};
+  options.repetitions = 3;
   options.probe_tokens = 64;
   options.longest_call = 1e9;
   options.limits = {3, 1e-3, 0};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     CAPTURE(std::string(name_of(dtype)));
     CapturedOutput output;
-    const BenchRequest request{gpu,   dtype,     measure_ceilings(gpu, dtype, tiny_sizes()),
-                               65536, Budget(0), 1 << 16};
+    const BenchRequest request{gpu,     dtype, measure_ceilings(gpu, dtype, tiny_sizes()), 65536, Budget(0),
+                               1 << 16, false};
     const Figures figures = bench_attention_cells(request, options);
     const std::string printed = output.text();
     CAPTURE(printed);
@@ -193,10 +194,11 @@ TEST_CASE("attention on the device is checked and measured") {
     CHECK(contains(printed, "Nothing was left out"));
     CHECK(contains(printed, "(1, 1, 256)"));
     CHECK(contains(printed, "full x"));
+    CHECK(contains(printed, "3 repetitions, the same bits each time"));
   }
 }
 
-TEST_CASE("training steps on the device are checked and measured") {
+TEST_CASE("training steps on the device are checked and measured, op by op and replayed") {
   if (!cuda_device()) return;
   Context gpu(Device{DeviceType::cuda, 0}, 1);
   nn::DitConfig model;
@@ -207,14 +209,29 @@ TEST_CASE("training steps on the device are checked and measured") {
   model.classes = 2;
   model.attention = nn::AttentionKind::llsa;
   model.llsa = {16, {2}, 1, -1, true};
+  const StepCase step{"tiny", "tiny step", model, {1}, 0, 1};  // the goal: a token per second
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    CAPTURE(std::string(name_of(dtype)));
-    CapturedOutput output;
-    const BenchRequest request{gpu,   dtype,     measure_ceilings(gpu, dtype, tiny_sizes()),
-                               65536, Budget(0), 1 << 16};
-    const Figures figures = bench_steps(request, {model}, {{"tiny", "tiny step", model, {1}}}, {3, 1e-3, 0});
-    CHECK(figures.size() == 3);
-    CHECK(contains(output.text(), "tokens/s"));
+    for (const bool graph : {false, true}) {
+      if (!graph && dtype == DType::f32) continue;
+      CAPTURE(graph);
+      CAPTURE(std::string(name_of(dtype)));
+      CapturedOutput output;
+      const BenchRequest request{gpu,     dtype, measure_ceilings(gpu, dtype, tiny_sizes()), 65536, Budget(0),
+                                 1 << 16, graph};
+      const Figures figures = bench_steps(request, {model}, {step}, {3, 1e-3, 0});
+      const std::string printed = output.text();
+      CAPTURE(printed);
+      REQUIRE(figures.size() == 4);
+      const std::string tiny = figures[1].second.line(), goals = figures[2].second.line();
+      CHECK(contains(tiny, "\"op_by_op\": {\"median_ms\": "));
+      CHECK(contains(tiny, "\"graph\": {\"median_ms\": ") == graph);
+      CHECK(contains(printed, "  op by op: "));
+      CHECK(contains(printed, "  replayed from graphs: ") == graph);
+      CHECK(contains(printed, "replays give the same bits") == graph);
+      CHECK(contains(goals, "\"met\": true"));
+      CHECK(contains(printed, "| met |"));
+      CHECK(!contains(printed, "left out"));
+    }
   }
 }
 
