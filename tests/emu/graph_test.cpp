@@ -126,7 +126,7 @@ TEST_CASE("calls that a capture does not take lose it") {
       {"free", cudaErrorStreamCaptureUnsupported, [&] { return cudaFree(f.x); }},
   };
   for (const Case& c : cases) {
-    CAPTURE(c.what);
+    CAPTURE(std::string(c.what));
     f.begin();
     f.launch_kernel();
     CHECK(name(c.call()) == name(c.error));

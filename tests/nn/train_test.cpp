@@ -134,7 +134,7 @@ TEST_CASE("a resumed run equals an uninterrupted one bit for bit, with any numbe
   }
 }
 
-TEST_CASE("in bf16, too, for 1, 2 and 3 threads") {
+TEST_CASE("in bf16, too: equal bits for 1, 2 and 3 threads, and for a run that was resumed") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();
   options.model.height = options.model.width = 16;  // large enough for several threads to have work
@@ -150,11 +150,10 @@ TEST_CASE("in bf16, too, for 1, 2 and 3 threads") {
     if (threads == 1) expected = whole;
     CHECK(whole == expected);
     CHECK(whole != in_f32);
-    const std::string parts = dir / cat("parts", threads);
-    CHECK(run(options, parts, false, stopping_after(7)).step == 7);
-    options.threads = threads % 3 + 1;
-    CHECK(state_bytes(run(options, parts, true).checkpoint) == expected);
   }
+  CHECK(run(options, dir / "parts", false, stopping_after(7)).step == 7);
+  options.threads = 2;
+  CHECK(state_bytes(run(options, dir / "parts", true).checkpoint) == expected);
 }
 
 TEST_CASE("micro-batches that are accumulated equal one large batch") {
@@ -393,7 +392,7 @@ TEST_CASE("a damaged training state is refused by name, with the way to the chec
   const std::string state = RunFolder(dir / "run").latest()->path + "/training_state/";
   options.steps = 4;
   for (const char* const file : {"state.safetensors", "config.json"}) {
-    CAPTURE(file);
+    CAPTURE(std::string(file));
     const std::string whole = read_text_file(state + file);
     test::write_file(state + file, whole.substr(0, whole.size() / 2));
     std::string hint;

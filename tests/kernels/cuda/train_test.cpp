@@ -145,7 +145,7 @@ TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit"
        }},
   };
   for (const Case& c : cases) {
-    CAPTURE(c.what);
+    CAPTURE(std::string(c.what));
     const TempDir dir;
     TrainOptions options = tiny_options();
     c.change(options);
