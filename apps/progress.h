@@ -12,7 +12,7 @@ namespace llsa::apps {
 std::string clock_text(double seconds);
 /// "812", "12.3k", "4.56M".
 std::string count_text(double value);
-/// "830 KiB", "12.4 MiB".
+/// "830 KiB", "1.5 MiB", "12 MiB".
 std::string bytes_text(double bytes);
 
 /// One line of a report, without a line end.

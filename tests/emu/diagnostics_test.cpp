@@ -18,18 +18,23 @@ constexpr unsigned kAll = 0xffffffffu;
 
 using Kernel = void (*)();
 
-// The message of the error that a launch of one block ends with, in every order the same kind; "" if it
-// succeeds.
+// The message of the error that a launch ends with in the order that is set; "" if it succeeds.
+std::string message_of(dim3 grid, dim3 block, Kernel kernel, std::size_t shared_bytes = 0,
+                       cudaStream_t stream = nullptr) {
+  try {
+    simt::launch(kernel, grid, block, shared_bytes, stream);
+  } catch (const emu::KernelError& e) {
+    return e.what();
+  }
+  return {};
+}
+
+// The same of one block, in every order the same kind.
 std::string failure(unsigned threads, Kernel kernel, std::size_t shared_bytes = 0) {
   std::string message;
   for (const char* const order : {"rnd:1", "rev", "fwd"}) {
     const emu::WithSettings in_order(emu::parse_order(order));
-    message.clear();
-    try {
-      simt::launch(kernel, dim3(1), dim3(threads), shared_bytes, nullptr);
-    } catch (const emu::KernelError& e) {
-      message = e.what();
-    }
+    message = message_of(dim3(1), dim3(threads), kernel, shared_bytes);
     if (message.empty()) return message;
   }
   return message;
@@ -50,6 +55,15 @@ void check_fails(unsigned threads, Kernel kernel, const std::vector<std::string>
   }
 }
 
+// Checks what the message contains in one order, where it depends on who comes first.
+void check_fails_in(const char* order, unsigned threads, Kernel kernel, const std::string& part) {
+  const emu::WithSettings in_order(emu::parse_order(order));
+  const std::string text = message_of(dim3(1), dim3(threads), kernel);
+  INFO("message: ", text);
+  INFO("expected: ", part);
+  CHECK(contains(text, part));
+}
+
 }  // namespace
 
 TEST_SUITE_BEGIN("emu/diagnostics");
@@ -63,19 +77,22 @@ TEST_CASE("barriers") {
                   __syncthreads();
               },
               {"divergent barrier: __syncthreads at", "diagnostics_test.cpp", "block (0,0,0)"});
-  check_fails(64,
-              [] {
-                if (threadIdx.x < 40) __syncthreads();
-              },
-              {"__syncthreads"});
+  const Kernel some_leave = [] {
+    if (threadIdx.x < 40) __syncthreads();
+  };
+  check_fails(64, some_leave, {"__syncthreads"});
+  check_fails_in("fwd", 64, some_leave, "thread ends while others wait in __syncthreads at");
+  check_fails_in("rev", 64, some_leave, "after threads of the block have ended");
   check_fails(96, [] { ptx::named_barrier(1, threadIdx.x < 32 ? 96 : 64); }, {"divergent barrier: bar.sync"});
-  check_fails(96,
-              [] {
-                if (threadIdx.x < 32) ptx::named_barrier(1, 96);
-              },
-              {"deadlock", "threads 0-31: waits in bar.sync"});
+  const Kernel too_few = [] {
+    if (threadIdx.x < 32) ptx::named_barrier(1, 96);
+  };
+  check_fails(96, too_few, {"deadlock", "threads 0-31: waits in bar.sync"});
+  check_fails_in("fwd", 96, too_few, "deadlock: the last thread that could run has ended");
+  check_fails_in("rev", 96, too_few, "deadlock: no thread of the block can run");
   check_fails(96, [] { ptx::named_barrier(16, 96); }, {"there is no barrier 16"});
-  check_fails(96, [] { ptx::named_barrier(1, 40); }, {"not whole warps"});
+  check_fails(96, [] { ptx::named_barrier(1, 40); }, {"40 threads are not whole warps"});
+  check_fails(96, [] { ptx::named_barrier(1, 128); }, {"128 threads are not whole warps of this block"});
 }
 
 TEST_CASE("the state of all threads is in the message") {
@@ -102,11 +119,12 @@ TEST_CASE("the state of all threads is in the message") {
 }
 
 TEST_CASE("collectives of a warp") {
-  check_fails(32,
-              [] {
-                if (threadIdx.x < 16) (void)__shfl_xor_sync(kAll, 1, 1);
-              },
-              {"__shfl_xor_sync"});
+  const Kernel half = [] {
+    if (threadIdx.x < 16) (void)__shfl_xor_sync(kAll, 1, 1);
+  };
+  check_fails(32, half, {"__shfl_xor_sync"});
+  check_fails_in("fwd", 32, half, "thread ends while others wait for it in __shfl_xor_sync at");
+  check_fails_in("rev", 32, half, "lanes 0xffff0000 of the mask 0xffffffff have ended or never were");
   check_fails(32,
               [] {
                 if (threadIdx.x < 16)
@@ -130,7 +148,8 @@ TEST_CASE("collectives of a warp") {
                 else
                   __syncwarp(0xffff8000u);
               },
-              {"__syncwarp"});
+              {"divergent collective: __syncwarp at", "with mask 0xffff8000, but lanes 0x0000ffff wait",
+               "in __syncwarp at", "with mask 0x0001ffff"});
   check_fails(32, [] { __syncwarp(0xffffu); }, {"the calling lane", "is not in the mask 0x0000ffff"});
   check_fails(16, [] { __syncwarp(); }, {"lanes 0xffff0000 of the mask 0xffffffff"});
   check_fails(32,
@@ -148,6 +167,15 @@ TEST_CASE("collectives of a warp") {
                 if (threadIdx.x % 32 < 31) ptx::mma_m16n8k16_bf16(d, a, 0, 0);
               },
               {"at "});
+}
+
+TEST_CASE("a warp may use any number of masks") {
+  CHECK(failure(32, [] {
+          for (unsigned i = 1; i <= 200; ++i) {
+            const unsigned mask = i * 0x9e3779b1u | 1;
+            if (mask >> threadIdx.x & 1) __syncwarp(mask);
+          }
+        }).empty());
 }
 
 TEST_CASE("cp.async") {
@@ -243,7 +271,19 @@ TEST_CASE("mbarriers and bulk copies") {
                 ptx::mbarrier_arrive(address);
                 ptx::mbarrier_wait(address, 0);
               },
-              {"deadlock", "threads 0-1", "mbarrier.try_wait"});
+              {"deadlock: no thread of the block can run", "threads 0-1", "mbarrier.try_wait"});
+  check_fails(1,
+              [] {
+                SIMT_SHARED(barrier, unsigned long long);
+                ptx::mbarrier_init(simt::smem_address(&barrier), 0);
+              },
+              {"mbarrier.init at", "diagnostics_test.cpp", "count 0"});
+  check_fails(1,
+              [] {
+                SIMT_SHARED(barrier, unsigned long long);
+                ptx::mbarrier_init(simt::smem_address(&barrier), 0x8000);
+              },
+              {"mbarrier.init at", "count 32768"});
   check_fails(1,
               [] {
                 SIMT_SHARED(barrier, unsigned long long);
@@ -281,12 +321,13 @@ TEST_CASE("mbarriers and bulk copies") {
 
 TEST_CASE("limits of a launch") {
   const Kernel nothing = [] {};
-  check_fails(1025, nothing, {"exceeds 1024 threads"});
-  check_fails(0, nothing, {"is empty"});
+  check_fails(1025, nothing, {"block (1025, 1, 1) is empty or exceeds 1024 threads"});
+  check_fails(0, nothing, {"block (0, 1, 1) is empty"});
   check_fails(1, nothing, {"exceed 232448"}, 227 * 1024 + 1);
-  CHECK_THROWS_AS(simt::launch(nothing, dim3(1, 65536), dim3(1), 0, nullptr), emu::KernelError);
-  CHECK_THROWS_AS(simt::launch(nothing, dim3(0), dim3(1), 0, nullptr), emu::KernelError);
-  CHECK_THROWS_AS(simt::launch(nothing, dim3(1), dim3(1, 1, 65), 0, nullptr), emu::KernelError);
+  CHECK(contains(message_of(dim3(1, 65536), dim3(1), nothing), "grid (1, 65536, 1) is empty or exceeds"));
+  CHECK(contains(message_of(dim3(1, 1, 65536), dim3(1), nothing), "grid (1, 1, 65536) is empty or exceeds"));
+  CHECK(contains(message_of(dim3(0), dim3(1), nothing), "grid (0, 1, 1) is empty or exceeds"));
+  CHECK(contains(message_of(dim3(1), dim3(1, 1, 65), nothing), "exceeds 1024 threads, 64 of them in z"));
   check_fails(1,
               [] {
                 SIMT_SHARED(large, char[48 * 1024 + 1]);
@@ -316,7 +357,8 @@ TEST_CASE("streams that are none") {
   CHECK(cudaStreamCreate(&stream) == cudaSuccess);
   CHECK_NOTHROW(simt::launch(nothing, dim3(1), dim3(1), 0, stream));
   CHECK(cudaStreamDestroy(stream) == cudaSuccess);
-  CHECK_THROWS_AS(simt::launch(nothing, dim3(1), dim3(1), 0, stream), emu::KernelError);
+  CHECK(contains(message_of(dim3(1), dim3(1), nothing, 0, stream),
+                 "[launch] the stream was not created, or was destroyed"));
   CHECK(cudaStreamSynchronize(stream) == cudaErrorInvalidResourceHandle);
   CHECK(cudaStreamDestroy(stream) == cudaErrorInvalidResourceHandle);
   CHECK(cudaGetLastError() == cudaErrorInvalidResourceHandle);

@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "tests/support/llsa_run.h"
 
@@ -132,6 +134,35 @@ TEST_CASE("large scores neither overflow nor vanish") {
                      tensor_of(ctx, k, {1, 1, 64, 8}, DType::f64), cast(ctx, v, DType::f64));
   CHECK(relative_error(to_vector<double>(ctx, r.o), to_vector<double>(ctx, exact.o)) <= 2e-3);
   CHECK(relative_error(to_vector<double>(ctx, r.lse), to_vector<double>(ctx, exact.lse)) <= 1e-6);
+}
+
+TEST_CASE("memory is linear in the number of tokens") {
+  Context ctx(1);
+  // Beyond what is there before: the results, and what the kernels take meanwhile. With 4 heads or more the
+  // backward pass takes them whole.
+  for (const std::int64_t heads : {1, 4}) {
+    CAPTURE(heads);
+    std::array<double, 2> forward{}, backward{};
+    for (const std::int64_t i : {0, 1}) {
+      const std::int64_t n = 2048 << i;
+      const Tensor x = matrix(ctx, heads * n * 8, {1, heads, n, 8}, DType::f32, 1);
+      const auto peak_of = [&](auto&& work) {
+        ctx.allocator()->reset_peak();
+        const std::size_t before = ctx.allocator()->stats().active;
+        const auto kept = work();
+        return std::pair(kept, static_cast<double>(ctx.allocator()->stats().peak - before));
+      };
+      const auto [r, forward_bytes] = peak_of([&] { return full_attention(ctx, x, x, x); });
+      const Tensor o = r.o, lse = r.lse;
+      const auto at = static_cast<std::size_t>(i);
+      forward[at] = forward_bytes;
+      backward[at] = peak_of([&] { return full_attention_backward(ctx, x, x, x, x, o, lse); }).second;
+    }
+    CHECK(forward[0] >= 2048 * 8 * 4);  // O at least
+    CHECK(backward[0] >= 3 * 2048 * 8 * 4);
+    CHECK(forward[1] <= 2.05 * forward[0]);
+    CHECK(backward[1] <= 2.05 * backward[0]);
+  }
 }
 
 TEST_CASE("equal bits for 1, 2 and 3 threads and from run to run") {

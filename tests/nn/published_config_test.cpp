@@ -120,6 +120,53 @@ TEST_CASE("a configuration survives the published form") {
   CHECK(parse_published_config(published_config_json(c), "config.json").notes.empty());
 }
 
+TEST_CASE("why the published program cannot load a model") {
+  DitConfig loadable;
+  loadable.height = loadable.width = 64;
+  loadable.attention = AttentionKind::llsa;
+  loadable.llsa = {16, {8}, 2, -1, true};
+  const struct {
+    const char* says;  // "" where it can
+    void (*change)(DitConfig&);
+  } cases[] = {
+      {"", [](DitConfig&) {}},
+      {"", [](DitConfig& c) { c.llsa.levels = 1; }},
+      {"learned position embedding", [](DitConfig& c) { c.pos_embed = true; }},
+      {"not square", [](DitConfig& c) { c.width = 32; }},
+      {"1 and 2 levels, this has 3",
+       [](DitConfig& c) {
+         c.llsa.block = 4;
+         c.llsa.levels = 3;
+       }},
+      {"enriches all levels", [](DitConfig& c) { c.llsa.enriched = 1; }},
+      {"re-weights", [](DitConfig& c) { c.llsa.reweight = false; }},
+      // Full attention, asked for or because there are too few tokens for a level, has none of these.
+      {"",
+       [](DitConfig& c) {
+         c.attention = AttentionKind::full;
+         c.llsa = {4, {8}, 3, 1, false};
+       }},
+      {"",
+       [](DitConfig& c) {
+         c.height = c.width = 8;
+         c.llsa = {16, {8}, 0, 0, false};
+       }},
+      {"not square",
+       [](DitConfig& c) {
+         c.attention = AttentionKind::full;
+         c.height = 32;
+       }},
+  };
+  for (const auto& [says, change] : cases) {
+    DitConfig config = loadable;
+    change(config);
+    const std::string obstacle = published_reader_obstacle(config);
+    CAPTURE(obstacle);
+    CHECK(obstacle.empty() == std::string(says).empty());
+    CHECK(contains(obstacle, says));
+  }
+}
+
 TEST_CASE("scheduler and index files") {
   CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s") == 2.5);
   CHECK(parse_scheduler_config("{}", "s") == 1.0);

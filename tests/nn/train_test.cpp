@@ -19,6 +19,7 @@
 #include "nn/data/shapes.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
+#include "tests/support/kernels.h"
 
 namespace {
 
@@ -130,6 +131,67 @@ TEST_CASE("a resumed run equals an uninterrupted one bit for bit, with any numbe
       CHECK(second.step == 20);
       CHECK(state_bytes(second.checkpoint) == expected);
     }
+  }
+}
+
+TEST_CASE("in bf16, too: equal bits for 1, 2 and 3 threads, and for a run that was resumed") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.model.height = options.model.width = 16;  // large enough for several threads to have work
+  options.model.head_dim = 16;
+  options.model.layers = 1;
+  const std::string in_f32 = state_bytes(run(options, dir / "f32").checkpoint);
+  options.dtype = "bf16";
+  std::string expected;
+  for (const std::int64_t threads : {1, 2, 3}) {
+    CAPTURE(threads);
+    options.threads = threads;
+    const std::string whole = state_bytes(run(options, dir / cat("whole", threads)).checkpoint);
+    if (threads == 1) expected = whole;
+    CHECK(whole == expected);
+    CHECK(whole != in_f32);
+  }
+  CHECK(run(options, dir / "parts", false, stopping_after(7)).step == 7);
+  options.threads = 2;
+  CHECK(state_bytes(run(options, dir / "parts", true).checkpoint) == expected);
+}
+
+TEST_CASE("micro-batches that are accumulated equal one large batch") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.model.init = InitKind::published;  // every parameter has a gradient
+  options.steps = options.log_every = 1;
+  options.clip = 0;
+  struct Outcome {
+    double loss = 0, norm = 0;
+    std::vector<double> moments;  // after one step (1 - beta1) times the gradient
+  };
+  const auto step_of = [&](std::int64_t accumulate, std::int64_t batch) {
+    options.accumulate = accumulate;
+    options.batch = batch;
+    Outcome outcome;
+    TrainCallbacks callbacks;
+    callbacks.on_report = [&](const StepReport& report) {
+      outcome.loss = report.loss;
+      outcome.norm = report.gradient_norm;
+    };
+    const TrainResult result = run(options, dir / cat(accumulate, "x", batch), false, callbacks);
+    Context ctx(1);
+    const SafetensorsFile state(result.checkpoint + "/training_state/state.safetensors");
+    for (const auto& [name, tensor] : state.tensors()) {
+      if (name.rfind("adam_m.", 0) != 0) continue;
+      const auto values = kernels::to_vector<double>(ctx, tensor);
+      outcome.moments.insert(outcome.moments.end(), values.begin(), values.end());
+    }
+    return outcome;
+  };
+  const Outcome large = step_of(1, 6);
+  CHECK(large.norm > 0);
+  for (const auto& [accumulate, batch] : {std::pair<std::int64_t, std::int64_t>{2, 3}, {3, 2}, {6, 1}}) {
+    const Outcome small = step_of(accumulate, batch);
+    CHECK(std::abs(small.loss - large.loss) <= 1e-6 * large.loss);
+    CHECK(std::abs(small.norm - large.norm) <= 1e-5 * large.norm);
+    CHECK(test::deviation(small.moments, large.moments) <= 1e-5);
   }
 }
 
@@ -330,7 +392,7 @@ TEST_CASE("a damaged training state is refused by name, with the way to the chec
   const std::string state = RunFolder(dir / "run").latest()->path + "/training_state/";
   options.steps = 4;
   for (const char* const file : {"state.safetensors", "config.json"}) {
-    CAPTURE(file);
+    CAPTURE(std::string(file));
     const std::string whole = read_text_file(state + file);
     test::write_file(state + file, whole.substr(0, whole.size() / 2));
     std::string hint;

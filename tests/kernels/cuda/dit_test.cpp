@@ -3,8 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <numeric>
+#include <string>
 
+#include "kernels/cuda/llsa_mma.h"
 #include "kernels/random.h"
 #include "nn/diffusion/flow.h"
 #include "nn/ema.h"
@@ -104,6 +107,65 @@ TEST_CASE("training in bf16 follows training in f32") {
                 narrow = train(both.gpu, config, DType::bf16, 2);
   for (std::size_t i = 0; i < 2; ++i)
     CHECK(std::abs(narrow.losses[i] - wide.losses[i]) <= 0.05 * wide.losses[i]);
+}
+
+TEST_CASE("a bf16 step with LLSA on tensor cores errs at most twice as much as the CPU's in bf16") {
+  if (!cuda_device()) return;
+  Contexts both;
+  DitConfig config = small(AttentionKind::llsa);
+  config.head_dim = 32;
+  config.layers = 1;
+  config.height = config.width = 16;
+  config.llsa = {16, {3}, -1, -1, true};
+  const kernels::LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
+  REQUIRE(plan.levels == 1);
+  const Shape shape{1, config.heads, config.tokens(), config.head_dim};
+  const Tensor x = both.gpu.empty(shape, DType::bf16);  // as q, k, v and O come and go in the model
+  const Tensor o = both.gpu.empty({1, shape[2], shape[1], shape[3]}, DType::bf16).transpose(1, 2);
+  const std::vector<Tensor> no_index;
+  REQUIRE(kernels::cuda::fits_mma({plan, x, {x}, {x}, no_index}, o));
+
+  struct Step {
+    double loss = 0;
+    std::vector<std::string> names;
+    std::vector<std::vector<double>> gradients;
+  };
+  const auto step = [&](Context& ctx, DType dtype) {
+    Dit model(ctx, config, 3, dtype);
+    FlowOptions options;
+    options.null_class = config.classes;
+    const FlowBatch batch = make_flow_batch(
+        ctx, kernels::random_uniform(ctx, Shape{1, 3, config.height, config.width}, DType::f32, 5, 0),
+        kernels::from_vector(ctx, std::vector<std::int32_t>{2}, Shape{1}),
+        kernels::from_vector(ctx, std::vector<std::int64_t>{7}, Shape{1}), options);
+    const Var loss = flow_loss(model, batch);
+    backward(loss);
+    Step done;
+    done.loss = ctx.item(loss.value());
+    for (const Parameter& p : model.parameters().all()) {
+      done.names.push_back(p.name);
+      done.gradients.push_back(kernels::to_vector<double>(ctx, p.var.grad()));
+    }
+    return done;
+  };
+  const auto distance = [](const std::vector<double>& a, const std::vector<double>& b) {
+    double sum = 0, all = 0;
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      sum += (a[i] - b[i]) * (a[i] - b[i]);
+      all += b[i] * b[i];
+    }
+    return std::sqrt(sum / all);
+  };
+  const Step exact = step(both.cpu, DType::f32), cpu = step(both.cpu, DType::bf16),
+             gpu = step(both.gpu, DType::bf16);
+  CHECK(std::abs(gpu.loss - exact.loss) <= 2 * std::abs(cpu.loss - exact.loss) + 1e-3 * exact.loss);
+  // One by one: next to the gradients of the last layers those of queries and keys are small.
+  for (std::size_t i = 0; i < exact.names.size(); ++i) {
+    CAPTURE(exact.names[i]);
+    const double plain = distance(cpu.gradients[i], exact.gradients[i]);
+    CHECK(distance(gpu.gradients[i], exact.gradients[i]) <= 2 * plain);
+    CHECK(plain <= 0.03);
+  }
 }
 
 TEST_CASE("training steps give the same bits in all orders") {

@@ -17,7 +17,8 @@ inline std::vector<double> rounded(std::vector<double> x) {
   return x;
 }
 
-/// One head, appended to `all`. Gradients of coarse tokens go down in f32 and are rounded once.
+/// One head, appended to `all`. Gradients of coarse tokens go down in f32 and are rounded once. Without levels
+/// there may be more or fewer queries than the c.n keys.
 inline void append_bf16_head(KernelRun& all, const LlsaCase& c, const PickTable& picks, const Matrix& q,
                              const Matrix& k, const Matrix& v, const Matrix& g) {
   const auto d = static_cast<std::size_t>(c.d);
@@ -32,7 +33,7 @@ inline void append_bf16_head(KernelRun& all, const LlsaCase& c, const PickTable&
     }
   }
   Matrix dk(k.size()), dv(k.size());
-  for (std::int64_t n = 0; n < c.n; ++n) {
+  for (std::int64_t n = 0; n < static_cast<std::int64_t>(q.size()) / c.d; ++n) {
     const std::vector<AttendedToken> list = attended_by(c, picks, n);
     const auto row = static_cast<std::ptrdiff_t>(n * c.d);
     const std::vector<double> query(q.begin() + row, q.begin() + row + c.d),

@@ -118,6 +118,17 @@ TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit"
          o.dtype = "bf16";
          o.accumulate = 2;
        }},
+      {"bf16, LLSA on tensor cores",  // of the sizes that dit_test.cpp looks at
+       [](TrainOptions& o) {
+         o.dtype = "bf16";
+         o.model.height = o.model.width = 16;
+         o.model.head_dim = 32;
+         o.model.layers = 1;
+         o.model.llsa.block = 16;
+         o.model.llsa.topk = {3};
+         o.batch = 1;
+         o.steps = 2;
+       }},
       {"recompute, no clipping, no classes",
        [](TrainOptions& o) {
          o.recompute = true;
@@ -134,7 +145,7 @@ TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit"
        }},
   };
   for (const Case& c : cases) {
-    CAPTURE(c.what);
+    CAPTURE(std::string(c.what));
     const TempDir dir;
     TrainOptions options = tiny_options();
     c.change(options);

@@ -1,0 +1,168 @@
+// Every field of a line of log.jsonl, and of the line that the program shows, from a real run.
+#include "nn/train_log.h"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <limits>
+#include <regex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "apps/progress.h"
+#include "nn/data/shapes.h"
+#include "nn/dit.h"
+#include "nn/json.h"
+#include "tests/support/files.h"
+
+namespace {
+
+using namespace llsa;
+using namespace llsa::nn;
+
+/// A run of five steps that reports after steps 2, 4 and 5.
+struct TinyRun {
+  test::TempDir dir;
+  TrainOptions options;
+  std::vector<StepReport> reports;
+  std::vector<std::string> lines;  // of log.jsonl
+  double seconds = 0;
+
+  TinyRun() {
+    ShapesOptions shapes;
+    shapes.out = dir / "shapes";
+    shapes.count = 5;
+    shapes.size = 8;
+    write_shapes(shapes);
+    options.data = shapes.out;
+    options.device = "cpu";
+    options.model.height = options.model.width = 8;
+    options.model.head_dim = 8;
+    options.model.layers = 1;
+    options.steps = 5;
+    options.batch = 3;
+    options.accumulate = 2;
+    options.lr = 1e-3;
+    options.warmup = 4;
+    options.log_every = 2;
+    options.sample_every = options.save_every = 0;
+    options.threads = 1;
+    TrainCallbacks callbacks;
+    callbacks.on_report = [this](const StepReport& report) { reports.push_back(report); };
+    const auto start = std::chrono::steady_clock::now();
+    train(options, dir / "run", false, callbacks);
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    std::istringstream log(test::read_file(RunFolder(dir / "run").log_path()));
+    for (std::string line; std::getline(log, line);) lines.push_back(line);
+  }
+};
+
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 34;
+
+}  // namespace
+
+TEST_SUITE_BEGIN("nn/train_log");
+
+TEST_CASE("the fields of a line: names, types, values") {
+  const TinyRun run;
+  const std::vector<std::int64_t> steps = {2, 4, 5};
+  const std::vector<double> rates = {0.5e-3, 1e-3, 1e-3};  // lr / warmup to lr over the first `warmup` steps
+  REQUIRE(run.lines.size() == 3);
+  REQUIRE(run.reports.size() == 3);
+  Context ctx(1);
+  const std::int64_t parameters = Dit(ctx, run.options.model, 0).parameters().parameter_count();
+  for (std::size_t i = 0; i < 3; ++i) {
+    CAPTURE(run.lines[i]);
+    const StepReport& report = run.reports[i];
+    JsonObject json(run.lines[i], "log.jsonl");
+    std::vector<std::string> names;
+    for (const auto& entry : json.entries()) names.push_back(entry.first);
+    CHECK(names == std::vector<std::string>{"step", "loss", "gradient_norm", "learning_rate",
+                                            "tokens_per_second", "data_wait", "memory_active",
+                                            "memory_cached", "memory_reserved", "memory_peak"});
+    // The getters throw for another type, or a value outside the range.
+    CHECK(json.integer("step", -1, 1, 5) == steps[i]);
+    CHECK(report.step == steps[i]);
+    const double loss =
+        json.number("loss", -1, 0.1, 10);  // noise and pixels in [-1, 1] have variances near 1
+    CHECK(loss == report.loss);
+    const double norm = json.number("gradient_norm", -1, 1e-3, 100);
+    CHECK(norm == report.gradient_norm);
+    const double rate = json.number("learning_rate", -1, 0, 1);
+    CHECK(rate == doctest::Approx(rates[i]).epsilon(1e-12));
+    CHECK(rate == report.learning_rate);
+    const auto tokens = static_cast<double>((steps[i] - (i > 0 ? steps[i - 1] : 0)) * 2 * 3 * 64);
+    const double speed = json.number("tokens_per_second", -1, 0, 1e12);
+    CHECK(speed >= tokens / run.seconds);
+    CHECK(speed == report.tokens_per_second);
+    CHECK(json.number("data_wait", -1, 0, 1) == report.data_wait);
+    const std::int64_t active = json.integer("memory_active", -1, 1, kMostBytes);
+    CHECK(active >= 5 * 4 * parameters);  // f32: weights, gradients, two moments, the average
+    CHECK(active == static_cast<std::int64_t>(report.memory.active));
+    CHECK(json.integer("memory_cached", -1, 1, kMostBytes) ==
+          static_cast<std::int64_t>(report.memory.cached));
+    CHECK(json.integer("memory_reserved", -1, 0, kMostBytes) == 0);  // no graphs on the CPU
+    const std::int64_t peak = json.integer("memory_peak", -1, active + 1, kMostBytes);
+    CHECK(peak == static_cast<std::int64_t>(report.memory.peak));
+    CHECK_NOTHROW(json.finish());
+  }
+}
+
+TEST_CASE("numbers that are not finite stand as strings") {
+  const test::TempDir dir;
+  StepReport report;
+  report.loss = std::numeric_limits<double>::quiet_NaN();
+  report.gradient_norm = std::numeric_limits<double>::infinity();
+  TrainLog(dir / "log.jsonl", 0).write(report);
+  JsonObject json(test::read_file(dir / "log.jsonl"), "log.jsonl");
+  CHECK(json.string("loss", "") == "NaN");
+  CHECK(json.string("gradient_norm", "") == "Infinity");
+}
+
+TEST_CASE("the fields of the progress line") {
+  const TinyRun run;
+  const std::regex form(
+      R"(step (\d+)/(\d+)  loss (\d+\.\d{4})  \|grad\| ([0-9.e+-]+)  lr (\d\.\d\de[+-]\d\d)  ([0-9.]+[kM]?) tok/s)"
+      R"(  ETA ([0-9:]+)  data (\d+)%  mem ([0-9.]+ [KMG]?i?B) \(peak ([0-9.]+ [KMG]?i?B), cached ([0-9.]+ [KMG]?i?B)\))");
+  REQUIRE(run.reports.size() == 3);
+  for (const StepReport& report : run.reports) {
+    const std::string line = apps::report_text(report);
+    CAPTURE(line);
+    std::smatch field;
+    REQUIRE(std::regex_match(line, field, form));
+    const auto number = [&](std::size_t i) { return std::stod(field[i]); };
+    CHECK(field[1] == std::to_string(report.step));
+    CHECK(field[2] == "5");
+    CHECK(std::abs(number(3) - report.loss) <= 0.5e-4 + 1e-12);
+    CHECK(std::abs(number(4) - report.gradient_norm) <= 0.5e-2 * report.gradient_norm);
+    CHECK(std::abs(number(5) - report.learning_rate) <= 0.5e-2 * report.learning_rate);
+    CHECK(field[6] == apps::count_text(report.tokens_per_second));
+    CHECK(report.remaining_seconds <= run.seconds * 5);
+    CHECK(field[7] == apps::clock_text(report.remaining_seconds));
+    CHECK(std::abs(number(8) - 100 * report.data_wait) <= 0.5 + 1e-9);
+    CHECK(field[9] == apps::bytes_text(static_cast<double>(report.memory.active)));
+    CHECK(field[10] == apps::bytes_text(static_cast<double>(report.memory.peak)));
+    CHECK(field[11] == apps::bytes_text(static_cast<double>(report.memory.cached)));
+  }
+  CHECK(run.reports[0].remaining_seconds > 0);
+  CHECK(run.reports[2].remaining_seconds == 0);
+}
+
+TEST_CASE("times, counts and bytes as text") {
+  CHECK(apps::clock_text(0) == "0:00");
+  CHECK(apps::clock_text(65.4) == "1:05");
+  CHECK(apps::clock_text(7384) == "2:03:04");
+  for (const double unknown : {-1.0, 1e9, std::numeric_limits<double>::quiet_NaN()})
+    CHECK(apps::clock_text(unknown) == "?");
+  CHECK(apps::count_text(812) == "812");
+  CHECK(apps::count_text(12'345) == "12.3k");
+  CHECK(apps::count_text(4'560'000) == "4.56M");
+  CHECK(apps::bytes_text(830) == "830 B");
+  CHECK(apps::bytes_text(1536) == "1.5 KiB");
+  CHECK(apps::bytes_text(830 * 1024) == "830 KiB");
+  CHECK(apps::bytes_text(12.4 * 1024 * 1024) == "12 MiB");
+  CHECK(apps::bytes_text(3.0 * 1024 * 1024 * 1024 * 1024) == "3.0 TiB");
+}
+
+TEST_SUITE_END();
