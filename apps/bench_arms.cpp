@@ -46,10 +46,14 @@ AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInput
 
 AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaPlan& plan,
                           bool backward, const kernels::LlsaIndices* given) {
-  const kernels::LlsaIndices chosen = given ? *given : kernels::llsa_select(ctx, in.q, in.k, plan);
-  AttentionOutcome outcome{kernels::llsa_attention(ctx, in.q, in.k, in.v, chosen, plan), {}};
+  const kernels::LlsaCoarse coarse = {
+      kernels::llsa_pyramid(ctx, in.k, plan, given ? plan.enriched : plan.levels),
+      kernels::llsa_pyramid(ctx, in.v, plan, plan.enriched)};
+  const kernels::LlsaIndices chosen =
+      given ? *given : kernels::llsa_select(ctx, kernels::llsa_pyramid(ctx, in.q, plan), coarse.k, plan);
+  AttentionOutcome outcome{kernels::llsa_attention(ctx, in.q, in.k, in.v, coarse, chosen, plan), {}};
   if (backward)
-    outcome.grads = kernels::llsa_attention_backward(ctx, in.d_o, in.q, in.k, in.v, outcome.result.o,
+    outcome.grads = kernels::llsa_attention_backward(ctx, in.d_o, in.q, in.k, in.v, coarse, outcome.result.o,
                                                      outcome.result.lse, chosen, plan);
   return outcome;
 }
