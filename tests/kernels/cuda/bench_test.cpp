@@ -198,9 +198,9 @@ TEST_CASE("attention on the device is checked and measured") {
   }
 }
 
-TEST_CASE("training steps on the device are checked and measured, op by op and replayed") {
-  if (!cuda_device()) return;
-  Context gpu(Device{DeviceType::cuda, 0}, 1);
+namespace {
+
+nn::DitConfig tiny_model() {
   nn::DitConfig model;
   model.heads = 1;
   model.head_dim = 32;
@@ -209,6 +209,15 @@ TEST_CASE("training steps on the device are checked and measured, op by op and r
   model.classes = 2;
   model.attention = nn::AttentionKind::llsa;
   model.llsa = {16, {2}, 1, -1, true};
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("training steps on the device are checked and measured, op by op and replayed") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  const nn::DitConfig model = tiny_model();
   const StepCase step{"tiny", "tiny step", model, {1}, 0, 1};  // the goal: a token per second
   for (const DType dtype : {DType::f32, DType::bf16}) {
     for (const bool graph : {false, true}) {
@@ -234,5 +243,30 @@ TEST_CASE("training steps on the device are checked and measured, op by op and r
     }
   }
 }
+
+#ifdef SIMT_EMU
+TEST_CASE("a step that cannot be captured is measured op by op alone, and why is said") {
+  const StepCase step{"tiny", "tiny step", tiny_model(), {1}, 0, 1};
+  const auto figures_within = [&](std::size_t bytes) {
+    Context gpu(Device{DeviceType::cuda, 0}, 1, bytes);
+    const BenchRequest request{gpu, DType::f32, {}, 65536, Budget(0), 1 << 12, true};
+    return bench_steps(request, {}, {step}, {3, 1e-3, 0});
+  };
+  const auto line_of = [](const Figures& figures, std::size_t i) { return figures.at(i).second.line(); };
+  CapturedOutput output;
+  const std::string all = line_of(figures_within(0), 1), key = "\"peak_bytes\": ";
+  CHECK(contains(all, "\"graph\": {"));
+  // What a step takes, and a little: a capture may give nothing of the cache back.
+  const double peak = std::stod(all.substr(all.find(key) + key.size()));
+  const Figures figures = figures_within(static_cast<std::size_t>(peak) + (64 << 10));
+  REQUIRE(figures.size() == 4);
+  CHECK(contains(line_of(figures, 1), "\"op_by_op\": {"));
+  CHECK(!contains(line_of(figures, 1), "\"graph\""));
+  CHECK(contains(line_of(figures, 2), "\"arm\": \"op by op\""));
+  CHECK(contains(line_of(figures, 3),
+                 "tiny step, replayed from graphs: the training step could not be captured"));
+  CHECK(contains(output.text(), "left out: tiny step, replayed from graphs: "));
+}
+#endif
 
 TEST_SUITE_END();
