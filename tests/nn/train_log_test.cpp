@@ -1,17 +1,14 @@
-// Every field of a line of log.jsonl, and of the line that the program shows, from a real run.
+// Every field of a line of log.jsonl, from a real run.
 #include "nn/train_log.h"
 
 #include <doctest/doctest.h>
 
 #include <chrono>
-#include <cmath>
 #include <limits>
-#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include "apps/progress.h"
 #include "nn/data/shapes.h"
 #include "nn/dit.h"
 #include "nn/json.h"
@@ -119,51 +116,6 @@ TEST_CASE("numbers that are not finite stand as strings") {
   JsonObject json(test::read_file(dir / "log.jsonl"), "log.jsonl");
   CHECK(json.string("loss", "") == "NaN");
   CHECK(json.string("gradient_norm", "") == "Infinity");
-}
-
-TEST_CASE("the fields of the progress line") {
-  const TinyRun run;
-  const std::regex form(
-      R"(step (\d+)/(\d+)  loss (\d+\.\d{4})  \|grad\| ([0-9.e+-]+)  lr (\d\.\d\de[+-]\d\d)  ([0-9.]+[kM]?) tok/s)"
-      R"(  ETA ([0-9:]+)  data (\d+)%  mem ([0-9.]+ [KMG]?i?B) \(peak ([0-9.]+ [KMG]?i?B), cached ([0-9.]+ [KMG]?i?B)\))");
-  REQUIRE(run.reports.size() == 3);
-  for (const StepReport& report : run.reports) {
-    const std::string line = apps::report_text(report);
-    CAPTURE(line);
-    std::smatch field;
-    REQUIRE(std::regex_match(line, field, form));
-    const auto number = [&](std::size_t i) { return std::stod(field[i]); };
-    CHECK(field[1] == std::to_string(report.step));
-    CHECK(field[2] == "5");
-    CHECK(std::abs(number(3) - report.loss) <= 0.5e-4 + 1e-12);
-    CHECK(std::abs(number(4) - report.gradient_norm) <= 0.5e-2 * report.gradient_norm);
-    CHECK(std::abs(number(5) - report.learning_rate) <= 0.5e-2 * report.learning_rate);
-    CHECK(field[6] == apps::count_text(report.tokens_per_second));
-    CHECK(report.remaining_seconds <= run.seconds * 5);
-    CHECK(field[7] == apps::clock_text(report.remaining_seconds));
-    CHECK(std::abs(number(8) - 100 * report.data_wait) <= 0.5 + 1e-9);
-    CHECK(field[9] == apps::bytes_text(static_cast<double>(report.memory.active)));
-    CHECK(field[10] == apps::bytes_text(static_cast<double>(report.memory.peak)));
-    CHECK(field[11] == apps::bytes_text(static_cast<double>(report.memory.cached)));
-  }
-  CHECK(run.reports[0].remaining_seconds > 0);
-  CHECK(run.reports[2].remaining_seconds == 0);
-}
-
-TEST_CASE("times, counts and bytes as text") {
-  CHECK(apps::clock_text(0) == "0:00");
-  CHECK(apps::clock_text(65.4) == "1:05");
-  CHECK(apps::clock_text(7384) == "2:03:04");
-  for (const double unknown : {-1.0, 1e9, std::numeric_limits<double>::quiet_NaN()})
-    CHECK(apps::clock_text(unknown) == "?");
-  CHECK(apps::count_text(812) == "812");
-  CHECK(apps::count_text(12'345) == "12.3k");
-  CHECK(apps::count_text(4'560'000) == "4.56M");
-  CHECK(apps::bytes_text(830) == "830 B");
-  CHECK(apps::bytes_text(1536) == "1.5 KiB");
-  CHECK(apps::bytes_text(830 * 1024) == "830 KiB");
-  CHECK(apps::bytes_text(12.4 * 1024 * 1024) == "12 MiB");
-  CHECK(apps::bytes_text(3.0 * 1024 * 1024 * 1024 * 1024) == "3.0 TiB");
 }
 
 TEST_SUITE_END();
