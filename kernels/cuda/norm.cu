@@ -6,12 +6,13 @@
 //                  doffset = sum dy
 //
 // Forward and the gradient of x: a warp per row; the row is read from memory once and from caches in the
-// later passes, in packs of 16 bytes where the layout allows. Gradients of gain, offset and gate are sums
-// over rows: a thread takes one column of kRowBlock rows, and a fold adds the partial sums in order.
+// later passes. Rows and factors move in packs of 16 bytes where all of them allow it, else one by one: lanes
+// 16 bytes apart would take 4 clocks of L1 for each factor. Gradients of gain, offset and gate are sums over
+// rows: a thread takes one column of kRowBlock rows, and a fold adds the partial sums in order.
 // Bytes per element in f32 (bf16): norms 8 (4), gradient of x 12 (6) and of the factors 8 (4) more; gate 12
 // (6), its gradient 8 (4) twice. FLOPs: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4; gate 2, at
-// most 2 per byte: bound by memory. Factors are read one by one, by lanes 16 bytes apart: in bf16 gain and
-// offset take 64 clocks of L1 for 256 elements, for whose 1 KB memory needs about 50 (prediction).
+// most 2 per byte: bound by memory. For 512 bytes of x, layer norm takes 24 clocks of L1, at 128 bytes each:
+// x three times, gain, offset and y once. Memory needs about 50 for the 1 KB of x and y (prediction).
 #include "kernels/cuda/norm.h"
 
 #include <cmath>
@@ -34,11 +35,12 @@ struct GroupRow {
   std::int64_t stride = 0;
   A base = 0;
 
-  GroupRow() = default;
   GroupRow(const Tensor& x, A base)
       : data(device_data<T>(x)), stride(x.defined() && x.rank() > 1 ? x.stride(0) : 0), base(base) {}
-  __device__ A at(std::int64_t group, std::int64_t column) const {
-    return data == nullptr ? base : base + static_cast<A>(data[group * stride + column]);
+  __device__ GroupRow of(std::int64_t group) const {
+    GroupRow row = *this;
+    row.data += group * stride;
+    return row;
   }
 };
 
@@ -55,27 +57,45 @@ struct Rows {
   std::int64_t all() const { return groups * rows; }
 };
 
-/// body(column, x...) for the columns of one row that this lane has, in packs of N from each of the pointers.
-template <int N, class Body, class... T>
-__device__ void for_columns(std::int64_t width, Body&& body, const T*... x) {
+/// Columns c to c + N - 1 of a row, or of a row of factors or terms, in the type of sums.
+template <int N, class T, class A = accumulator_t<T>>
+__device__ Pack<A, N> columns(const T* row, std::int64_t c) {
+  const Pack<T, N> pack = load_pack<N>(row + c);
+  Pack<A, N> out;
+  for (int j = 0; j < N; ++j) out.value[j] = static_cast<A>(pack.value[j]);
+  return out;
+}
+
+template <int N, class T, class A = accumulator_t<T>>
+__device__ Pack<A, N> columns(const GroupRow<T>& row, std::int64_t c) {
+  Pack<T, N> pack = {};
+  if (row.data != nullptr) pack = load_pack<N>(row.data + c);
+  Pack<A, N> out;
+  for (int j = 0; j < N; ++j) out.value[j] = row.base + static_cast<A>(pack.value[j]);
+  return out;
+}
+
+/// body(x...) for the columns of one row that this lane has, in packs of N from each of x: pointers to rows,
+/// or rows of factors and terms.
+template <int N, class Body, class... Row>
+__device__ void for_columns(std::int64_t width, Body&& body, const Row&... x) {
   for (std::int64_t c = lane_of_thread() * N; c < width; c += 32 * N) {
     const auto each = [&](const auto&... pack) {
-      for (int j = 0; j < N; ++j) body(c + j, j, static_cast<accumulator_t<T>>(pack.value[j])...);
+      for (int j = 0; j < N; ++j) body(pack.value[j]...);
     };
-    each(load_pack<N>(x + c)...);
+    each(columns<N>(x, c)...);
   }
 }
 
 /// As for_columns, writing body's results to `out`.
-template <int N, class Body, class T, class... In>
-__device__ void map_columns(std::int64_t width, T* out, Body&& body, const In*... x) {
+template <int N, class Body, class T, class... Row>
+__device__ void map_columns(std::int64_t width, T* out, Body&& body, const Row&... x) {
   for (std::int64_t c = lane_of_thread() * N; c < width; c += 32 * N) {
     Pack<T, N> result;
     const auto each = [&](const auto&... pack) {
-      for (int j = 0; j < N; ++j)
-        result.value[j] = static_cast<T>(body(c + j, static_cast<accumulator_t<T>>(pack.value[j])...));
+      for (int j = 0; j < N; ++j) result.value[j] = static_cast<T>(body(pack.value[j]...));
     };
-    each(load_pack<N>(x + c)...);
+    each(columns<N>(x, c)...);
     store_pack(out + c, result);
   }
 }
@@ -90,19 +110,19 @@ __global__ void layer_norm_rows(Rows rows, const T* x, GroupRow<T> gain, GroupRo
   const A inverse_n = A(1) / static_cast<A>(n);
   A sum = 0;
   for_columns<N>(
-      n, [&](std::int64_t, int, A v) { sum += v; }, in);
+      n, [&](A v) { sum += v; }, in);
   const A m = warp_sum(sum) * inverse_n;
   A squares = 0;
   for_columns<N>(
-      n, [&](std::int64_t, int, A v) { squares += (v - m) * (v - m); }, in);
+      n, [&](A v) { squares += (v - m) * (v - m); }, in);
   const A s = A(1) / std::sqrt(warp_sum(squares) * inverse_n + eps);
   if (lane_of_thread() == 0) {
     mean[r] = m;
     rstd[r] = s;
   }
   map_columns<N>(
-      n, y + r * n,
-      [&](std::int64_t c, A v) { return (v - m) * s * gain.at(group, c) + offset.at(group, c); }, in);
+      n, y + r * n, [&](A v, A factor, A term) { return (v - m) * s * factor + term; }, in, gain.of(group),
+      offset.of(group));
 }
 
 /// With u = (x - mean) rstd and du = dy gain: dx = rstd (du - mean(du) - u mean(du u)).
@@ -116,18 +136,18 @@ __global__ void layer_norm_rows_backward(Rows rows, const T* dy, const T* x, Gro
   A sum = 0, dot = 0;
   for_columns<N>(
       n,
-      [&](std::int64_t c, int, A g, A v) {
-        const A du = g * gain.at(group, c);
+      [&](A g, A v, A factor) {
+        const A du = g * factor;
         sum += du;
         dot += du * (v - m);
       },
-      dy + r * n, x + r * n);
+      dy + r * n, x + r * n, gain.of(group));
   const A inverse_n = A(1) / static_cast<A>(n);
   const A a = s * warp_sum(sum) * inverse_n;
   const A b = s * s * s * warp_sum(dot) * inverse_n;
   map_columns<N>(
-      n, dx + r * n, [&](std::int64_t c, A g, A v) { return s * (g * gain.at(group, c)) - a - (v - m) * b; },
-      dy + r * n, x + r * n);
+      n, dx + r * n, [&](A g, A v, A factor) { return s * (g * factor) - a - (v - m) * b; }, dy + r * n,
+      x + r * n, gain.of(group));
 }
 
 template <int N, class T, class A>
@@ -138,11 +158,11 @@ __global__ void rms_norm_rows(Rows rows, const T* x, GroupRow<T> weight, A eps, 
   const T* const in = x + r * n;
   A squares = 0;
   for_columns<N>(
-      n, [&](std::int64_t, int, A v) { squares += v * v; }, in);
+      n, [&](A v) { squares += v * v; }, in);
   const A s = A(1) / std::sqrt(warp_sum(squares) / static_cast<A>(n) + eps);
   if (lane_of_thread() == 0) rstd[r] = s;
   map_columns<N>(
-      n, y + r * n, [&](std::int64_t c, A v) { return v * s * weight.at(0, c); }, in);
+      n, y + r * n, [&](A v, A w) { return v * s * w; }, in, weight);
 }
 
 /// With u = x rstd and du = dy weight: dx = rstd (du - u mean(du u)).
@@ -155,11 +175,10 @@ __global__ void rms_norm_rows_backward(Rows rows, const T* dy, const T* x, Group
   const A s = rstd[r];
   A dot = 0;
   for_columns<N>(
-      n, [&](std::int64_t c, int, A g, A v) { dot += g * weight.at(0, c) * v; }, dy + r * n, x + r * n);
+      n, [&](A g, A v, A w) { dot += g * w * v; }, dy + r * n, x + r * n, weight);
   const A b = s * s * s * warp_sum(dot) / static_cast<A>(n);
   map_columns<N>(
-      n, dx + r * n, [&](std::int64_t c, A g, A v) { return s * (g * weight.at(0, c)) - v * b; }, dy + r * n,
-      x + r * n);
+      n, dx + r * n, [&](A g, A v, A w) { return s * (g * w) - v * b; }, dy + r * n, x + r * n, weight);
 }
 
 /// Partial sums over blocks of rows: products[g,k,c] = sum dy u and terms[g,k,c] = sum dy, where u = (x -
@@ -220,8 +239,7 @@ __global__ void gate_residual_rows(Rows rows, const T* x, const T* y, GroupRow<T
   if (r >= rows.groups * rows.rows) return;
   const std::int64_t n = rows.width, group = r / rows.rows;
   map_columns<N>(
-      n, z + r * n, [&](std::int64_t c, A a, A b) { return a + gate.at(group, c) * b; }, x + r * n,
-      y + r * n);
+      n, z + r * n, [&](A a, A b, A factor) { return a + factor * b; }, x + r * n, y + r * n, gate.of(group));
 }
 
 /// dy = gate dz
@@ -232,13 +250,23 @@ __global__ void gate_rows(Rows rows, const T* dz, GroupRow<T> gate, T* dy) {
   if (r >= rows.groups * rows.rows) return;
   const std::int64_t n = rows.width, group = r / rows.rows;
   map_columns<N>(
-      n, dy + r * n, [&](std::int64_t c, A g) { return g * gate.at(group, c); }, dz + r * n);
+      n, dy + r * n, [&](A g, A factor) { return g * factor; }, dz + r * n, gate.of(group));
 }
 
-/// Calls f.template operator()<N>() with the pack that fits rows of this width at these addresses.
+/// Whether rows, or factors and terms of theirs, can be moved in packs of 16 bytes.
+template <class T>
+bool packs(std::int64_t width, const T* rows) {
+  return packable(width, rows);
+}
+template <class T>
+bool packs(std::int64_t, const GroupRow<T>& rows) {
+  return packable(rows.stride, rows.data);
+}
+
+/// Calls f.template operator()<N>() with the pack that fits them all; rows are of this width.
 template <class F, class T, class... Rest>
-void visit_pack(std::int64_t width, F&& f, const T* first, const Rest*... rest) {
-  if (packable(width, first, rest...))
+void visit_pack(std::int64_t width, F&& f, const T* rows, const Rest&... rest) {
+  if (packs(width, rows) && (packs(width, rest) && ...))
     f.template operator()<kPack<T>>();
   else
     f.template operator()<1>();
@@ -252,15 +280,15 @@ void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor&
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
+    const GroupRow<T> factors(gain, gain_base<A>(gain, plus_one)), terms(offset, A(0));
     T* const out = device_data<T>(y);
     visit_pack(
         rows.width,
         [&]<int N>() {
-          launch_warps(ctx, layer_norm_rows<N, T, A>, rows.all(), rows, in,
-                       GroupRow<T>(gain, gain_base<A>(gain, plus_one)), GroupRow<T>(offset, A(0)),
+          launch_warps(ctx, layer_norm_rows<N, T, A>, rows.all(), rows, in, factors, terms,
                        static_cast<A>(eps), out, mean.data<A>(), rstd.data<A>());
         },
-        in, out);
+        in, out, factors, terms);
   });
 }
 
@@ -272,14 +300,15 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
     const Rows rows(x);
     const T* const in = device_data<T>(x);
     const T* const grad = device_data<T>(dy);
+    const GroupRow<T> factors(gain, gain_base<A>(gain, plus_one));
     T* const out = device_data<T>(dx);
     visit_pack(
         rows.width,
         [&]<int N>() {
-          launch_warps(ctx, layer_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in,
-                       GroupRow<T>(gain, gain_base<A>(gain, plus_one)), mean.data<A>(), rstd.data<A>(), out);
+          launch_warps(ctx, layer_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in, factors,
+                       mean.data<A>(), rstd.data<A>(), out);
         },
-        in, grad, out);
+        in, grad, out, factors);
     sum_columns<T>(ctx, dy, x, mean, rstd, dgain, doffset);
   });
 }
@@ -290,15 +319,15 @@ void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, c
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
+    const GroupRow<T> factors(weight, gain_base<A>(weight, false));
     T* const out = device_data<T>(y);
     visit_pack(
         rows.width,
         [&]<int N>() {
-          launch_warps(ctx, rms_norm_rows<N, T, A>, rows.all(), rows, in,
-                       GroupRow<T>(weight, gain_base<A>(weight, false)), static_cast<A>(eps), out,
+          launch_warps(ctx, rms_norm_rows<N, T, A>, rows.all(), rows, in, factors, static_cast<A>(eps), out,
                        rstd.data<A>());
         },
-        in, out);
+        in, out, factors);
   });
 }
 
@@ -309,14 +338,15 @@ void rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Te
     const Rows rows(x);
     const T* const in = device_data<T>(x);
     const T* const grad = device_data<T>(dy);
+    const GroupRow<T> factors(weight, gain_base<A>(weight, false));
     T* const out = device_data<T>(dx);
     visit_pack(
         rows.width,
         [&]<int N>() {
-          launch_warps(ctx, rms_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in,
-                       GroupRow<T>(weight, gain_base<A>(weight, false)), rstd.data<A>(), out);
+          launch_warps(ctx, rms_norm_rows_backward<N, T, A>, rows.all(), rows, grad, in, factors,
+                       rstd.data<A>(), out);
         },
-        in, grad, out);
+        in, grad, out, factors);
     sum_columns<T>(ctx, dy, x, Tensor(), rstd, dw, Tensor());
   });
 }
@@ -326,14 +356,12 @@ void gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tensor&
     const Rows rows(x);
     const T* const a = device_data<T>(x);
     const T* const b = device_data<T>(y);
+    const GroupRow<T> factors(gate, accumulator_t<T>(0));
     T* const out = device_data<T>(z);
     visit_pack(
         rows.width,
-        [&]<int N>() {
-          launch_warps(ctx, gate_residual_rows<N, T>, rows.all(), rows, a, b,
-                       GroupRow<T>(gate, accumulator_t<T>(0)), out);
-        },
-        a, b, out);
+        [&]<int N>() { launch_warps(ctx, gate_residual_rows<N, T>, rows.all(), rows, a, b, factors, out); },
+        a, b, out, factors);
   });
 }
 
@@ -342,14 +370,12 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
   visit_device(y.dtype(), "gate_residual_backward", [&]<class T>() {
     const Rows rows(y);
     const T* const grad = device_data<T>(dz);
+    const GroupRow<T> factors(gate, accumulator_t<T>(0));
     T* const out = device_data<T>(dy);
     visit_pack(
         rows.width,
-        [&]<int N>() {
-          launch_warps(ctx, gate_rows<N, T>, rows.all(), rows, grad, GroupRow<T>(gate, accumulator_t<T>(0)),
-                       out);
-        },
-        grad, out);
+        [&]<int N>() { launch_warps(ctx, gate_rows<N, T>, rows.all(), rows, grad, factors, out); }, grad, out,
+        factors);
     sum_columns<T>(ctx, dz, y, Tensor(), Tensor(), dgate, Tensor());
   });
 }

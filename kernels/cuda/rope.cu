@@ -8,11 +8,11 @@
 // reading, after the norm, comes from the first-level cache. Weight gradients: a warp goes through kHeadBlock
 // heads, each lane adding up its pairs; a fold adds the partial sums in order. The split at the usual head
 // dimensions takes the kernels of device/head_packs.cuh instead, which move 16 bytes per lane.
-// Bytes per element in f32 (bf16): rope and the split 8 (4), the split's gradient 12 (6), weight gradients 8
-// (4) more of q and k; cosines and sines, 4 D per token, serve all heads. FLOPs: 3 to turn, 7 with the norm,
-// 10 in the gradient, 6 for the weights, at most 2 per byte. Yet bound by issuing instructions: at D = 64 a
-// lane has one pair, 16 (8) bytes, for two quotients of 64-bit numbers and more than 100 instructions in all
-// (device/launch.cuh).
+// Bytes per element in f32 (bf16): rope and the split 8 (4), the split's gradient 12 (6) with a norm, 8 (4)
+// without, as for v; weight gradients 8 (4) more of q and k; cosines and sines, 4 D per token, serve all
+// heads. FLOPs: 3 to turn, 7 with the norm, 10 in the gradient, 6 for the weights, at most 2 per byte. Yet
+// bound by issuing instructions: at D = 64 a lane has one pair, 16 (8) bytes, for two quotients of 64-bit
+// numbers and more than 100 instructions in all (device/launch.cuh).
 #include "kernels/cuda/rope.h"
 
 #include <cmath>
@@ -72,21 +72,24 @@ __global__ void split_rows_backward(Heads size, const T* qkv, Parts<T> parts, Tu
   const T* const in = qkv + piece * d;
   const T* const g = part.grad.at(place.sample, place.head, place.token);
   const Turn<A> around = place.part < 2 ? turn : Turn<A>{nullptr, nullptr, 0};
+  const bool normed = part.rstd != nullptr;  // otherwise qkv is not needed
   A dot = 0;
-  if (part.rstd != nullptr)
+  if (normed)
     for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
       const Pair<A> dz = around.apply(load_pair(g, p, d), place.token, p, A(-1));
       const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
       dot += dz.even * w.even * x.even + dz.odd * w.odd * x.odd;
     }
   dot = warp_sum(dot);
-  const A s = part.rstd != nullptr ? part.rstd[place.row(size)] : A(1);
+  const A s = normed ? part.rstd[place.row(size)] : A(1);
   const A b = s * s * s * dot / static_cast<A>(d);
   for (std::int64_t p = lane_of_thread(); 2 * p < d; p += 32) {
-    const Pair<A> dz = around.apply(load_pair(g, p, d), place.token, p, A(-1));
-    const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
-    store_pair(dqkv + piece * d, p, d,
-               Pair<A>{s * (dz.even * w.even) - x.even * b, s * (dz.odd * w.odd) - x.odd * b});
+    Pair<A> dz = around.apply(load_pair(g, p, d), place.token, p, A(-1));
+    if (normed) {
+      const Pair<A> x = load_pair(in, p, d), w = part.weights(p, d);
+      dz = {s * (dz.even * w.even) - x.even * b, s * (dz.odd * w.odd) - x.odd * b};
+    }
+    store_pair(dqkv + piece * d, p, d, dz);
   }
 }
 

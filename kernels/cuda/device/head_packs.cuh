@@ -2,11 +2,11 @@
 // and f32): each lane holds 16 bytes of a head in registers, so L = 4 to 32 lanes hold it whole, and a warp
 // has 32 / L heads at a time. The maths is that of rope.cu.
 //
-// Bytes per element in f32 (bf16), each moved once: the split 8 (4), its gradient 12 (6), weight gradients 8
-// (4) more of q and k, with partial sums of 4 D per kHeadBlock heads; cosines and sines, 4 D per token, serve
-// all heads. FLOPs: 7, 10 and 6, at most 2 per byte. The split has some 160 (200) instructions for 32 bytes
-// of a lane, two quotients of 64-bit numbers among them: about as many as can be issued meanwhile
-// (launch.cuh), so memory and issue bind alike.
+// Bytes per element in f32 (bf16), each moved once: the split 8 (4), its gradient 12 (6) with a norm, 8 (4)
+// without, as for v; weight gradients 8 (4) more of q and k, with partial sums of 4 D per kHeadBlock heads;
+// cosines and sines, 4 D per token, serve all heads. FLOPs: 7, 10 and 6, at most 2 per byte. The split has
+// some 160 (200) instructions for 32 bytes of a lane, two quotients of 64-bit numbers among them: about as
+// many as can be issued meanwhile (launch.cuh), so memory and issue bind alike.
 //
 // Lanes beyond the last head repeat the warp's first one, without storing, so that all meet at the shuffles.
 #pragma once
@@ -115,8 +115,8 @@ __global__ void split_packs_backward(Heads size, const T* qkv, Parts<T> parts, T
   const std::int64_t at = lane.piece * size.d + lane.column;
   Held<T> dz = Held<T>::load(part.grad.at(place.sample, place.head, place.token) + lane.column);
   if (place.part < 2) dz.turn(turn, place.token, lane.column, A(-1));
-  const bool normed = part.rstd != nullptr;
-  const Held<T> x = Held<T>::load(qkv + at);
+  const bool normed = part.rstd != nullptr;  // otherwise qkv is not needed
+  const Held<T> x = normed ? Held<T>::load(qkv + at) : Held<T>::ones();
   const Held<T> weight = normed ? Held<T>::load(part.weight + lane.column) : Held<T>::ones();
   A dot = 0;
   SIMT_UNROLL
