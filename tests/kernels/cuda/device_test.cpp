@@ -167,7 +167,7 @@ TEST_CASE("a failed call says which, where and why") {
   CHECK(contains(message, "cudaSetDevice(12345) failed at tests/kernels/cuda/device_test.cpp:"));
   CHECK(contains(message, "cudaErrorInvalidDevice"));
   const std::string sticky =
-      message_of([] { cuda::check(cudaErrorIllegalAddress, "launch", "/a/kernels/cuda/copy.cu", 7); });
+      message_of([] { cuda::check(cudaErrorIllegalAddress, {"launch", {"kernels/cuda/copy.cu", 7}}); });
   CHECK(contains(sticky, "launch failed at kernels/cuda/copy.cu:7"));
   CHECK(contains(sticky, "from its last checkpoint"));
   CHECK(contains(sticky, "CUDA_LAUNCH_BLOCKING=1"));
@@ -175,6 +175,12 @@ TEST_CASE("a failed call says which, where and why") {
   CHECK(contains(cuda::hint_for(cudaErrorNoKernelImageForDevice), "CUDA_ARCHS=native"));
   CHECK(contains(cuda::hint_for(cudaErrorDevicesUnavailable), "another process"));
   CHECK(contains(cuda::hint_for(cudaErrorMemoryAllocation), "reduce the batch"));
+  for (const int error : {226, 721, 911})  // as new versions of CUDA have them
+    CHECK(contains(cuda::hint_for(static_cast<cudaError_t>(error)), "from its last checkpoint"));
+  CHECK(contains(cuda::hint_for(cudaErrorInvalidDeviceFunction), "CUDA_ARCHS=native"));
+  CHECK(contains(cuda::hint_for(cudaErrorLaunchOutOfResources), "dtype f32"));
+  CHECK(contains(cuda::hint_for(cudaErrorSystemNotReady), "nvidia-fabricmanager"));
+  CHECK(contains(cuda::hint_for(cudaErrorSystemDriverMismatch), "restart the machine"));
   CHECK(cuda::hint_for(cudaErrorInvalidDevice).empty());
   CHECK_NOTHROW(LLSA_CUDA_CHECK(cudaGetLastError()));
 }
