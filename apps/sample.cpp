@@ -55,7 +55,7 @@ int run_sample(const SampleArgs& args) {
   check_output(args.out);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
-  for (const std::string& note : published.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+  for (const std::string& note : published.notes) print_note(note);
 
   nn::SampleOptions options;
   options.count = args.count;
@@ -72,9 +72,12 @@ int run_sample(const SampleArgs& args) {
   }
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
-  Context ctx(device_from_name(args.device), args.threads);
+  const DeviceChoice choice = choose_device(args.device);
+  const DType dtype = dtype_from_name(args.dtype);
+  Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
-  const auto model = nn::load_published_model(ctx, checkpoint, dtype_from_name(args.dtype));
+  const auto model = nn::load_published_model(ctx, checkpoint, dtype);
+  print_note(passed_over_text(choice));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {

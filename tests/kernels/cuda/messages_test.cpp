@@ -1,20 +1,27 @@
-// What a user is told when something goes wrong on a CUDA device: failed launches and library calls with their
-// text, place and hint.
+// What a user is told when something goes wrong on a CUDA device, or goes on otherwise than expected: failed
+// launches and library calls with their text, place and hint; a GPU that is passed over.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
 #include <regex>
 #include <string>
 
+#include "apps/commands.h"
 #include "core/cuda/check.h"
+#include "core/device_choice.h"
 #include "kernels/attention.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/product_plan.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "nn/data/shapes.h"
+#include "nn/train.h"
 #include "tests/kernels/cuda/conformance.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/device_buffer.h"
+#include "tests/support/files.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -308,6 +315,90 @@ TEST_CASE("a failed call of cuDNN carries its text, place, convolution and hint"
   CHECK(contains(failure_of([&] { backend(both.gpu).conv.input_gradient(both.gpu, g, y, w, dx); }),
                  "[conv2d input gradient] cudnnConvolutionBackwardData failed at "));
   CHECK(run(both.gpu));
+}
+
+namespace {
+
+/// A tiny training run of one step into a folder; returns what it says.
+std::string messages_of_training(const std::string& device, const std::string& dtype, int head_dim,
+                                 const TempDir& dir = TempDir()) {
+  nn::ShapesOptions shapes;
+  shapes.out = dir / "shapes";
+  shapes.count = 4;
+  shapes.size = 8;
+  nn::write_shapes(shapes);
+  nn::TrainOptions options;
+  options.data = shapes.out;
+  options.device = device;
+  options.dtype = dtype;
+  options.model.height = options.model.width = 8;
+  options.model.heads = 1;
+  options.model.head_dim = head_dim;
+  options.model.layers = 1;
+  options.model.attention = nn::AttentionKind::llsa;
+  options.model.llsa.block = 16;
+  options.model.llsa.topk = {2};
+  options.model.llsa.levels = 1;
+  options.steps = options.batch = 1;
+  options.sample_every = options.save_every = 0;
+  options.threads = 1;
+  std::string messages;
+  nn::TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  nn::train(options, dir / "run", false, callbacks);
+  return messages;
+}
+
+/// What f prints to standard error.
+template <class F>
+std::string standard_error_of(const std::string& file, F&& f) {
+  std::fflush(stderr);
+  const int before = dup(STDERR_FILENO);
+  std::FILE* const to = std::fopen(file.c_str(), "w");
+  REQUIRE(to != nullptr);
+  dup2(fileno(to), STDERR_FILENO);
+  f();
+  std::fflush(stderr);
+  dup2(before, STDERR_FILENO);
+  close(before);
+  std::fclose(to);
+  return read_file(file);
+}
+
+}  // namespace
+
+TEST_CASE("drawing images says the same, before it begins") {
+  const TempDir dir;
+  messages_of_training("cuda", "bf16", 8, dir);
+  const auto told = [&](const std::string& device, const std::string& dtype, const std::string& size = "") {
+    apps::SampleArgs args;
+    args.model = dir / "run";
+    args.out = dir / "grid.png";
+    args.count = args.steps = 1;
+    args.device = device;
+    args.dtype = dtype;
+    args.size = size;
+    return standard_error_of(dir / "stderr", [&] { apps::run_sample(args); });
+  };
+  emu::set_compute_capability(7);
+  const std::string old = told("auto", "bf16");
+  emu::set_compute_capability(9);
+  CHECK(old ==
+        "note: device cpu: the GPU was passed over: it has compute capability 7.0, the kernels need 8.0 or "
+        "later (Ampere)\n");
+}
+
+TEST_CASE("training on auto says why a GPU was passed over") {
+  emu::set_compute_capability(7);
+  const std::string old = messages_of_training("auto", "f32", 8);
+  emu::set_compute_capability(9);
+  CHECK(contains(old, "computing on cpu in f32"));
+  CHECK(contains(
+      old,
+      "\ndevice cpu: the GPU was passed over: it has compute capability 7.0, the kernels need 8.0 or "
+      "later (Ampere)\n"));
+  CHECK(!contains(messages_of_training("auto", "f32", 8), "passed over"));
+  CHECK(!contains(messages_of_training("cpu", "f32", 8), "passed over"));
 }
 
 #endif
