@@ -3,6 +3,7 @@
 #include "apps/commands.h"
 #include "apps/output.h"
 #include "core/device_choice.h"
+#include "nn/attention_text.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -56,6 +57,7 @@ int run_eval(const EvalArgs& args) {
     return reference.score(host, nn::to_host(ctx, nn::sample(ctx, model, sampling)));
   };
   const auto trained = nn::load_published_model(ctx, checkpoint, dtype);
+  print_note(nn::slower_attention_text(trained->config(), choice.device, dtype));
   const double score = score_of(*trained);
   nn::Dit fresh(ctx, published.config, args.seed, dtype);
   const double untrained = score_of(fresh);

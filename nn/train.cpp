@@ -11,6 +11,7 @@
 #include "core/device_choice.h"
 #include "kernels/copy.h"
 #include "kernels/tuning.h"
+#include "nn/attention_text.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -152,7 +153,10 @@ class Run {
             options_.model.classes > 0 ? cat(" in ", options_.model.classes, " classes") : std::string(),
             ", ", options_.model.tokens(), " tokens each, ", name_of(options_.model.attention),
             " attention, ", model_.parameters().parameter_count(), " parameters"));
-    if (const std::string text = passed_over_text(choice_); !text.empty()) say(text);
+    for (const std::string& text :
+         {passed_over_text(choice_),
+          slower_attention_text(options_.model, choice_.device, dtype_from_name(options_.dtype))})
+      if (!text.empty()) say(text);
   }
   bool due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
 

@@ -1,5 +1,6 @@
 // What a user is told when something goes wrong on a CUDA device, or goes on otherwise than expected: failed
-// launches and library calls with their text, place and hint; a GPU that is passed over.
+// launches and library calls with their text, place and hint; a GPU that is passed over; kernels that are
+// slower than the ones for tensor cores.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -13,9 +14,12 @@
 #include "core/device_choice.h"
 #include "kernels/attention.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/product_plan.h"
 #include "kernels/elementwise.h"
+#include "kernels/llsa_tensor_cores.h"
 #include "kernels/matmul.h"
+#include "nn/attention_text.h"
 #include "nn/data/shapes.h"
 #include "nn/train.h"
 #include "tests/kernels/cuda/conformance.h"
@@ -367,6 +371,20 @@ std::string standard_error_of(const std::string& file, F&& f) {
 
 }  // namespace
 
+TEST_CASE("training in bf16 says once that its attention is slower than it could be, and why") {
+  const std::string slow =
+      "LLSA attention runs on the plain kernels, which are slower: head dimension 8 is not one of 32, 64, "
+      "128\n";
+  const std::string told = messages_of_training("cuda", "bf16", 8);
+  CAPTURE(told);
+  const std::size_t at = told.find(slow);
+  CHECK(at != std::string::npos);
+  CHECK(told.find("plain kernels", at + slow.size()) == std::string::npos);
+  CHECK(!contains(messages_of_training("cuda", "bf16", 32), "plain kernels"));
+  CHECK(!contains(messages_of_training("cuda", "f32", 8), "plain kernels"));
+  CHECK(!contains(messages_of_training("cpu", "bf16", 8), "plain kernels"));
+}
+
 TEST_CASE("drawing images says the same, before it begins") {
   const TempDir dir;
   messages_of_training("cuda", "bf16", 8, dir);
@@ -380,6 +398,13 @@ TEST_CASE("drawing images says the same, before it begins") {
     args.size = size;
     return standard_error_of(dir / "stderr", [&] { apps::run_sample(args); });
   };
+  const std::string slow =
+      "note: LLSA attention runs on the plain kernels, which are slower: head dimension 8 is not one of 32, "
+      "64, 128\n";
+  CHECK(told("cuda", "bf16") == slow);
+  CHECK(told("cuda", "bf16", "8x16") == slow);
+  CHECK(told("cuda", "f32").empty());
+  CHECK(told("cpu", "bf16").empty());
   emu::set_compute_capability(7);
   const std::string old = told("auto", "bf16");
   emu::set_compute_capability(9);
@@ -402,5 +427,25 @@ TEST_CASE("training on auto says why a GPU was passed over") {
 }
 
 #endif
+
+TEST_CASE("what is said about tensor cores is what decides") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  const std::vector<Tensor> no_index;
+  int plain = 0, fast = 0;
+  for (const DType dtype : {DType::bf16, DType::f32})
+    for (const std::int64_t d : {16, 32, 48, 64, 128, 256})
+      for (const int block : {8, 16, 32, 64, 128}) {
+        const LlsaPlan plan = llsa_plan(256, {.block = block, .topk = {2}, .levels = 1});
+        const Tensor x = gpu.zeros({1, 1, 256, d}, dtype);
+        const bool fits = kernels::cuda::fits_mma({plan, x, {x, x}, {x, x}, no_index}, x);
+        CAPTURE(d);
+        CAPTURE(block);
+        CHECK(fits == attend_obstacle(plan, d, dtype).empty());
+        ++(fits ? fast : plain);
+      }
+  CHECK(fast == 9);
+  CHECK(plain == 51);
+}
 
 TEST_SUITE_END();
