@@ -1,7 +1,9 @@
 #include <cstdio>
 
 #include "apps/commands.h"
+#include "apps/output.h"
 #include "core/device_choice.h"
+#include "nn/attention_text.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -35,8 +37,11 @@ int run_eval(const EvalArgs& args) {
 
   // Images are drawn on the device and scored on the CPU.
   Context host(args.threads);
-  Context ctx(device_from_name(args.device), args.threads);
+  const DeviceChoice choice = choose_device(args.device);
+  const DType dtype = dtype_from_name(args.dtype);
+  Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
+  print_note(passed_over_text(choice));
   const nn::FrechetReference reference(host, held_out, published.config.height, published.config.width,
                                        args.count, args.reference);
   for (const nn::SkippedFile& file : reference.skipped())
@@ -48,11 +53,11 @@ int run_eval(const EvalArgs& args) {
   sampling.seed = args.seed;
   sampling.noise_scale = published.noise_scale;
 
-  const DType dtype = dtype_from_name(args.dtype);
   const auto score_of = [&](nn::Dit& model) {
     return reference.score(host, nn::to_host(ctx, nn::sample(ctx, model, sampling)));
   };
   const auto trained = nn::load_published_model(ctx, checkpoint, dtype);
+  print_note(nn::slower_attention_text(trained->config(), choice.device, dtype));
   const double score = score_of(*trained);
   nn::Dit fresh(ctx, published.config, args.seed, dtype);
   const double untrained = score_of(fresh);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -20,6 +21,10 @@ void check_output(const std::string& path) {
     throw IoError(cat("cannot write ", path, ": there is no folder ", folder), "make it first");
   if (access(folder.c_str(), W_OK | X_OK) != 0)
     throw IoError(cat("cannot write ", path, ": ", std::strerror(errno)));
+}
+
+void print_note(const std::string& text) {
+  if (!text.empty()) std::fprintf(stderr, "note: %s\n", text.c_str());
 }
 
 }  // namespace llsa::apps

@@ -7,6 +7,7 @@
 #include "apps/model_flags.h"
 #include "apps/output.h"
 #include "core/device_choice.h"
+#include "nn/attention_text.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
@@ -32,6 +33,15 @@ std::int32_t find_class(const nn::PublishedModel& model, const std::string& want
                        "a number from 0 to ", classes - 1, ", got '", wanted, "'"));
 }
 
+// The model's configuration at the size of the images that are drawn.
+nn::DitConfig at_size(nn::DitConfig config, const nn::SampleOptions& options) {
+  if (options.height == 0) return config;
+  nn::check_sides(options.height, options.width, config.patch);
+  config.height = static_cast<int>(options.height);
+  config.width = static_cast<int>(options.width);
+  return config;
+}
+
 void make_folder(const std::string& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -55,7 +65,7 @@ int run_sample(const SampleArgs& args) {
   check_output(args.out);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::PublishedModel published = nn::read_published_model(checkpoint);
-  for (const std::string& note : published.notes) std::fprintf(stderr, "note: %s\n", note.c_str());
+  for (const std::string& note : published.notes) print_note(note);
 
   nn::SampleOptions options;
   options.count = args.count;
@@ -72,9 +82,13 @@ int run_sample(const SampleArgs& args) {
   }
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
-  Context ctx(device_from_name(args.device), args.threads);
+  const DeviceChoice choice = choose_device(args.device);
+  const DType dtype = dtype_from_name(args.dtype);
+  Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
-  const auto model = nn::load_published_model(ctx, checkpoint, dtype_from_name(args.dtype));
+  const auto model = nn::load_published_model(ctx, checkpoint, dtype);
+  print_note(passed_over_text(choice));
+  print_note(nn::slower_attention_text(at_size(model->config(), options), choice.device, dtype));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;
   const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {

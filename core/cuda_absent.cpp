@@ -8,14 +8,16 @@
 namespace llsa::cuda {
 namespace {
 
-[[noreturn]] void absent() {
-  throw DeviceError("[device] this build has no CUDA", "build with a CUDA toolkit, or use the device cpu");
-}
+constexpr const char* kReason = "this build has no CUDA";
+constexpr const char* kHint = "build with a CUDA toolkit, or use the device cpu";
+
+[[noreturn]] void absent() { throw DeviceError(cat("[device] ", kReason), kHint); }
 
 }  // namespace
 
 bool compiled() { return false; }
 int device_count() { return 0; }
+DeviceObstacle device_obstacle(int) { return {kReason, kHint, true}; }
 DeviceProperties device_properties(int) { absent(); }
 
 Stream::Stream(int index) : index_(index) { absent(); }

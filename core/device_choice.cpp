@@ -10,13 +10,14 @@
 namespace llsa {
 namespace {
 
-bool first_cuda_device_is_usable() {
-  if (cuda::device_count() == 0) return false;
+/// The first CUDA device, or the CPU.
+DeviceChoice automatic_choice() {
   try {
-    cuda::device_properties(0);
-    return true;
-  } catch (const Error&) {
-    return false;
+    const cuda::DeviceObstacle obstacle = cuda::device_obstacle(0);
+    if (obstacle.reason.empty()) return {Device{DeviceType::cuda, 0}, ""};
+    return {Device{}, obstacle.absent ? "" : obstacle.reason};
+  } catch (const Error& error) {  // there is a driver, and it has said no
+    return {Device{}, cat(error.what(), error.hint().empty() ? "" : "; ", error.hint())};
   }
 }
 
@@ -35,10 +36,17 @@ std::optional<Device> named_device(std::string_view name) {
 
 }  // namespace
 
-Device device_from_name(std::string_view name) {
+DeviceChoice choose_device(std::string_view name) {
   check_device_name(name);
-  if (name == "auto") return first_cuda_device_is_usable() ? Device{DeviceType::cuda, 0} : Device{};
-  return *named_device(name);
+  if (name == "auto") return automatic_choice();
+  return {*named_device(name), ""};
+}
+
+Device device_from_name(std::string_view name) { return choose_device(name).device; }
+
+std::string passed_over_text(const DeviceChoice& choice) {
+  if (choice.passed_over.empty()) return "";
+  return cat("device ", choice.device.str(), ": the GPU was passed over: ", choice.passed_over);
 }
 
 void check_device_name(std::string_view name) {

@@ -11,6 +11,7 @@
 #include "core/device_choice.h"
 #include "kernels/copy.h"
 #include "kernels/tuning.h"
+#include "nn/attention_text.h"
 #include "nn/checkpoint/published.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -75,7 +76,8 @@ class Run {
         tuning_(files_.tuning_path()),
         images_(std::make_shared<const ImageFolder>(given.data, decode_options(given))),
         options_(resolve(given, *images_)),
-        ctx_(device_from_name(options_.device), static_cast<int>(options_.threads)),
+        choice_(choose_device(options_.device)),
+        ctx_(choice_.device, static_cast<int>(options_.threads)),
         model_(ctx_, options_.model, static_cast<std::uint64_t>(options_.seed),
                dtype_from_name(options_.dtype)),
         optimizer_(model_.parameters(),
@@ -151,6 +153,10 @@ class Run {
             options_.model.classes > 0 ? cat(" in ", options_.model.classes, " classes") : std::string(),
             ", ", options_.model.tokens(), " tokens each, ", name_of(options_.model.attention),
             " attention, ", model_.parameters().parameter_count(), " parameters"));
+    for (const std::string& text :
+         {passed_over_text(choice_),
+          slower_attention_text(options_.model, choice_.device, dtype_from_name(options_.dtype))})
+      if (!text.empty()) say(text);
   }
   bool due(std::int64_t every) const { return every > 0 && step_ % every == 0; }
 
@@ -370,6 +376,7 @@ class Run {
   TuningFile tuning_;
   std::shared_ptr<const ImageFolder> images_;
   TrainOptions options_;
+  DeviceChoice choice_;
   Context ctx_;
   Dit model_;
   AdamW optimizer_;

@@ -1,16 +1,17 @@
 #include "core/cuda/check.h"
 
-#include <string>
-#include <string_view>
+#include <cxxabi.h>
 
-#include "core/error.h"
+#include <cstdlib>
+#include <memory>
+#include <string_view>
 
 namespace llsa::cuda {
 namespace {
 
 /// Errors after which every later call of the process fails with the same error.
 bool is_sticky(cudaError_t status) {
-  switch (status) {
+  switch (static_cast<int>(status)) {
     case cudaErrorIllegalAddress:
     case cudaErrorLaunchTimeout:
     case cudaErrorAssert:
@@ -23,30 +24,81 @@ bool is_sticky(cudaError_t status) {
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorMpsClientTerminated:
+    case 226:  // cudaErrorContained, which not every CUDA 12 has
+    case 721:  // cudaErrorTensorMemoryLeak, likewise
+    case 911:  // cudaErrorExternalDevice, likewise
       return true;
     default:
       return false;
   }
 }
 
-/// The path from the repository's root on, whatever the build made of __FILE__.
-std::string_view short_path(std::string_view file) {
-  for (const std::string_view root : {"/tests/", "/kernels/", "/core/"}) {
-    const std::size_t at = file.rfind(root);
-    if (at != std::string_view::npos) return file.substr(at + 1);
+std::string describe(cudaError_t status) {
+  return cat(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+}
+
+/// "llsa::f<64>" for "_ZN4llsa1fILi64EEEvi": without what it returns and takes. Other texts stay.
+std::string readable(const char* mangled) {
+  int failed = 0;
+  const std::unique_ptr<char, void (*)(void*)> full(abi::__cxa_demangle(mangled, nullptr, nullptr, &failed),
+                                                    std::free);
+  if (failed != 0 || full == nullptr) return mangled;
+  std::string_view name = full.get();
+  // From the end: the parameters are what lies between the last parentheses that match. Before that, a space
+  // outside of all brackets ends what it returns.
+  const auto back_over = [&](char open, char close) {
+    int depth = 0;
+    std::size_t at = name.size();
+    while (at > 0) {
+      --at;
+      depth += name[at] == close ? 1 : name[at] == open ? -1 : 0;
+      if (depth == 0) break;
+    }
+    return at;
+  };
+  if (name.ends_with(')')) name = name.substr(0, back_over('(', ')'));
+  int depth = 0;
+  for (std::size_t at = name.size(); at > 0; --at) {
+    const char c = name[at - 1];
+    depth += c == '>' || c == ')' ? 1 : c == '<' || c == '(' ? -1 : 0;
+    if (c == ' ' && depth == 0) return std::string(name.substr(at));
   }
-  return file;
+  return std::string(name);
+}
+
+std::string shape(dim3 d) { return cat("(", d.x, ", ", d.y, ", ", d.z, ")"); }
+
+/// Says so if the launch asked for more shared memory than the current device has for a block.
+std::string hint_about_memory(std::size_t shared_bytes) {
+  int device = 0, most = 0;
+  const bool known =
+      cudaGetDevice(&device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess;
+  static_cast<void>(cudaGetLastError());
+  if (!known || shared_bytes <= static_cast<std::size_t>(most)) return "";
+  return cat("this GPU has ", most,
+             " bytes of shared memory for a block: use smaller heads or blocks, or a GPU "
+             "that has more");
 }
 
 }  // namespace
 
+std::string Place::str() const {
+  // What comes before the root's own part of a path, this file's as any other's.
+  constexpr std::string_view kThisFile = "core/cuda/check.cpp";
+  std::string_view root = __FILE__, name = file == nullptr ? "?" : file;
+  root.remove_suffix(root.ends_with(kThisFile) ? kThisFile.size() : root.size());
+  if (name.starts_with(root)) name.remove_prefix(root.size());
+  return cat(name, ":", line);
+}
+
 std::string hint_for(cudaError_t status) {
   if (is_sticky(status))
     return "the device no longer serves this process: start the program again, from its last checkpoint; "
-           "with "
-           "CUDA_LAUNCH_BLOCKING=1 in the environment the failing command is named";
+           "with CUDA_LAUNCH_BLOCKING=1 in the environment the failing command is named";
   switch (status) {
     case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidDeviceFunction:
     case cudaErrorUnsupportedPtxVersion:
       return "the program was not compiled for this GPU and driver: build it there with CUDA_ARCHS=native";
     case cudaErrorDevicesUnavailable:
@@ -54,17 +106,50 @@ std::string hint_for(cudaError_t status) {
              "device cpu";
     case cudaErrorMemoryAllocation:
       return "reduce the batch or the image size, or end other programs that use this memory";
+    case cudaErrorLaunchOutOfResources:
+      return "this GPU has fewer registers or less shared memory than the kernel needs: use smaller heads or "
+             "blocks, or dtype f32, whose kernels need less";
+    case cudaErrorSystemNotReady:
+      return "the driver is not ready: where GPUs are joined by NVSwitch, the service nvidia-fabricmanager "
+             "has "
+             "to run";
+    case cudaErrorSystemDriverMismatch:
+      return "parts of the NVIDIA driver are of different versions: restart the machine, or install it anew";
     default:
       return "";
   }
 }
 
-void check(cudaError_t status, const char* call, const char* file, int line) {
+void check(cudaError_t status, const Command& command) {
   if (status == cudaSuccess) return;
   static_cast<void>(cudaGetLastError());  // an error that is not sticky must not be reported twice
-  throw CudaError(cat("[cuda] ", call, " failed at ", short_path(file), ":", line, ": ",
-                      cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"),
+  throw CudaError(cat("[cuda] ", command.text, " failed at ", command.place.str(), ": ", describe(status)),
                   hint_for(status));
+}
+
+void launch_failed(cudaError_t status, const char* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
+                   const Place& place) {
+  static_cast<void>(cudaGetLastError());
+  std::string hint = hint_for(status);
+  if (!is_sticky(status))
+    if (const std::string memory = hint_about_memory(shared_bytes); !memory.empty()) hint = memory;
+  const std::string name = kernel[0] == '\0' ? "a kernel" : readable(kernel);
+  throw CudaError(cat("[launch] ", name, " failed at ", place.str(), " with grid ", shape(grid), ", block ",
+                      shape(block), ", ", shared_bytes, " bytes of shared memory: ", describe(status)),
+                  hint);
+}
+
+void library_failed(const char* where, const Command& command, const std::string& operands,
+                    const std::string& status, const std::string& hint) {
+  // Libraries have a runtime of their own inside, so ours has not seen what theirs has: it has to ask. In a
+  // capture the question itself fails, which matters no more.
+  const cudaError_t device = cudaDeviceSynchronize();
+  static_cast<void>(cudaGetLastError());
+  const bool broken = is_sticky(device);
+  throw CudaError(
+      cat("[", where, "] ", command.text, " failed at ", command.place.str(), operands.empty() ? "" : " for ",
+          operands, ": ", status, broken ? cat("; the device reports: ", describe(device)) : ""),
+      broken ? hint_for(device) : hint);
 }
 
 }  // namespace llsa::cuda

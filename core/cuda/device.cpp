@@ -15,36 +15,9 @@ cudaEvent_t raw_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 constexpr int kLeastMajor = 8;
 
 void require_device(int index) {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  static_cast<void>(cudaGetLastError());  // said below, not once more by the next call
-  if (status == cudaErrorInsufficientDriver) {
-    int driver = 0, runtime = 0;
-    static_cast<void>(cudaDriverGetVersion(&driver));
-    static_cast<void>(cudaRuntimeGetVersion(&runtime));
-    const auto version = [](int v) { return cat(v / 1000, ".", v % 1000 / 10); };
-    throw DeviceError(cat("[device] cuda:", index, " was asked for, ",
-                          driver == 0 ? std::string("there is no NVIDIA driver")
-                                      : cat("the NVIDIA driver serves CUDA ", version(driver),
-                                            " and this program needs ", version(runtime))),
-                      "install or update the NVIDIA driver, or use the device cpu");
-  }
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    throw DeviceError(
-        cat("[device] cuda:", index, " was asked for, there is no CUDA device"),
-        "use the device cpu; a GPU that nvidia-smi lists may be hidden by CUDA_VISIBLE_DEVICES");
-  LLSA_CUDA_CHECK(status);
-  if (index < 0 || index >= count)
-    throw DeviceError(cat("[device] cuda:", index, " was asked for, there ",
-                          count == 1 ? std::string("is only cuda:0") : cat("are cuda:0 to cuda:", count - 1)),
-                      "use a device that is there, or the device cpu");
-  int major = 0, minor = 0;
-  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
-  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
-  if (major < kLeastMajor)
-    throw DeviceError(cat("[device] cuda:", index, " has compute capability ", major, ".", minor,
-                          ", the kernels need ", kLeastMajor, ".0 or later (Ampere)"),
-                      "use a newer GPU, or the device cpu");
+  const DeviceObstacle obstacle = device_obstacle(index);
+  if (!obstacle.reason.empty())
+    throw DeviceError(cat("[device] cuda:", index, " was asked for, ", obstacle.reason), obstacle.hint);
 }
 
 }  // namespace
@@ -56,6 +29,37 @@ int device_count() {
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
   static_cast<void>(cudaGetLastError());
   return 0;
+}
+
+DeviceObstacle device_obstacle(int index) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  static_cast<void>(cudaGetLastError());  // said below, not once more by the next call
+  if (status == cudaErrorInsufficientDriver) {
+    int driver = 0, runtime = 0;
+    static_cast<void>(cudaDriverGetVersion(&driver));
+    static_cast<void>(cudaRuntimeGetVersion(&runtime));
+    const auto version = [](int v) { return cat(v / 1000, ".", v % 1000 / 10); };
+    return {driver == 0 ? "there is no NVIDIA driver"
+                        : cat("the NVIDIA driver serves CUDA ", version(driver), " and this program needs ",
+                              version(runtime)),
+            "install or update the NVIDIA driver, or use the device cpu", driver == 0};
+  }
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+    return {"there is no CUDA device",
+            "use the device cpu; a GPU that nvidia-smi lists may be hidden by CUDA_VISIBLE_DEVICES", true};
+  check(status, "cudaGetDeviceCount");
+  if (index < 0 || index >= count)
+    return {count == 1 ? "there is only cuda:0" : cat("there are cuda:0 to cuda:", count - 1),
+            "use a device that is there, or the device cpu"};
+  int major = 0, minor = 0;
+  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+  LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
+  if (major < kLeastMajor)
+    return {cat("it has compute capability ", major, ".", minor, ", the kernels need ", kLeastMajor,
+                ".0 or later (Ampere)"),
+            "use a newer GPU, or the device cpu"};
+  return {};
 }
 
 DeviceProperties device_properties(int index) {

@@ -19,14 +19,23 @@ bool compiled();
 /// Devices; 0 without a driver, without a device, and in a build without CUDA.
 int device_count();
 
+/// Why a device cannot be used.
+struct DeviceObstacle {
+  std::string reason;   ///< "there is no NVIDIA driver"; empty: it can be used
+  std::string hint;     ///< what to do about it
+  bool absent = false;  ///< there is nothing that could be used: no CUDA in this build, no driver, no device
+};
+/// Throws CudaError for what the runtime does not explain.
+DeviceObstacle device_obstacle(int index);
+
 struct DeviceProperties {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   int processors = 0;        ///< streaming multiprocessors
   std::size_t memory = 0;    ///< bytes in all
 };
-/// Throws DeviceError unless the device is usable, saying why: no CUDA in this build, no driver, no device,
-/// index too large, a device older than compute capability 8.0.
+/// Throws DeviceError with the device_obstacle(), if there is one: no CUDA in this build, no driver or an old
+/// one, no device, index too large, a device older than compute capability 8.0.
 DeviceProperties device_properties(int index);
 
 /// An ordered queue of work on one device.

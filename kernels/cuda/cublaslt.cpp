@@ -86,7 +86,7 @@ CublasLt& CublasLt::of(Context& ctx) {
 
 CublasLt::CublasLt(Context& ctx) : impl_(std::make_unique<Impl>()) {
   static_cast<void>(ctx.stream());  // the handle belongs to the thread's current device
-  check(cublasLtCreate(&impl_->library.handle), "cublasLtCreate", "");
+  check(LLSA_CALL(cublasLtCreate(&impl_->library.handle)));
   impl_->workspace = ctx.empty(Shape{kWorkspaceBytes}, DType::u8);
 }
 
@@ -117,8 +117,7 @@ bool CublasLt::multiply(Context& ctx, const Product& product) {
   if (!plan.found) return false;
 
   if (!fresh) point(plan, product, kind);
-  const cublasStatus_t status = impl_->launch(ctx, plan, plan.algorithm, product);
-  if (status != CUBLAS_STATUS_SUCCESS) check(status, "cublasLtMatmul", kind.str());
+  check(impl_->launch(ctx, plan, plan.algorithm, product), "cublasLtMatmul", &kind);
   return true;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "../../core/context.h"
+#include "../../core/cuda/check.h"
 
 namespace llsa::kernels::cuda {
 
@@ -24,8 +25,13 @@ class CudnnHandle {
   cudnnHandle_t handle_ = nullptr;
 };
 
-/// Throws CudaError with the call, what it was made for (may be empty), and what the library says about it.
-void check_cudnn(cudnnStatus_t status, const char* where, const char* call, const std::string& what);
+/// What a user can do about a status.
+std::string hint_for(cudnnStatus_t status);
+
+/// Throws CudaError (core/cuda/check.h) for a failed call of the library, made for these operands (may be
+/// empty).
+void check(cudnnStatus_t status, const llsa::cuda::Command& command, const char* where = "cudnn",
+           const std::string& operands = "");
 
 /// Whether the library says that it cannot do this, and not that something went wrong.
 inline bool refused(cudnnStatus_t status) {

@@ -161,11 +161,22 @@ bool refused(const fe::error_t& error) {
   }
 }
 
-/// Throws CudaError where something went wrong.
-void check(const fe::error_t& error, const char* where, const Forward& in, const char* call) {
+/// For the status of the library that an error of cudnn-frontend names in its text.
+std::string hint_in(const std::string& message) {
+  for (const cudnnStatus_t status :
+       {CUDNN_STATUS_NOT_INITIALIZED, CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH,
+        CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED, CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED,
+        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED, CUDNN_STATUS_EXECUTION_FAILED})
+    if (message.find(cudnnGetErrorString(status)) != std::string::npos) return hint_for(status);
+  return hint_for(CUDNN_STATUS_INTERNAL_ERROR);
+}
+
+/// Throws CudaError (core/cuda/check.h) where something went wrong.
+void check(const fe::error_t& error, const llsa::cuda::Command& command, const char* where,
+           const Forward& in) {
   if (error.code == fe::error_code_t::OK) return;
-  throw CudaError(cat("[", where, "] cuDNN failed to ", call, " for q ", in.q.x.shape(), ", k ",
-                      in.k.x.shape(), ": ", error.err_msg));
+  llsa::cuda::library_failed(where, command, cat("q ", in.q.x.shape(), ", k ", in.k.x.shape()), error.err_msg,
+                             hint_in(error.err_msg));
 }
 
 struct Plan {
@@ -203,7 +214,7 @@ void make(Plan& plan, const char* where, const Pass& in, cudnnHandle_t handle) {
     plan.declined =
         cat("cuDNN has no plan for q ", in.q.x.shape(), ", k ", in.k.x.shape(), ": ", status.err_msg);
   else
-    check(status, where, in, "make a plan");
+    check(status, "graph.build", where, in);
 }
 
 template <class Pass>
@@ -233,7 +244,7 @@ std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t mo
   const Tensor workspace = ctx.empty(Shape{plan.workspace}, DType::u8);
   std::unordered_map<std::int64_t, void*> addresses;
   for (const Operand* const operand : operands) addresses[operand->uid] = operand->x.raw();
-  check(plan.graph.execute(handle, addresses, workspace.raw()), where, in, "run");
+  check(LLSA_CALL(plan.graph.execute(handle, addresses, workspace.raw())), where, in);
   return {};
 }
 

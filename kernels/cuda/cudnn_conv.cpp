@@ -99,22 +99,22 @@ struct Plan {
 };
 
 /// Whether a call succeeded; false where the library refuses. Throws CudaError for other failures.
-bool done(cudnnStatus_t status, const char* call, const Kind& kind) {
+bool done(cudnnStatus_t status, const llsa::cuda::Command& command, const Kind& kind) {
   if (refused(status)) return false;
-  if (status != CUDNN_STATUS_SUCCESS) check_cudnn(status, name_of(kind.part), call, kind.str());
+  if (status != CUDNN_STATUS_SUCCESS) check(status, command, name_of(kind.part), kind.str());
   return true;
 }
 
 void make_descriptors(Plan& plan, const Kind& kind) {
-  const auto make = [&](auto& owned, auto create, const char* call) {
+  const auto make = [&](auto& owned, auto create, const llsa::cuda::Command& command) {
     typename std::remove_reference_t<decltype(owned)>::pointer descriptor = nullptr;
-    check_cudnn(create(&descriptor), name_of(kind.part), call, kind.str());
+    check(create(&descriptor), command, name_of(kind.part), kind.str());
     owned.reset(descriptor);
   };
-  make(plan.x, cudnnCreateTensorDescriptor, "cudnnCreateTensorDescriptor");
-  make(plan.y, cudnnCreateTensorDescriptor, "cudnnCreateTensorDescriptor");
-  make(plan.w, cudnnCreateFilterDescriptor, "cudnnCreateFilterDescriptor");
-  make(plan.convolution, cudnnCreateConvolutionDescriptor, "cudnnCreateConvolutionDescriptor");
+  make(plan.x, LLSA_CALL(cudnnCreateTensorDescriptor));
+  make(plan.y, LLSA_CALL(cudnnCreateTensorDescriptor));
+  make(plan.w, LLSA_CALL(cudnnCreateFilterDescriptor));
+  make(plan.convolution, LLSA_CALL(cudnnCreateConvolutionDescriptor));
 }
 
 /// False where the library refuses the operands.
@@ -126,42 +126,42 @@ bool describe(const Plan& plan, const Kind& kind) {
   const cudnnMathType_t math = kind.dtype == DType::bf16 ? CUDNN_TENSOR_OP_MATH
                                : kind.tf32               ? CUDNN_DEFAULT_MATH
                                                          : CUDNN_FMA_MATH;
-  return done(cudnnSetTensor4dDescriptor(plan.x.get(), CUDNN_TENSOR_NCHW, type, i(g.batch), i(g.channels),
-                                         i(g.height), i(g.width)),
-              "cudnnSetTensor4dDescriptor", kind) &&
-         done(cudnnSetTensor4dDescriptor(plan.y.get(), CUDNN_TENSOR_NCHW, type, i(g.batch), i(kind.outputs),
-                                         i(g.out_height), i(g.out_width)),
-              "cudnnSetTensor4dDescriptor", kind) &&
-         done(cudnnSetFilter4dDescriptor(plan.w.get(), type, CUDNN_TENSOR_NCHW, i(kind.outputs),
-                                         i(g.channels), i(g.kernel[0]), i(g.kernel[1])),
-              "cudnnSetFilter4dDescriptor", kind) &&
-         done(cudnnSetConvolution2dDescriptor(plan.convolution.get(), i(g.padding[0]), i(g.padding[1]),
-                                              i(g.stride[0]), i(g.stride[1]), 1, 1, CUDNN_CROSS_CORRELATION,
-                                              CUDNN_DATA_FLOAT),
-              "cudnnSetConvolution2dDescriptor", kind) &&
-         done(cudnnSetConvolutionMathType(plan.convolution.get(), math), "cudnnSetConvolutionMathType", kind);
+  return done(LLSA_CALL(cudnnSetTensor4dDescriptor(plan.x.get(), CUDNN_TENSOR_NCHW, type, i(g.batch),
+                                                   i(g.channels), i(g.height), i(g.width))),
+              kind) &&
+         done(LLSA_CALL(cudnnSetTensor4dDescriptor(plan.y.get(), CUDNN_TENSOR_NCHW, type, i(g.batch),
+                                                   i(kind.outputs), i(g.out_height), i(g.out_width))),
+              kind) &&
+         done(LLSA_CALL(cudnnSetFilter4dDescriptor(plan.w.get(), type, CUDNN_TENSOR_NCHW, i(kind.outputs),
+                                                   i(g.channels), i(g.kernel[0]), i(g.kernel[1]))),
+              kind) &&
+         done(LLSA_CALL(cudnnSetConvolution2dDescriptor(plan.convolution.get(), i(g.padding[0]),
+                                                        i(g.padding[1]), i(g.stride[0]), i(g.stride[1]), 1, 1,
+                                                        CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT)),
+              kind) &&
+         done(LLSA_CALL(cudnnSetConvolutionMathType(plan.convolution.get(), math)), kind);
 }
 
 /// False where the algorithm does not cover the convolution.
 bool measure_workspace(Plan& plan, const Kind& kind, cudnnHandle_t handle) {
   switch (kind.part) {
     case Part::forward:
-      return done(
-          cudnnGetConvolutionForwardWorkspaceSize(handle, plan.x.get(), plan.w.get(), plan.convolution.get(),
-                                                  plan.y.get(), kForward, &plan.workspace),
-          "cudnnGetConvolutionForwardWorkspaceSize", kind);
+      return done(LLSA_CALL(cudnnGetConvolutionForwardWorkspaceSize(handle, plan.x.get(), plan.w.get(),
+                                                                    plan.convolution.get(), plan.y.get(),
+                                                                    kForward, &plan.workspace)),
+                  kind);
     case Part::input_gradient:
-      return done(cudnnGetConvolutionBackwardDataWorkspaceSize(handle, plan.w.get(), plan.y.get(),
-                                                               plan.convolution.get(), plan.x.get(),
-                                                               kInputGradient, &plan.workspace),
-                  "cudnnGetConvolutionBackwardDataWorkspaceSize", kind);
+      return done(LLSA_CALL(cudnnGetConvolutionBackwardDataWorkspaceSize(handle, plan.w.get(), plan.y.get(),
+                                                                         plan.convolution.get(), plan.x.get(),
+                                                                         kInputGradient, &plan.workspace)),
+                  kind);
     case Part::weight_gradient:
       break;
   }
-  return done(cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, plan.x.get(), plan.y.get(),
-                                                             plan.convolution.get(), plan.w.get(),
-                                                             kWeightGradient, &plan.workspace),
-              "cudnnGetConvolutionBackwardFilterWorkspaceSize", kind);
+  return done(LLSA_CALL(cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, plan.x.get(), plan.y.get(),
+                                                                       plan.convolution.get(), plan.w.get(),
+                                                                       kWeightGradient, &plan.workspace)),
+              kind);
 }
 
 }  // namespace
@@ -187,14 +187,14 @@ Plan& plan_of(Context& ctx, const Kind& kind, cudnnHandle_t handle) {
 /// call(handle, plan, workspace) for a convolution that the library takes. A refusal that comes only now is
 /// remembered, too.
 template <class Prepare, class Call>
-bool run(Context& ctx, const Kind& kind, const char* name, Prepare prepare, Call call) {
+bool run(Context& ctx, const Kind& kind, const llsa::cuda::Command& command, Prepare prepare, Call call) {
   if (!kind.askable()) return false;
   cudnnHandle_t handle = CudnnHandle::of(ctx);
   Plan& plan = plan_of(ctx, kind, handle);
   if (!plan.taken) return false;
   prepare();
   const Tensor workspace = ctx.empty(Shape{static_cast<std::int64_t>(plan.workspace)}, DType::u8);
-  plan.taken = done(call(handle, plan, workspace.raw()), name, kind);
+  plan.taken = done(call(handle, plan, workspace.raw()), command, kind);
   return plan.taken;
 }
 

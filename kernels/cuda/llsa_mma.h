@@ -7,8 +7,8 @@
 
 namespace llsa::kernels::cuda {
 
-/// Whether these kernels can take the problem: dtype, D, B, and 16-byte alignment of all rows. `o` is O in
-/// the forward, dO in the backward.
+/// Whether these kernels can take the problem: dtype, D, B (kernels/llsa_tensor_cores.h), and 16-byte
+/// alignment of all rows. `o` is O in the forward, dO in the backward.
 bool fits_mma(const LlsaOperands& args, const Tensor& o);
 
 void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);

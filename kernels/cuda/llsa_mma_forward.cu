@@ -16,6 +16,7 @@
 // multiprocessor.
 #include "kernels/cuda/llsa_mma.cuh"
 #include "kernels/cuda/llsa_mma.h"
+#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -119,14 +120,9 @@ bool rows_aligned(const Tensor& x, std::int64_t elements) {
 }  // namespace
 
 bool fits_mma(const LlsaOperands& args, const Tensor& o) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  const std::int64_t d = args.q.size(3);
-  const int block = args.plan.block;
-  if (args.q.dtype() != DType::bf16 || (d != 32 && d != 64 && d != 128)) return false;
-  if (args.plan.levels > 0 && block != 16 && block != 32 && block != 64) return false;
-  if (args.plan.levels > kMaxMmaLevels) return false;
-  return args.plan.tokens < kMost && args.plan.count[0] < kMost && rows_aligned(args.q, 8) &&
-         rows_aligned(args.k[0], 8) && rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
+  return attend_obstacle(args.plan, args.q.size(3), args.q.dtype()).empty() &&
+         args.plan.levels <= kMaxMmaLevels && rows_aligned(args.q, 8) && rows_aligned(args.k[0], 8) &&
+         rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
 }
 
 void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {

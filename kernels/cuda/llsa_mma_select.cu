@@ -23,6 +23,7 @@
 
 #include "kernels/cuda/llsa_operands.cuh"
 #include "kernels/cuda/simt/ptx.h"
+#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -248,7 +249,7 @@ void select_level(Context& ctx, const SelectLevel<Element>& s, std::int32_t* out
 
 bool fits_mma_select(const SelectLevel<Element>& s) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  return (s.d == 32 || s.d == 64 || s.d == 128) && s.width <= 64 && (!s.parents || s.block % 16 == 0) &&
+  return select_obstacle(s.width, s.block, s.parents == nullptr, s.d, DType::bf16).empty() &&
          s.count < kMost && s.candidates < kMost && s.heads <= 65535;
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <iterator>
 
+#include "core/cuda/check.h"
 #include "core/error.h"
 
 namespace llsa::kernels::cuda {
@@ -59,18 +60,40 @@ const char* name_of(Epilogue epilogue) {
 bool is_deterministic(const Algorithm& algorithm, const Kind& kind) {
   std::uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
   std::size_t written = 0;
-  check(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
-                                             sizeof scheme, &written),
-        "cublasLtMatmulAlgoConfigGetAttribute", kind.str());
+  check(LLSA_CALL(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
+                                                       &scheme, sizeof scheme, &written)),
+        &kind);
   return (scheme & ~kReductions) == 0;
+}
+
+/// What a user can do about a status.
+std::string hint_for(cublasStatus_t status) {
+  switch (status) {
+    case CUBLAS_STATUS_NOT_INITIALIZED:
+      return "cuBLASLt could not start: is the NVIDIA driver older than it, or the device's memory full? "
+             "(nvidia-smi shows both)";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+      return llsa::cuda::hint_for(cudaErrorMemoryAllocation);
+    case CUBLAS_STATUS_ARCH_MISMATCH:
+      return "the installed cuBLAS has no kernels for this GPU: install that of a newer CUDA toolkit";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+      return "the installed cuBLAS has no algorithm for this on this GPU: use another dtype, or the cuBLAS "
+             "of a "
+             "newer CUDA toolkit";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return llsa::cuda::kEarlierCommandHint;
+    default:
+      return "with CUBLASLT_LOG_LEVEL=1 in the environment the library says more";
+  }
 }
 
 }  // namespace
 
-void check(cublasStatus_t status, const char* call, const std::string& what) {
+void check(cublasStatus_t status, const llsa::cuda::Command& command, const Kind* kind) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw CudaError(cat("[matmul] ", call, " failed", what.empty() ? "" : " for ", what, ": ",
-                      cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")"));
+  llsa::cuda::library_failed("matmul", command, kind != nullptr ? kind->str() : "",
+                             cat(cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")"),
+                             hint_for(status));
 }
 
 Layout::Layout(const Tensor& x)
@@ -134,27 +157,24 @@ std::string Kind::name() const {
 void point(const Plan& plan, const Product& product, const Kind& kind) {
   const auto set = [&](cublasLtMatmulDescAttributes_t option, const Tensor& x) {
     const void* address = x.raw();
-    check(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &address, sizeof address),
-          "cublasLtMatmulDescSetAttribute", kind.str());
+    check(LLSA_CALL(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &address, sizeof address)),
+          &kind);
   };
   if (product.bias.defined()) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias);
   if (product.pre.defined()) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, product.pre);
 }
 
 void describe(Plan& plan, const Product& product, const Kind& kind) {
-  const std::string what = kind.str();
-  const auto ok = [&](cublasStatus_t status, const char* call) { check(status, call, what); };
   const auto operation_option = [&](cublasLtMatmulDescAttributes_t option, auto value) {
-    ok(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &value, sizeof value),
-       "cublasLtMatmulDescSetAttribute");
+    check(LLSA_CALL(cublasLtMatmulDescSetAttribute(plan.operation.handle, option, &value, sizeof value)),
+          &kind);
   };
   const cudaDataType_t type = data_type(kind.dtype);
   const cublasComputeType_t compute = kind.dtype == DType::f64 ? CUBLAS_COMPUTE_64F
                                       : kind.tf32              ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                                : CUBLAS_COMPUTE_32F;
-  ok(cublasLtMatmulDescCreate(&plan.operation.handle, compute,
-                              kind.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F),
-     "cublasLtMatmulDescCreate");
+  const cudaDataType_t scale = kind.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F;
+  check(LLSA_CALL(cublasLtMatmulDescCreate(&plan.operation.handle, compute, scale)), &kind);
   operation_option(CUBLASLT_MATMUL_DESC_TRANSA, kind.b.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
   operation_option(CUBLASLT_MATMUL_DESC_TRANSB, kind.a.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
   operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE, option_of(kind.epilogue));
@@ -163,17 +183,18 @@ void describe(Plan& plan, const Product& product, const Kind& kind) {
 
   const auto make_layout = [&](auto& layout, std::int64_t rows, std::int64_t cols, std::int64_t ld,
                                std::int64_t batch_stride) {
-    ok(cublasLtMatrixLayoutCreate(&layout.handle, type, static_cast<std::uint64_t>(rows),
-                                  static_cast<std::uint64_t>(cols), ld),
-       "cublasLtMatrixLayoutCreate");
+    check(LLSA_CALL(cublasLtMatrixLayoutCreate(&layout.handle, type, static_cast<std::uint64_t>(rows),
+                                               static_cast<std::uint64_t>(cols), ld)),
+          &kind);
     if (kind.batch == 1) return;
     const auto count = static_cast<std::int32_t>(kind.batch);
-    ok(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
-                                        sizeof count),
-       "cublasLtMatrixLayoutSetAttribute");
-    ok(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
-                                        &batch_stride, sizeof batch_stride),
-       "cublasLtMatrixLayoutSetAttribute");
+    check(LLSA_CALL(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                                                     &count, sizeof count)),
+          &kind);
+    check(
+        LLSA_CALL(cublasLtMatrixLayoutSetAttribute(layout.handle, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                   &batch_stride, sizeof batch_stride)),
+        &kind);
   };
   const auto operand = [&](auto& layout, const Layout& x) {
     make_layout(layout, x.by_columns ? x.rows : x.cols, x.by_columns ? x.cols : x.rows, x.ld, x.batch_stride);
@@ -184,13 +205,11 @@ void describe(Plan& plan, const Product& product, const Kind& kind) {
 }
 
 std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHandle_t library) {
-  const std::string what = kind.str();
-  const auto ok = [&](cublasStatus_t status, const char* call) { check(status, call, what); };
   Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> preference;
-  ok(cublasLtMatmulPreferenceCreate(&preference.handle), "cublasLtMatmulPreferenceCreate");
+  check(LLSA_CALL(cublasLtMatmulPreferenceCreate(&preference.handle)), &kind);
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t option, auto value) {
-    ok(cublasLtMatmulPreferenceSetAttribute(preference.handle, option, &value, sizeof value),
-       "cublasLtMatmulPreferenceSetAttribute");
+    check(LLSA_CALL(cublasLtMatmulPreferenceSetAttribute(preference.handle, option, &value, sizeof value)),
+          &kind);
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, kReductions);
@@ -201,18 +220,18 @@ std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHan
 
   std::array<cublasLtMatmulHeuristicResult_t, kProposals> results = {};
   int count = 0;
+  const llsa::cuda::Command ask = "cublasLtMatmulAlgoGetHeuristic";
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
       library, plan.operation.handle, plan.first.handle, plan.second.handle, plan.out.handle, plan.out.handle,
       preference.handle, kProposals, results.data(), &count);
-  if (status != CUBLAS_STATUS_NOT_SUPPORTED) ok(status, "cublasLtMatmulAlgoGetHeuristic");
+  if (status != CUBLAS_STATUS_NOT_SUPPORTED) check(status, ask, &kind);
   std::vector<Algorithm> good;
   for (int i = 0; i < count; ++i) {
     const cublasLtMatmulHeuristicResult_t& result = results[static_cast<std::size_t>(i)];
     if (result.state == CUBLAS_STATUS_SUCCESS && is_deterministic(result.algo, kind))
       good.push_back(result.algo);
   }
-  if (good.empty() && kind.epilogue == Epilogue::none)
-    ok(CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
+  if (good.empty() && kind.epilogue == Epilogue::none) check(CUBLAS_STATUS_NOT_SUPPORTED, ask, &kind);
   return good;
 }
 

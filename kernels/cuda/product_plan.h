@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "../../core/cuda/check.h"
 #include "cublaslt.h"
 
 namespace llsa::kernels::cuda {
@@ -23,9 +24,6 @@ constexpr std::int64_t kMaxAlignment = 256;  // bytes; what the allocator gives
 
 /// "Semi-opaque": 64 bytes that the library lets a program store and use again with the same version of it.
 using Algorithm = cublasLtMatmulAlgo_t;
-
-/// Throws CudaError with the failed call, what it was for, and its status.
-void check(cublasStatus_t status, const char* call, const std::string& what);
 
 template <class T, cublasStatus_t (*destroy)(T)>
 struct Owned {
@@ -64,6 +62,10 @@ struct Kind {
   /// For storing: all of it, so different for different kinds.
   std::string name() const;
 };
+
+/// Throws CudaError (core/cuda/check.h) for a failed call of the library, with the product that it was made
+/// for, if it was for one.
+void check(cublasStatus_t status, const llsa::cuda::Command& command, const Kind* kind = nullptr);
 
 /// How one kind of product is computed.
 struct Plan {

@@ -24,6 +24,18 @@ TEST_CASE("names of devices") {
   }
 }
 
+TEST_CASE("a choice says why a GPU was passed over, and nothing where none was") {
+  CHECK(choose_device("cpu").passed_over.empty());
+  CHECK(choose_device("cuda:3").passed_over.empty());
+  CHECK(choose_device("cuda:3").device == Device{DeviceType::cuda, 3});
+  CHECK_THROWS_AS(choose_device("gpu"), ValueError);
+  CHECK(choose_device("auto").device == device_from_name("auto"));
+  if (!cuda::compiled()) CHECK(choose_device("auto").passed_over.empty());
+  CHECK(passed_over_text({}).empty());
+  CHECK(passed_over_text({Device{}, "it is too old"}) ==
+        "device cpu: the GPU was passed over: it is too old");
+}
+
 TEST_CASE("a device that cannot be had is an error that says why and what else to do") {
   // No driver, no device, and a build without CUDA all leave 0 devices; elsewhere there are not so many.
   const int index = cuda::device_count() > 0 ? 1000 : 0;

@@ -76,6 +76,36 @@ constexpr Offer kOffers[] = {{.scheme = CUBLASLT_REDUCTION_SCHEME_NONE},
                              {}};  // is told of these
 constexpr int kOfferCount = static_cast<int>(std::size(kOffers));
 
+struct StatusText {
+  cublasStatus_t status;
+  const char* name;
+  const char* text;
+};
+constexpr StatusText kStatuses[] = {
+    {CUBLAS_STATUS_INVALID_VALUE, "CUBLAS_STATUS_INVALID_VALUE",
+     "an unsupported value or parameter was passed to the function"},  // and what is not listed
+    {CUBLAS_STATUS_SUCCESS, "CUBLAS_STATUS_SUCCESS", "success"},
+    {CUBLAS_STATUS_NOT_INITIALIZED, "CUBLAS_STATUS_NOT_INITIALIZED", "the library was not initialized"},
+    {CUBLAS_STATUS_ALLOC_FAILED, "CUBLAS_STATUS_ALLOC_FAILED", "the resource allocation failed"},
+    {CUBLAS_STATUS_ARCH_MISMATCH, "CUBLAS_STATUS_ARCH_MISMATCH", "the device has another architecture"},
+    {CUBLAS_STATUS_EXECUTION_FAILED, "CUBLAS_STATUS_EXECUTION_FAILED",
+     "the work could not be put into the stream"},
+    {CUBLAS_STATUS_INTERNAL_ERROR, "CUBLAS_STATUS_INTERNAL_ERROR", "an internal operation failed"},
+    {CUBLAS_STATUS_NOT_SUPPORTED, "CUBLAS_STATUS_NOT_SUPPORTED",
+     "the functionality requested is not supported"},
+};
+
+std::size_t place_of(cublasStatus_t status) {
+  for (std::size_t i = 0; i < std::size(kStatuses); ++i)
+    if (kStatuses[i].status == status) return i;
+  return 0;
+}
+
+/// What a test wants the call to return instead of doing anything.
+cublasStatus_t requested(const char* function) {
+  return static_cast<cublasStatus_t>(llsa::emu::requested_failure(function));
+}
+
 struct Log {
   std::vector<double> milliseconds;  // by id
   std::vector<int> used;
@@ -213,6 +243,8 @@ std::vector<int> products_since_last_asked() { return std::exchange(product_log(
 extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  if (const cublasStatus_t status = requested("cublasLtCreate"); status != CUBLAS_STATUS_SUCCESS)
+    return status;
   *handle = reinterpret_cast<cublasLtHandle_t>(new int(0));
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -223,20 +255,13 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
 
 std::size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
 
-const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED      ? "CUBLAS_STATUS_NOT_SUPPORTED"
-         : status == CUBLAS_STATUS_EXECUTION_FAILED ? "CUBLAS_STATUS_EXECUTION_FAILED"
-                                                    : "CUBLAS_STATUS_INVALID_VALUE";
-}
-const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "the functionality requested is not supported"
-         : status == CUBLAS_STATUS_EXECUTION_FAILED
-             ? "the work could not be put into the stream"
-             : "an unsupported value or parameter was passed to the function";
-}
+const char* cublasLtGetStatusName(cublasStatus_t status) { return kStatuses[place_of(status)].name; }
+const char* cublasLtGetStatusString(cublasStatus_t status) { return kStatuses[place_of(status)].text; }
 
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type,
                                           std::uint64_t rows, std::uint64_t cols, std::int64_t ld) {
+  if (const cublasStatus_t status = requested("cublasLtMatrixLayoutCreate"); status != CUBLAS_STATUS_SUCCESS)
+    return status;
   *layout = real<cublasLtMatrixLayoutOpaque_t>(new Matrix{type, rows, cols, ld});
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -265,6 +290,9 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
                                               cublasLtMatmulDescAttributes_t option, const void* value,
                                               std::size_t bytes) {
+  if (const cublasStatus_t status = requested("cublasLtMatmulDescSetAttribute");
+      status != CUBLAS_STATUS_SUCCESS)
+    return status;
   Operation& operation = *real<Operation>(desc);
   switch (option) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
@@ -319,6 +347,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int wanted,
                                               cublasLtMatmulHeuristicResult_t* results, int* count) {
+  if (const cublasStatus_t status = requested("cublasLtMatmulAlgoGetHeuristic");
+      status != CUBLAS_STATUS_SUCCESS)
+    return status;
   const Operation& operation = *real<Operation>(desc);
   const Wishes& wishes = *real<Wishes>(preference);
   Sizes sizes;
@@ -388,6 +419,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t, void* d_data, cublasLtMatrixLayout_t d_layout,
                               const cublasLtMatmulAlgo_t* chosen, void* workspace,
                               std::size_t workspace_bytes, cudaStream_t stream) {
+  if (const cublasStatus_t status = requested("cublasLtMatmul"); status != CUBLAS_STATUS_SUCCESS)
+    return status;
   const Operation& op = *real<Operation>(desc);
   const Matrix &a = *real<Matrix>(a_layout), &b = *real<Matrix>(b_layout), &d = *real<Matrix>(d_layout);
   Sizes sizes;

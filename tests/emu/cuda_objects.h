@@ -11,6 +11,11 @@ namespace llsa::emu {
 /// Whether work may be given to this stream: a default stream, or one that cudaStreamCreate made.
 bool is_stream(cudaStream_t stream);
 
+/// The error that every call returns at present (break_device), or cudaSuccess.
+cudaError_t device_error();
+/// The status that this call shall return instead of doing anything (fail_next), once; 0: none.
+int requested_failure(const char* function);
+
 /// Lets events recorded from now on say that so much more time has passed on the device.
 void advance_device_clock(double milliseconds);
 

@@ -13,6 +13,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <string>
 
 #include "tests/emu/cuda_objects.h"
 #include "tests/emu/emulator.h"
@@ -40,6 +41,10 @@ struct Device {
   int count = 1;
   int driver = CUDART_VERSION, major = 9;
   cudaError_t broken = cudaSuccess;
+  struct {
+    std::string function;
+    int status = 0, device_error = 0;
+  } wish;                   // of fail_next()
   Clock::duration ahead{};  // of the host's clock
 };
 
@@ -195,6 +200,27 @@ void break_device(int error) {
   if (error == cudaSuccess) last_error = cudaSuccess;
 }
 
+void fail_next(const std::string& function, int status, int device_error) {
+  const std::lock_guard lock(device().mutex);
+  device().wish = {function, status, device_error};
+}
+
+cudaError_t device_error() { return device().broken; }
+
+int requested_failure(const char* function) {
+  int status = 0, device_error = 0;
+  {
+    const std::lock_guard lock(device().mutex);
+    auto& wish = device().wish;
+    if (wish.function != function) return 0;
+    status = wish.status;
+    device_error = wish.device_error;
+    wish = {};
+  }
+  if (device_error != 0) break_device(device_error);
+  return status;
+}
+
 void advance_device_clock(double milliseconds) {
   const std::lock_guard lock(device().mutex);
   device().ahead +=
@@ -309,6 +335,10 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInsufficientDriver";
     case cudaErrorIllegalAddress:
       return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchOutOfResources:
+      return "cudaErrorLaunchOutOfResources";
+    case cudaErrorNoKernelImageForDevice:
+      return "cudaErrorNoKernelImageForDevice";
     default:
       return "cudaError";
   }
@@ -334,6 +364,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorIllegalAddress:
       return "an illegal memory access was encountered";
+    case cudaErrorLaunchOutOfResources:
+      return "too many resources requested for launch";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
     default:
       return "unknown error";
   }

@@ -43,6 +43,11 @@ struct Problem {
   Convolution convolution;
 };
 
+/// What a test wants the call to return instead of doing anything.
+cudnnStatus_t requested(const char* function) {
+  return static_cast<cudnnStatus_t>(llsa::emu::requested_failure(function));
+}
+
 template <class To, class From>
 To* real(From* opaque) {
   return reinterpret_cast<To*>(opaque);
@@ -178,15 +183,26 @@ std::size_t weight_bytes(const Problem& p) {
 extern "C" {
 
 const char* cudnnGetErrorString(cudnnStatus_t status) {
-  return status == CUDNN_STATUS_SUCCESS                            ? "CUDNN_STATUS_SUCCESS"
-         : CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM ? "CUDNN_STATUS_BAD_PARAM"
-                                                                   : "CUDNN_STATUS_NOT_SUPPORTED";
+  switch (status) {
+    case CUDNN_STATUS_SUCCESS:
+      return "CUDNN_STATUS_SUCCESS";
+    case CUDNN_STATUS_NOT_INITIALIZED:
+      return "CUDNN_STATUS_NOT_INITIALIZED";
+    case CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED:
+      return "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED";
+    case CUDNN_STATUS_EXECUTION_FAILED:
+      return "CUDNN_STATUS_EXECUTION_FAILED";
+    default:
+      return CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM ? "CUDNN_STATUS_BAD_PARAM"
+                                                                     : "CUDNN_STATUS_NOT_SUPPORTED";
+  }
 }
 void cudnnGetLastErrorString(char* message, std::size_t size) {
   if (size > 0) message[0] = '\0';
 }
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
+  if (const cudnnStatus_t status = requested("cudnnCreate"); status != CUDNN_STATUS_SUCCESS) return status;
   *handle = reinterpret_cast<cudnnHandle_t>(new Handle);
   return CUDNN_STATUS_SUCCESS;
 }
@@ -195,6 +211,7 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
+  if (const cudnnStatus_t status = requested("cudnnSetStream"); status != CUDNN_STATUS_SUCCESS) return status;
   if (!llsa::emu::is_stream(stream)) return CUDNN_STATUS_BAD_PARAM;
   real<Handle>(handle)->stream = stream;
   return CUDNN_STATUS_SUCCESS;
@@ -213,6 +230,8 @@ cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t descriptor, cud
   return set_array(*real<Array>(descriptor), format, type, {n, c, h, w});
 }
 cudnnStatus_t cudnnCreateFilterDescriptor(cudnnFilterDescriptor_t* descriptor) {
+  if (const cudnnStatus_t status = requested("cudnnCreateFilterDescriptor"); status != CUDNN_STATUS_SUCCESS)
+    return status;
   *descriptor = reinterpret_cast<cudnnFilterDescriptor_t>(new Array);
   return CUDNN_STATUS_SUCCESS;
 }
@@ -244,6 +263,8 @@ cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t descr
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t descriptor, cudnnMathType_t math) {
+  if (const cudnnStatus_t status = requested("cudnnSetConvolutionMathType"); status != CUDNN_STATUS_SUCCESS)
+    return status;
   real<Convolution>(descriptor)->math = math;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -263,6 +284,8 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, c
                                       cudnnConvolutionDescriptor_t convolution,
                                       cudnnConvolutionFwdAlgo_t algorithm, void* workspace, std::size_t bytes,
                                       const void* beta, cudnnTensorDescriptor_t y_desc, void* y) {
+  if (const cudnnStatus_t status = requested("cudnnConvolutionForward"); status != CUDNN_STATUS_SUCCESS)
+    return status;
   const Problem p{*real<Array>(x_desc), *real<Array>(w_desc), *real<Array>(y_desc),
                   *real<Convolution>(convolution)};
   if (algorithm != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM) return CUDNN_STATUS_BAD_PARAM;
@@ -292,6 +315,8 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alp
                                            cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace,
                                            std::size_t bytes, const void* beta,
                                            cudnnTensorDescriptor_t dx_desc, void* dx) {
+  if (const cudnnStatus_t status = requested("cudnnConvolutionBackwardData"); status != CUDNN_STATUS_SUCCESS)
+    return status;
   const Problem p{*real<Array>(dx_desc), *real<Array>(w_desc), *real<Array>(dy_desc),
                   *real<Convolution>(convolution)};
   if (algorithm != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return CUDNN_STATUS_BAD_PARAM;
@@ -321,6 +346,9 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* a
                                              cudnnConvolutionBwdFilterAlgo_t algorithm, void* workspace,
                                              std::size_t bytes, const void* beta,
                                              cudnnFilterDescriptor_t dw_desc, void* dw) {
+  if (const cudnnStatus_t status = requested("cudnnConvolutionBackwardFilter");
+      status != CUDNN_STATUS_SUCCESS)
+    return status;
   const Problem p{*real<Array>(x_desc), *real<Array>(dw_desc), *real<Array>(dy_desc),
                   *real<Convolution>(convolution)};
   if (algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1) return CUDNN_STATUS_BAD_PARAM;

@@ -78,6 +78,10 @@ void set_compute_capability(int major);
 /// Lets every call of the runtime fail with this error (a cudaError_t), as after a kernel that has gone
 /// wrong; 0 ends it.
 void break_device(int error);
+/// Lets the next call of this function of cuBLASLt or cuDNN, or the next "launch" of a kernel, do nothing and
+/// return this status (of the library, or a cudaError_t); with a device_error that moment also breaks the
+/// device. "" takes the wish back.
+void fail_next(const std::string& function, int status, int device_error = 0);
 
 /// How long the matrix products of each of the library's algorithms shall seem to take, in the order in which
 /// they are proposed; what is not told takes as long as it does.

@@ -135,9 +135,7 @@ TEST_CASE("calls that a capture does not take lose it") {
     CHECK(cudaStreamIsCapturing(f.stream, &status) == cudaSuccess);
     CHECK(status == cudaStreamCaptureStatusInvalidated);
     CHECK(cudaMemsetAsync(f.x, 0, 4, f.stream) == cudaErrorStreamCaptureInvalidated);
-    CHECK_THROWS_WITH_AS(f.launch_kernel(),
-                         "[launch] operation failed due to a previous error during capture",
-                         emu::KernelError);
+    CHECK_THROWS_AS(f.launch_kernel(), CudaError);
     CHECK(f.end() == cudaErrorStreamCaptureInvalidated);
     CHECK(f.graph == nullptr);
     CHECK(f.value() == 0);  // and everything can be called again

@@ -43,17 +43,18 @@ std::unique_ptr<Block> take_block() {
 
 std::uint64_t count(dim3 d) { return static_cast<std::uint64_t>(d.x) * d.y * d.z; }
 
-void check_launch(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream) {
+void check_launch(dim3 grid, dim3 block, std::size_t shared_bytes, const simt::LaunchStream& to) {
   const auto shape = [](dim3 d) { return cat("(", d.x, ", ", d.y, ", ", d.z, ")"); };
+  const auto refuse = [&](const std::string& why) {
+    throw KernelError(cat("[launch] at ", to.place.str(), ": ", why));
+  };
   if (count(grid) == 0 || grid.x > 0x7fffffff || grid.y > 0xffff || grid.z > 0xffff)
-    throw KernelError(cat("[launch] grid ", shape(grid), " is empty or exceeds (2147483647, 65535, 65535)"));
+    refuse(cat("grid ", shape(grid), " is empty or exceeds (2147483647, 65535, 65535)"));
   if (count(block) == 0 || count(block) > kMaxThreads || block.z > 64)
-    throw KernelError(
-        cat("[launch] block ", shape(block), " is empty or exceeds 1024 threads, 64 of them in z"));
+    refuse(cat("block ", shape(block), " is empty or exceeds 1024 threads, 64 of them in z"));
   if (shared_bytes > SharedMemory::kMax)
-    throw KernelError(
-        cat("[launch] ", shared_bytes, " bytes of dynamic shared memory exceed ", SharedMemory::kMax));
-  if (!is_stream(stream)) throw KernelError("[launch] the stream was not created, or was destroyed");
+    refuse(cat(shared_bytes, " bytes of dynamic shared memory exceed ", SharedMemory::kMax));
+  if (!is_stream(to.stream)) refuse("the stream was not created, or was destroyed");
 }
 
 // What one OS thread does in a launch: blocks, until there are none or one has failed.
@@ -158,14 +159,17 @@ Statistics statistics() {
   return counts;
 }
 
-void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, simt::LaunchStream to,
               std::function<void()> body) {
-  check_launch(grid, block, shared_bytes, stream);
-  const cudaError_t error = enqueue(stream, [=, body = std::move(body)] {
-    run_now(grid, block, shared_bytes, body);
-    return cudaSuccess;
-  });
-  if (error != cudaSuccess) throw KernelError(cat("[launch] ", cudaGetErrorString(error)));
+  check_launch(grid, block, shared_bytes, to);
+  auto error = static_cast<cudaError_t>(requested_failure("launch"));
+  if (error == cudaSuccess) error = device_error();
+  if (error == cudaSuccess)
+    error = enqueue(to.stream, [=, body = std::move(body)] {
+      run_now(grid, block, shared_bytes, body);
+      return cudaSuccess;
+    });
+  if (error != cudaSuccess) cuda::launch_failed(error, "", grid, block, shared_bytes, to.place);
 }
 
 void fence() {

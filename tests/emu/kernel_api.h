@@ -47,12 +47,12 @@ inline constexpr int warpSize = 32;
 namespace llsa::simt {
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
-            cudaStream_t stream, Arguments&&... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, LaunchStream to,
+            Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...),
                 "kernel parameters are copied byte by byte");
   // Parameters are a copy per thread, as on the device.
-  emu::run_grid(grid, block, shared_bytes, stream,
+  emu::run_grid(grid, block, shared_bytes, to,
                 [kernel, ... a = static_cast<Parameters>(arguments)] { kernel(a...); });
 }
 

@@ -7,18 +7,12 @@
 #include <cstdint>
 #include <functional>
 
+#include "../../kernels/cuda/simt/launch_stream.h"
+
 namespace llsa::emu {
 
 /// A line of a kernel. Emulated instructions take one as their last argument, by default the caller's.
-struct Place {
-  const char* file = nullptr;
-  int line = 0;
-
-  static constexpr Place here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    return {file, line};
-  }
-  friend bool operator==(const Place&, const Place&) = default;
-};
+using Place = cuda::Place;
 
 /// Ends the launch with a KernelError: printf-like text, to which place and state of all threads are added.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
@@ -58,8 +52,9 @@ unsigned char* shared_pointer(unsigned address, std::size_t bytes, std::size_t a
 // ---- launching ----------------------------------------------------------------------------------------
 
 /// Runs body() once per thread of the grid: now, or, if the stream is being captured, in every replay of the
-/// graph. Throws KernelError.
-void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+/// graph. Throws KernelError; CudaError, as simt::launch does on a device, for what a call of the runtime would
+/// return.
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, simt::LaunchStream to,
               std::function<void()> body);
 
 }  // namespace llsa::emu

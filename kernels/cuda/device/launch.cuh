@@ -32,18 +32,29 @@ inline dim3 grid_of(std::int64_t blocks) {
   return dim3(static_cast<unsigned>(blocks));
 }
 
+/// A context whose stream a kernel goes to, and the line that launches it. Converts from a context, where a
+/// launch_ function is called.
+struct LaunchContext {
+  Context& ctx;
+  llsa::cuda::Place place;
+
+  LaunchContext(Context& ctx_, llsa::cuda::Place place_ = llsa::cuda::Place::here())
+      : ctx(ctx_), place(place_) {}
+  llsa::simt::LaunchStream stream() const { return {stream_of(ctx), place}; }
+};
+
 /// Starts a thread for each of n pieces; a kernel finds its own by piece_of_thread() and checks it against n.
 template <class... Params, class... Args>
-void launch_threads(Context& ctx, void (*kernel)(Params...), std::int64_t n, Args... args) {
+void launch_threads(LaunchContext on, void (*kernel)(Params...), std::int64_t n, Args... args) {
   if (n <= 0) return;
-  llsa::simt::launch(kernel, grid_of(ceil_div(n, kThreads)), dim3(kThreads), 0, stream_of(ctx), args...);
+  llsa::simt::launch(kernel, grid_of(ceil_div(n, kThreads)), dim3(kThreads), 0, on.stream(), args...);
 }
 
 /// Starts a warp for each of n pieces; a kernel finds its own by piece_of_warp() and checks it against n.
 template <class... Params, class... Args>
-void launch_warps(Context& ctx, void (*kernel)(Params...), std::int64_t n, Args... args) {
+void launch_warps(LaunchContext on, void (*kernel)(Params...), std::int64_t n, Args... args) {
   if (n <= 0) return;
-  llsa::simt::launch(kernel, grid_of(ceil_div(n, kWarps)), dim3(kWarps * 32), 0, stream_of(ctx), args...);
+  llsa::simt::launch(kernel, grid_of(ceil_div(n, kWarps)), dim3(kWarps * 32), 0, on.stream(), args...);
 }
 
 __device__ inline std::int64_t piece_of_thread() {

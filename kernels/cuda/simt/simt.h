@@ -40,6 +40,7 @@
 // 12. No cooperative groups, CUB, Thrust, __constant__ memory or printf in kernels.
 #pragma once
 
+#include "launch_stream.h"
 #include "shared_limits.h"
 
 #if defined(__CUDACC__)
@@ -52,8 +53,6 @@
 #include <cstdint>
 #include <mutex>
 #include <type_traits>
-
-#include "../../../core/cuda/check.h"
 
 #define SIMT_UNROLL _Pragma("unroll")
 #define SIMT_SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
@@ -74,9 +73,9 @@ inline cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
                               std::max(static_cast<int>(bytes), has.maxDynamicSharedSizeBytes));
 }
 
-/// For messages.
+/// For messages: mangled, or "" where the runtime cannot tell.
 inline const char* name_of([[maybe_unused]] const void* kernel) {
-  const char* name = "kernel";
+  const char* name = "";
 #if CUDART_VERSION >= 12040
   if (cudaFuncGetName(&name, kernel) != cudaSuccess) cudaGetLastError();
 #endif
@@ -84,27 +83,24 @@ inline const char* name_of([[maybe_unused]] const void* kernel) {
 }
 
 /// Runs kernel(arguments...) on the stream with these sizes, the grid's blocks in any order. Returns at once.
-/// Throws CudaError if the device refuses the launch; what fails later is reported by a later call.
+/// Throws CudaError, naming the kernel and the line of this call, if the device refuses the launch; what fails
+/// later is reported by a later call.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
-            cudaStream_t stream, Arguments&&... arguments) {
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, LaunchStream to,
+            Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...),
                 "kernel parameters are copied byte by byte");
-  cudaError_t error = allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
+  const void* const symbol = reinterpret_cast<const void*>(kernel);
+  cudaError_t error = allow_shared(symbol, shared_bytes);
   if (error == cudaSuccess) {
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream;
+    config.stream = to.stream;
     error = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
   }
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // it is reported here, and not once more by the next call
-  throw CudaError(cat("[launch] ", name_of(reinterpret_cast<const void*>(kernel)), " with grid (", grid.x,
-                      ", ", grid.y, ", ", grid.z, "), block (", block.x, ", ", block.y, ", ", block.z, "), ",
-                      shared_bytes, " bytes of shared memory: ", cudaGetErrorString(error)),
-                  cuda::hint_for(error));
+  if (error != cudaSuccess) cuda::launch_failed(error, name_of(symbol), grid, block, shared_bytes, to.place);
 }
 
 /// The address in the shared window that the wrappers of ptx.h take, of a pointer into shared memory.

@@ -166,8 +166,9 @@ TEST_CASE("a failed call says which, where and why") {
   const std::string message = message_of([] { LLSA_CUDA_CHECK(cudaSetDevice(12345)); });
   CHECK(contains(message, "cudaSetDevice(12345) failed at tests/kernels/cuda/device_test.cpp:"));
   CHECK(contains(message, "cudaErrorInvalidDevice"));
-  const std::string sticky =
-      message_of([] { cuda::check(cudaErrorIllegalAddress, "launch", "/a/kernels/cuda/copy.cu", 7); });
+  const std::string sticky = message_of([] {
+    cuda::check(cudaErrorIllegalAddress, {"launch", {"kernels/cuda/copy.cu", 7}});
+  });
   CHECK(contains(sticky, "launch failed at kernels/cuda/copy.cu:7"));
   CHECK(contains(sticky, "from its last checkpoint"));
   CHECK(contains(sticky, "CUDA_LAUNCH_BLOCKING=1"));
@@ -175,6 +176,12 @@ TEST_CASE("a failed call says which, where and why") {
   CHECK(contains(cuda::hint_for(cudaErrorNoKernelImageForDevice), "CUDA_ARCHS=native"));
   CHECK(contains(cuda::hint_for(cudaErrorDevicesUnavailable), "another process"));
   CHECK(contains(cuda::hint_for(cudaErrorMemoryAllocation), "reduce the batch"));
+  for (const int error : {226, 721, 911})  // as new versions of CUDA have them
+    CHECK(contains(cuda::hint_for(static_cast<cudaError_t>(error)), "from its last checkpoint"));
+  CHECK(contains(cuda::hint_for(cudaErrorInvalidDeviceFunction), "CUDA_ARCHS=native"));
+  CHECK(contains(cuda::hint_for(cudaErrorLaunchOutOfResources), "dtype f32"));
+  CHECK(contains(cuda::hint_for(cudaErrorSystemNotReady), "nvidia-fabricmanager"));
+  CHECK(contains(cuda::hint_for(cudaErrorSystemDriverMismatch), "restart the machine"));
   CHECK(cuda::hint_for(cudaErrorInvalidDevice).empty());
   CHECK_NOTHROW(LLSA_CUDA_CHECK(cudaGetLastError()));
 }
@@ -202,15 +209,19 @@ TEST_CASE("streams, events and pinned memory") {
 }
 
 #ifdef SIMT_EMU
-TEST_CASE("no device, no driver, an old driver, an old device") {
-  const auto message = [] {
-    CHECK(device_from_name("auto") == Device{});
+TEST_CASE("no device, no driver, an old driver, an old device, and what auto says of them") {
+  std::string passed_over;
+  const auto message = [&] {
+    const DeviceChoice choice = choose_device("auto");
+    CHECK(choice.device == Device{});
+    passed_over = passed_over_text(choice);
     CHECK(cudaGetLastError() == cudaSuccess);  // nothing is left for the next call to report
     return message_of([] { Context ctx(device_from_name("cuda"), 1); });
   };
   emu::set_device_count(0);
   CHECK(cuda::device_count() == 0);
   const std::string no_device = message();
+  CHECK(passed_over.empty());
   emu::set_device_count(1);
   CHECK(contains(no_device, "cuda:0 was asked for, there is no CUDA device"));
   CHECK(contains(no_device, "| use the device cpu"));
@@ -219,9 +230,13 @@ TEST_CASE("no device, no driver, an old driver, an old device") {
   emu::set_driver_version(0);
   CHECK(cuda::device_count() == 0);
   const std::string no_driver = message();
+  CHECK(passed_over.empty());
   emu::set_driver_version(11020);
   const std::string old_driver = message();
   emu::set_driver_version(CUDART_VERSION);
+  CHECK(contains(passed_over,
+                 "device cpu: the GPU was passed over: the NVIDIA driver serves CUDA 11.2 and this program "
+                 "needs "));
   CHECK(contains(no_driver, "cuda:0 was asked for, there is no NVIDIA driver"));
   CHECK(contains(old_driver, "the NVIDIA driver serves CUDA 11.2 and this program needs "));
   for (const std::string& text : {no_driver, old_driver}) {
@@ -233,10 +248,23 @@ TEST_CASE("no device, no driver, an old driver, an old device") {
   CHECK(cuda::device_count() == 1);
   const std::string old_device = message();
   emu::set_compute_capability(9);
-  CHECK(contains(old_device, "cuda:0 has compute capability 7.0, the kernels need 8.0 or later"));
+  CHECK(contains(old_device,
+                 "cuda:0 was asked for, it has compute capability 7.0, the kernels need 8.0 or later"));
   CHECK(contains(old_device, "| use a newer GPU, or the device cpu"));
+  CHECK(passed_over ==
+        "device cpu: the GPU was passed over: it has compute capability 7.0, the kernels need 8.0 or later "
+        "(Ampere)");
 
-  CHECK(device_from_name("auto") == Device{DeviceType::cuda, 0});
+  emu::break_device(cudaErrorIllegalAddress);
+  passed_over = passed_over_text(choose_device("auto"));
+  emu::break_device(cudaSuccess);
+  CHECK(contains(passed_over,
+                 "device cpu: the GPU was passed over: [cuda] cudaGetDeviceCount failed at "
+                 "core/cuda/device.cpp:"));
+  CHECK(contains(passed_over, "(cudaErrorIllegalAddress); the device no longer serves this process"));
+
+  CHECK(choose_device("auto").device == Device{DeviceType::cuda, 0});
+  CHECK(choose_device("auto").passed_over.empty());
 }
 
 TEST_CASE("a device that an earlier kernel has broken: errors with a hint, and an orderly end") {
