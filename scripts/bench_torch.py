@@ -4,12 +4,13 @@
     scripts/bench_torch.py [--ours attention.json] [--json FILE] [--seconds S]
 
 scaled_dot_product_attention under FLASH_ATTENTION (the FlashAttention-2 kernels) and under CUDNN_ATTENTION, each on its
-own: q, k, v [b,H,N,64] in bf16, contiguous, standard normal; forward, and forward with backward for a contiguous dO. Each call
-stands between two CUDA events, after a write over the L2 cache; three sets of inputs take turns; the arms are timed in
-turns. Medians of at least three calls. With gradients up to 131,072 tokens.
+own: q, k, v [b,H,N,64] in bf16, contiguous, standard normal; forward, and forward with backward for a contiguous dO. Each
+call stands between two CUDA events, after a write over the L2 cache; three sets of inputs take turns; the arms are timed
+in turns. Medians of at least three calls. With gradients up to 131,072 tokens.
 
---ours: the JSON of `llsa bench attention --json`. Its shapes are measured, in its order, and its LLSA rows are put beside them;
-without it, four usual shapes. --seconds: shapes that have not begun by then are left out, and named.
+--ours: the JSON of `llsa bench attention --json`. Its shapes are measured, in its order, and its LLSA rows are put beside
+them; without it, four usual shapes. --seconds: shapes that have not begun by then are left out, and named. So is an arm that
+runs out of memory or takes too long.
 
 Prints Markdown. Needs a GPU and PyTorch, and leaves clocks as they are. Exit code: 0; 1 if nothing could be measured.
 """
@@ -21,7 +22,7 @@ import sys
 import time
 
 LONGEST_BACKWARD = 131072
-LONGEST_CALL = 0.8  # seconds: longer calls are left out, and named
+LONGEST_CALL = 1.2  # seconds: longer calls are left out, and named; longest_call of apps/bench_attention_device.h
 ROUNDS = 3
 USUAL_SHAPES = [(1, 6, 65536, 64), (1, 6, 16384, 64), (1, 6, 131072, 64), (16, 6, 16384, 64)]
 
@@ -95,7 +96,8 @@ def table_of_speed_ups(pairs):
     lines = ["| (b, H, N) | LLSA | input | against | forward | with backward |", "|---|---|---|---|--:|--:|"]
     for pair in pairs:
         cells = [f"x{pair[name]:.1f}" if name in pair else "" for name in ("forward", "both")]
-        lines.append(f"| {tuple(pair['shape'][:3])} | {pair['llsa']} | {pair['input']} | {pair['arm']} | {cells[0]} | {cells[1]} |")
+        what = f"{tuple(pair['shape'][:3])} | {pair['llsa']} | {pair['input']} | {pair['arm']}"
+        lines.append(f"| {what} | {cells[0]} | {cells[1]} |")
     return lines
 
 
@@ -151,7 +153,7 @@ class Bench:
         return refused
 
     def time(self, calls, limit_seconds=1.0, wanted=30):
-        """Seconds of the calls i -> anything, in turns: one list for each; None for one that takes too long."""
+        """Seconds of the calls i -> anything, in turns: one list for each, or why a call is left out."""
         torch = self.torch
 
         def run(call, count, first):
@@ -167,16 +169,35 @@ class Bench:
             torch.cuda.synchronize()
             return [1e-3 * begin.elapsed_time(end) for begin, end in marks]
 
+        def run_if_it_fits(call, count, first):
+            """The same; None, and the memory given back, where it does not suffice."""
+            try:
+                return run(call, count, first)
+            except torch.cuda.OutOfMemoryError:
+                pass  # the error holds what the call had computed: it goes first
+            torch.cuda.empty_cache()
+            return None
+
         counts, samples = [], []
         for call in calls:
-            run(call, 1, 0)
-            once = run(call, 1, 1)[0]
-            counts.append(0 if once > LONGEST_CALL else max(1, min(math.ceil(wanted / ROUNDS), int(limit_seconds / (ROUNDS * once)))))
-            samples.append([] if counts[-1] else None)
+            first = run_if_it_fits(call, 1, 0) and run_if_it_fits(call, 1, 1)
+            if not first:
+                counts.append(0)
+                samples.append("out of memory")
+            elif first[0] > LONGEST_CALL:
+                counts.append(0)
+                samples.append(f"a call takes more than {LONGEST_CALL} s")
+            else:
+                counts.append(max(1, min(math.ceil(wanted / ROUNDS), int(limit_seconds / (ROUNDS * first[0])))))
+                samples.append([])
         for round_number in range(ROUNDS):
-            for call, count, sample in zip(calls, counts, samples):
-                if count:
-                    sample.extend(run(call, count, round_number * count))
+            for i, call in enumerate(calls):
+                if counts[i]:
+                    seconds = run_if_it_fits(call, counts[i], round_number * counts[i])
+                    if seconds:
+                        samples[i].extend(seconds)
+                    else:
+                        counts[i], samples[i] = 0, "out of memory"
         return samples
 
     def measure(self, shape, left_out):
@@ -191,8 +212,8 @@ class Bench:
                 calls.append(lambda i, backend=backend, backward=backward: self.call(backend, sets[i % 3], backward))
         rows = {}
         for (name, passes), sample in zip(names, self.time(calls)):
-            if sample is None:
-                left_out.append(f"{name}, {passes}, at {shape[:3]}: a call takes more than {LONGEST_CALL} s")
+            if isinstance(sample, str):
+                left_out.append(f"{name}, {passes}, at {shape[:3]}: {sample}")
                 continue
             rows.setdefault(name, {"arm": name, "shape": list(shape)})[passes] = summarize(sample)
         return list(rows.values())
