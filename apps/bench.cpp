@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <vector>
 
 #include "apps/output.h"
 #include "core/atomic_file.h"
@@ -118,7 +120,9 @@ int run_bench(const BenchArgs& args) {
   if (args.graph && args.what != "step")
     throw UsageError("--graph is for llsa bench step, not for " + args.what, "leave it out");
   check_output(args.json);
-  Context ctx(device_from_name(args.device), args.threads);
+  const DeviceChoice choice = choose_device(args.device);
+  print_note(passed_over_text(choice));
+  Context ctx(choice.device, args.threads);
   if (args.graph.value_or(false)) nn::require_graphs(ctx);
   ctx.allow_tf32(args.tf32);
   kernels::tune_products(ctx, args.tune);

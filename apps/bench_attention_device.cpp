@@ -1,16 +1,20 @@
 // One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, or a
 // kind of full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
 //
-//   FLOPs   those that are carried out: 2 products forward and 5 backward over the attended pairs, and the
-//           scores of the selection where it is included
+//   FLOPs   2 products forward and 5 backward over the attended pairs, and the scores of the selection where
+//           it is included; our kernels make 7 backward, since dQ and dK with dV both need the scores and dP
 //   bytes   each input and each output once: q, k, v, o, lse forward; q, k, v, o, dO, lse, dq, dk, dv
 //   backward memory  the allocator's peak during a call, over what lay there before it
 #include "apps/bench_attention_device.h"
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "apps/progress.h"
 #include "kernels/copy.h"

@@ -17,10 +17,11 @@ struct PassTimes {
 struct AttentionCell {
   std::int64_t batch = 1, heads = 6, tokens = 0;
   int block = 16, topk = 8, levels = 2;
-  bool beside_full = true;   ///< full attention of the same shape is measured too
-  PassTimes predicted = {};  ///< by the model of the kernel plan, on an H200, pooling and selection included
-  PassTimes goal = {};       ///< not to be exceeded
-  PassTimes stretch = {};    ///< the same, harder
+  bool beside_full = true;  ///< full attention of the same shape is measured too
+  /// By a model of the kernels made before they ran, on an H200, pooling and selection included.
+  PassTimes predicted = {};
+  PassTimes goal = {};     ///< not to be exceeded
+  PassTimes stretch = {};  ///< the same, harder
   std::int64_t head_dim = 64;
 
   kernels::LlsaPlan plan() const;

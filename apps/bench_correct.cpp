@@ -131,8 +131,9 @@ Results results_of(const kernels::LlsaIndices& indices, const AttentionOutcome& 
   return all;
 }
 
-/// Throws Error where the results of doing it again differ in a bit from the first ones. What was there before
-/// in memory that results may get is overwritten, so that an element that nothing is written to is found.
+/// Throws Error where the results of doing it again differ in a bit from the first ones. What was there
+/// before in memory that results may get is overwritten, so that an element that nothing is written to is
+/// found.
 void require_repeatable(const std::string& what, Context& ctx, const Results& first, int repetitions,
                         FunctionRef<Results()> again) {
   for (int r = 1; r <= repetitions; ++r) {

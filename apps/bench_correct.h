@@ -37,8 +37,8 @@ struct AttentionErrors {
   double o = 0, gradients = 0, lse = 0, selection = 0;
 };
 
-/// Both kinds of inputs, two heads of `head_dim`; then `repetitions` more of each problem and arm. Throws Error
-/// that says what is wrong at the first problem beyond the bounds; NaN is beyond.
+/// Both kinds of inputs, two heads of `head_dim`; then `repetitions` more of each problem and arm. Throws
+/// Error that says what is wrong at the first problem beyond the bounds; NaN is beyond.
 AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullArm>& arms,
                                 std::int64_t head_dim, const std::vector<AttentionProblem>& problems,
                                 int repetitions);

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "apps/demo_recipe.h"
 #include "apps/progress.h"
@@ -160,8 +162,9 @@ class Trainer {
   nn::TrainStep step_;
 };
 
-// Steps of which all but the first are replayed, beside steps that are computed op by op.
 constexpr int kReplays = 4;
+
+// Steps of which all but the first are replayed have the bits of steps that are computed op by op.
 void check_replay(const BenchRequest& request, const nn::DitConfig& config) {
   Context& ctx = request.ctx;
   const std::string what = cat("a step of ", config.height, " x ", config.width, " pixels");
@@ -171,7 +174,9 @@ void check_replay(const BenchRequest& request, const nn::DitConfig& config) {
     replayed.run(1e-3);
     require_same_bits(cat("loss of ", what, ", replayed ", n, " times,"), ctx, plain.loss(), replayed.loss());
   }
-  if (!replayed.captured()) throw Error(cat(what, " is to be replayed: ", replayed.said()));
+  if (!replayed.captured())
+    throw Error(cat("expected ", what, " to be captured, got: ", replayed.said()),
+                "give --graph false to measure op by op alone");
   const auto wanted = plain.state(), found = replayed.state();
   for (std::size_t i = 0; i < wanted.size(); ++i)
     require_same_bits(cat(wanted[i].first, " after ", what, ", replayed ", kReplays, " times,"), ctx,
@@ -312,8 +317,8 @@ nn::DitConfig dit_s(int side) {
 std::vector<StepCase> step_cases(Device device) {
   std::vector<StepCase> cases;
   if (!device.is_cpu()) {
-    // Published: LLSA on FFHQ at these sizes. The goals are those of a first version, not of the plan, which
-    // predicts more.
+    // Published: LLSA on FFHQ at these sizes. The goals are those of a first version; the model of the
+    // kernels predicts more.
     cases.push_back({"dit_s_256", "DiT-S step at 256 x 256", dit_s(256), {4, 2, 1}, 375.34e3, 0.8e6, 1.97e6});
     cases.push_back(
         {"dit_s_128", "DiT-S step at 128 x 128", dit_s(128), {16, 8, 4, 2, 1}, 436.40e3, 0.9e6, 2.18e6});

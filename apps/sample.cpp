@@ -83,11 +83,11 @@ int run_sample(const SampleArgs& args) {
   if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
 
   const DeviceChoice choice = choose_device(args.device);
+  print_note(passed_over_text(choice));
   const DType dtype = dtype_from_name(args.dtype);
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
   const auto model = nn::load_published_model(ctx, checkpoint, dtype);
-  print_note(passed_over_text(choice));
   print_note(nn::slower_attention_text(at_size(model->config(), options), choice.device, dtype));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;

@@ -4,6 +4,7 @@
 
 #include "autograd/node.h"
 #include "kernels/attention.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 
 namespace llsa {
@@ -44,6 +45,12 @@ void llsa_attention_backward(BackwardStep& step) {
                                         step.saved(2), coarse, step.saved(3), step.saved(4), indices, plan));
 }
 
+/// Throws ShapeError or DTypeError, naming the argument, unless k and v are like q.
+void check_operands(const Var& q, const Var& k, const Var& v) {
+  kernels::check::like("llsa_attention", {"k", k.value()}, {"q", q.value()});
+  kernels::check::like("llsa_attention", {"v", v.value()}, {"q", q.value()});
+}
+
 Var attend(const Var& q, const Var& k, const Var& v, kernels::LlsaCoarse coarse,
            const kernels::LlsaIndices& indices, const kernels::LlsaPlan& plan) {
   const auto result =
@@ -65,6 +72,7 @@ Var full_attention(const Var& q, const Var& k, const Var& v) {
 
 Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::LlsaIndices& indices,
                    const kernels::LlsaPlan& plan) {
+  check_operands(q, k, v);
   const auto pyramid = [&](const Var& x) {
     return kernels::llsa_pyramid(q.context(), x.value(), plan, plan.enriched);
   };
@@ -73,6 +81,7 @@ Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::Llsa
 
 Var llsa_attention(const Var& q, const Var& k, const Var& v, const kernels::LlsaOptions& options) {
   if (q.rank() != 4) throw ShapeError(cat("[llsa_attention] expected q [b,H,N,D], got ", q.shape()));
+  check_operands(q, k, v);
   Context& ctx = q.context();
   const kernels::LlsaPlan plan = kernels::llsa_plan(q.size(2), options);
   kernels::LlsaCoarse coarse;

@@ -51,7 +51,8 @@ class Context {
   double item(const Tensor& tensor);
   /// Waits until all work of this context is done. Throws CudaError for whatever failed in it.
   void synchronize();
-  /// How often the host waited for the device: a training step that is not logged must not raise it.
+  /// How often the host waited for this context's work: a training step that is not logged must not raise it.
+  /// Not counted: waits for a copy from pinned memory (nn/data/batch_upload.h), and for memory of the device.
   std::uint64_t synchronizations() const { return synchronizations_; }
 
   /// Whether products of f32 matrices on a CUDA device may round their operands to TF32 (10 bits of

@@ -10,14 +10,18 @@
 namespace llsa {
 namespace {
 
+std::string with_hint(const std::string& text, const std::string& hint) {
+  return hint.empty() ? text : cat(text, "; ", hint);
+}
+
 /// The first CUDA device, or the CPU.
 DeviceChoice automatic_choice() {
   try {
     const cuda::DeviceObstacle obstacle = cuda::device_obstacle(0);
     if (obstacle.reason.empty()) return {Device{DeviceType::cuda, 0}, ""};
-    return {Device{}, obstacle.absent ? "" : obstacle.reason};
+    return {Device{}, obstacle.absent ? "" : with_hint(obstacle.reason, obstacle.hint)};
   } catch (const Error& error) {  // there is a driver, and it has said no
-    return {Device{}, cat(error.what(), error.hint().empty() ? "" : "; ", error.hint())};
+    return {Device{}, with_hint(error.what(), error.hint())};
   }
 }
 

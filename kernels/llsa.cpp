@@ -51,8 +51,8 @@ std::vector<Tensor> check_levels(Context& ctx, const char* where, const char* na
                                  const std::vector<Tensor>& levels, const Tensor& x, const LlsaPlan& plan,
                                  int last) {
   if (levels.size() < static_cast<std::size_t>(last))
-    throw ShapeError(cat("[", where, "] expected levels 1 to ", last, " of the pyramid of ", name, ", got ",
-                         levels.size()));
+    throw ShapeError(
+        cat("[", where, "] expected ", last, " levels or more of ", name, ", got ", levels.size()));
   std::vector<Tensor> checked;
   for (std::size_t l = 0; l < static_cast<std::size_t>(last); ++l) {
     const check::Argument level = {name, levels[l]};

@@ -10,9 +10,8 @@ namespace {
 
 constexpr std::array<std::int64_t, 3> kHeadDims = {32, 64, 128};
 constexpr std::array<std::int64_t, 3> kBlocks = {16, 32, 64};
-constexpr int kMostPicks = 64;                               // kept in registers
-constexpr int kPieceKeys = 16;                               // candidates of a matrix product have one parent
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;  // their numbers are ints
+constexpr int kMostPicks = 64;  // kept in registers
+constexpr int kPieceKeys = 16;  // candidates of a matrix product have one parent
 
 template <std::size_t n>
 std::string unless_one_of(const std::array<std::int64_t, n>& good, const char* what, std::int64_t value) {
@@ -35,8 +34,8 @@ std::string attend_obstacle(const LlsaPlan& plan, std::int64_t d, DType dtype) {
   if (plan.levels > 0)
     if (std::string obstacle = unless_one_of(kBlocks, "block", plan.block); !obstacle.empty())
       return obstacle;
-  if (const std::int64_t tokens = std::max(plan.tokens, plan.count[0]); tokens >= kMostTokens)
-    return cat(tokens, " tokens are not fewer than ", kMostTokens);
+  if (const std::int64_t tokens = std::max(plan.tokens, plan.count[0]); tokens >= kTensorCoreTokens)
+    return cat(tokens, " tokens are not fewer than ", kTensorCoreTokens);
   return "";
 }
 

@@ -1,13 +1,18 @@
-// Which problems of LLSA the CUDA kernels for tensor cores take; all others go to the plain kernels, which are
-// slower. The kernels' own decision is made here, so that what a user is told cannot differ from it.
+// Which problems of LLSA the CUDA kernels for tensor cores take; all others go to the plain kernels, which
+// are slower. The kernels decide by these functions. Besides, they look only at how rows are aligned, and the
+// selection at b H <= 65535, the limit of a grid.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "../core/dtype.h"
 #include "llsa_plan.h"
 
 namespace llsa::kernels {
+
+/// Fewer tokens than this: their numbers are ints.
+constexpr std::int64_t kTensorCoreTokens = std::int64_t{1} << 30;
 
 /// Why attention over a plan (0 levels: full attention) with heads of dimension d does not run on tensor
 /// cores: "head dimension 48 is not one of 32, 64, 128"; empty where it does, given rows that begin at

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "../core/device.h"
+#include "../core/dtype.h"
 #include "dit_config.h"
 
 namespace llsa::nn {

@@ -42,8 +42,8 @@ class TrainStep {
   /// Told in a sentence when the step has been captured, or could not be.
   using Say = std::function<void(const std::string&)>;
 
-  /// `batch` is where next() leaves what a step computes with: the same tensors each time. All references must
-  /// outlive the step. Throws DeviceError for a graph on the CPU.
+  /// `batch` is where next() leaves what a step computes with: the same tensors each time. All references
+  /// must outlive the step. Throws DeviceError for a graph on the CPU.
   TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Batch batch, NextBatch next,
             const TrainStepOptions& options, Say say);
   /// With the batches of a loader.

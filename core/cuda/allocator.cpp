@@ -198,7 +198,7 @@ class CudaAllocator final : public Allocator {
       static_cast<void>(cudaGetLastError());
       return nullptr;
     }
-    LLSA_CUDA_CHECK(status);
+    check(status, "cudaMalloc");
     return pointer;
   }
 

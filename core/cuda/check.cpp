@@ -77,8 +77,7 @@ std::string hint_about_memory(std::size_t shared_bytes) {
   static_cast<void>(cudaGetLastError());
   if (!known || shared_bytes <= static_cast<std::size_t>(most)) return "";
   return cat("this GPU has ", most,
-             " bytes of shared memory for a block: use smaller heads or blocks, or a GPU "
-             "that has more");
+             " bytes of shared memory for a block: use smaller heads or blocks, or a GPU that has more");
 }
 
 }  // namespace
@@ -110,9 +109,8 @@ std::string hint_for(cudaError_t status) {
       return "this GPU has fewer registers or less shared memory than the kernel needs: use smaller heads or "
              "blocks, or dtype f32, whose kernels need less";
     case cudaErrorSystemNotReady:
-      return "the driver is not ready: where GPUs are joined by NVSwitch, the service nvidia-fabricmanager "
-             "has "
-             "to run";
+      return "the driver is not ready: where GPUs are joined by NVSwitch, the service "
+             "nvidia-fabricmanager has to run";
     case cudaErrorSystemDriverMismatch:
       return "parts of the NVIDIA driver are of different versions: restart the machine, or install it anew";
     default:

@@ -39,7 +39,7 @@ struct Command {
   constexpr Command(const char* text_, Place place_ = Place::here()) : text(text_), place(place_) {}
 };
 
-/// What a user can do about a command that a library could not run, and says no more.
+/// What a user can do about a command that a library could not run without saying why.
 inline constexpr const char* kEarlierCommandHint =
     "what failed may be an earlier command: with CUDA_LAUNCH_BLOCKING=1 in the environment that one is named";
 
@@ -53,15 +53,15 @@ void check(cudaError_t status, const Command& command);
 [[noreturn]] void launch_failed(cudaError_t status, const char* kernel, dim3 grid, dim3 block,
                                 std::size_t shared_bytes, const Place& place);
 
-/// Throws CudaError for a failed call of a library. `where` begins the message, `operands` (may be empty) says
-/// what the call was for, `status` what the library says. When the device itself is broken, which a library
-/// says in words of its own or not at all, its error and the hint for that come in addition.
+/// Throws CudaError for a failed call of a library. `where` begins the message, `operands` (may be empty)
+/// says what the call was for, `status` what the library says. When the device itself is broken, which a
+/// library says in words of its own or not at all, its error is added, and the hint is the one for that.
 [[noreturn]] void library_failed(const char* where, const Command& command, const std::string& operands,
                                  const std::string& status, const std::string& hint);
 
 }  // namespace llsa::cuda
 
-/// A call and its text, two arguments of a function that takes a status and a Command.
+/// A call, or a function, and its text: two arguments of a function that takes a status and a Command.
 #define LLSA_CALL(...) (__VA_ARGS__), #__VA_ARGS__
 
 #define LLSA_CUDA_CHECK(call) ::llsa::cuda::check((call), #call)

@@ -191,8 +191,7 @@ void add_product(const A* a, std::int64_t am, std::int64_t ak, const RowRange<A>
   if (column < n) add_narrow<kVectorBytes / 2>(a, am, ak, parts, count, column, n, m, c, ldc);
 }
 
-// ---- packing
-// -------------------------------------------------------------------------------------------------------------
+// ---- packing ------------------------------------------------------------------------------------------
 
 /// Elements 0, W, 1, W+1, ... of two vectors of W, from element First of each on.
 template <int First, class V, int... I>

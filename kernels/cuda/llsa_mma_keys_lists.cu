@@ -122,7 +122,7 @@ void listed_keys_backward(Context& ctx, const KeyProblem& problem, const IndexTr
   const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
   const bool fine = problem.level == 0;
   const int node_shift = std::min(log2_of(plan.block) * (problem.level + 1), 30);
-  // 64 nodes of a fine list, eight times what is usual; above, as much for each of four warps.
+  // 64 nodes of a fine list, eight times what is usual; above, as much for each of four warps at B = 16.
   const int cap = fine ? 64 * (plan.block / 16) : 256;
   const WorkList list = work_list(ctx, by_key, plan.tokens, node_shift, cap);
 

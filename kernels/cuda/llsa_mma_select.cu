@@ -248,9 +248,8 @@ void select_level(Context& ctx, const SelectLevel<Element>& s, std::int32_t* out
 }  // namespace
 
 bool fits_mma_select(const SelectLevel<Element>& s) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
   return select_obstacle(s.width, s.block, s.parents == nullptr, s.d, DType::bf16).empty() &&
-         s.count < kMost && s.candidates < kMost && s.heads <= 65535;
+         s.count < kTensorCoreTokens && s.candidates < kTensorCoreTokens && s.heads <= 65535;
 }
 
 void select_level_mma(Context& ctx, const SelectLevel<Element>& s, std::int32_t* out) {

@@ -67,7 +67,8 @@ struct AttendedSet {
         reweight(args.plan.reweight) {
     if (levels > kMaxLevels)
       throw ValueError(
-          cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ", levels));
+          cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ", levels),
+          "use fewer levels");
     std::int64_t span = 1;
     for (int l = 0; l <= levels; ++l) {
       const auto at = static_cast<std::size_t>(l);

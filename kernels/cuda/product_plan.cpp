@@ -77,9 +77,8 @@ std::string hint_for(cublasStatus_t status) {
     case CUBLAS_STATUS_ARCH_MISMATCH:
       return "the installed cuBLAS has no kernels for this GPU: install that of a newer CUDA toolkit";
     case CUBLAS_STATUS_NOT_SUPPORTED:
-      return "the installed cuBLAS has no algorithm for this on this GPU: use another dtype, or the cuBLAS "
-             "of a "
-             "newer CUDA toolkit";
+      return "the installed cuBLAS has no algorithm for this on this GPU: use another dtype, or the "
+             "cuBLAS of a newer CUDA toolkit";
     case CUBLAS_STATUS_EXECUTION_FAILED:
       return llsa::cuda::kEarlierCommandHint;
     default:

@@ -34,8 +34,8 @@ class FrechetReference {
  public:
   /// `count` is the number of generated images that will be scored and the size of the second real set; the
   /// reference takes `reference` images, or what is left if the folder has fewer. Images are resized and
-  /// cropped to height x width. Files that cannot be decoded are passed over, see skipped(). Throws ValueError
-  /// for fewer than count + min(count, reference) images, and for a count or reference below 2.
+  /// cropped to height x width. Files that cannot be decoded are passed over, see skipped(). Throws
+  /// ValueError for fewer than count + min(count, reference) images, and for a count or reference below 2.
   FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width, std::int64_t count = 256,
                    std::int64_t reference = 1024);
 

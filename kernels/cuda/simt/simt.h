@@ -77,14 +77,14 @@ inline cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
 inline const char* name_of([[maybe_unused]] const void* kernel) {
   const char* name = "";
 #if CUDART_VERSION >= 12040
-  if (cudaFuncGetName(&name, kernel) != cudaSuccess) cudaGetLastError();
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess || name == nullptr) name = "";
 #endif
   return name;
 }
 
 /// Runs kernel(arguments...) on the stream with these sizes, the grid's blocks in any order. Returns at once.
-/// Throws CudaError, naming the kernel and the line of this call, if the device refuses the launch; what fails
-/// later is reported by a later call.
+/// Throws CudaError, naming the kernel and the line of this call, if the device refuses the launch; what
+/// fails later is reported by a later call.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, LaunchStream to,
             Arguments&&... arguments) {
