@@ -251,7 +251,8 @@ TEST_CASE("cells and training steps are what they say") {
   CHECK(first.stretch.forward == 0.20);
   CHECK(first.stretch.both == 0.70);
 
-  // What has to be measured stands before what may be: the goal, the shapes asked for, the rest.
+  // What has to be measured stands before what may be: the goal, two images of each size, growth with N and
+  // a batch, the rest.
   std::vector<std::string> shapes;
   for (const AttentionCell& cell : attention_cells())
     if (cell.beside_full && cell.levels >= 2) shapes.push_back(cell.shape());

@@ -52,8 +52,8 @@ unsigned char* shared_pointer(unsigned address, std::size_t bytes, std::size_t a
 // ---- launching ----------------------------------------------------------------------------------------
 
 /// Runs body() once per thread of the grid: now, or, if the stream is being captured, in every replay of the
-/// graph. Throws KernelError; CudaError, as simt::launch does on a device, for what a call of the runtime would
-/// return.
+/// graph. Throws KernelError; CudaError, as simt::launch does on a device, for what a call of the runtime
+/// would return.
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, simt::LaunchStream to,
               std::function<void()> body);
 

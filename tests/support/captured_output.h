@@ -1,4 +1,4 @@
-// Standard output of a scope, kept from the terminal.
+// What a scope writes to standard output or to standard error, kept from the terminal.
 #pragma once
 
 #include <unistd.h>
@@ -12,11 +12,14 @@ namespace llsa::test {
 
 class CapturedOutput {
  public:
-  CapturedOutput() : file_(std::tmpfile()) {
-    std::fflush(stdout);
-    before_ = dup(STDOUT_FILENO);
-    if (!file_ || before_ < 0 || dup2(fileno(file_), STDOUT_FILENO) < 0)
-      throw IoError("standard output cannot be captured");
+  /// Of stdout or stderr.
+  explicit CapturedOutput(std::FILE* stream = stdout) : stream_(stream), file_(std::tmpfile()) {
+    std::fflush(stream_);
+    before_ = dup(fileno(stream_));
+    if (file_ && before_ >= 0 && dup2(fileno(file_), fileno(stream_)) >= 0) return;
+    if (before_ >= 0) close(before_);
+    if (file_) std::fclose(file_);
+    throw IoError("standard output or standard error cannot be captured");
   }
   ~CapturedOutput() {
     restore();
@@ -38,12 +41,13 @@ class CapturedOutput {
  private:
   void restore() {
     if (before_ < 0) return;
-    std::fflush(stdout);
-    dup2(before_, STDOUT_FILENO);
+    std::fflush(stream_);
+    dup2(before_, fileno(stream_));
     close(before_);
     before_ = -1;
   }
 
+  std::FILE* stream_;
   std::FILE* file_;
   int before_ = -1;
 };

@@ -1,6 +1,9 @@
 // Full attention on a CUDA device against the CPU backend and, in bf16, a plain bf16 implementation.
 #include <doctest/doctest.h>
 
+#include <utility>
+#include <vector>
+
 #include "kernels/attention.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <string>
 
 #include "apps/bench_attention_device.h"
 #include "apps/bench_step.h"

@@ -103,6 +103,15 @@ __global__ void atomics_kernel(unsigned* integers, double* numbers, float* float
   }
 }
 
+__global__ void clear_bits_kernel(unsigned* words, int* flag, unsigned* found) {
+  const unsigned thread = threadIdx.x;  // 96 of them, for three words
+  const unsigned bit = 1u << thread % 32;
+  found[blockIdx.x * blockDim.x + thread] = 0;
+  if (thread % 5 != blockIdx.x) return;
+  found[blockIdx.x * blockDim.x + thread] = atomicAnd(words + thread / 32, ~bit) & bit;
+  if (thread == 7) atomicAnd(flag, 0);
+}
+
 __global__ void bits_kernel(unsigned x, unsigned y, unsigned* out) {
   int i = 0;
   out[i++] = static_cast<unsigned>(__popc(x));
@@ -136,6 +145,12 @@ __global__ void arithmetic_kernel(const float* x, int n, float* out) {
   o[5] = __fdividef(1.0f, v);
   o[6] = __saturatef(v);
   o[7] = cospif(v);
+}
+
+__global__ void fused_kernel(const float* a, const float* b, const float* c, float* out) {
+  const int i = blockIdx.x * blockDim.x + ptx::thread_number();
+  out[2 * i] = fmaf(a[i], b[i], c[i]);
+  out[2 * i + 1] = log2f(a[i]);
 }
 
 template <bool through_l1>
@@ -299,11 +314,17 @@ void run_block(int* out) { simt::launch(block_kernel, dim3(3, 2), dim3(5, 7, 4),
 void run_atomics(unsigned* integers, double* numbers, float* floats, int* old) {
   simt::launch(atomics_kernel, dim3(16), dim3(64), 0, nullptr, integers, numbers, floats, old);
 }
+void run_clear_bits(unsigned* words, int* flag, unsigned* found) {
+  simt::launch(clear_bits_kernel, dim3(4), dim3(96), 0, nullptr, words, flag, found);
+}
 void run_bits(unsigned x, unsigned y, unsigned* out) {
   simt::launch(bits_kernel, dim3(1), dim3(1), 0, nullptr, x, y, out);
 }
 void run_arithmetic(const float* x, int n, float* out) {
   simt::launch(arithmetic_kernel, dim3(static_cast<unsigned>(n + 63) / 64), dim3(64), 0, nullptr, x, n, out);
+}
+void run_fused(const float* a, const float* b, const float* c, float* out) {
+  simt::launch(fused_kernel, dim3(3), dim3(64), 0, nullptr, a, b, c, out);
 }
 void run_cp_async(const int* source, int* out, bool through_l1) {
   simt::launch(through_l1 ? cp_async_kernel<true> : cp_async_kernel<false>, dim3(1), dim3(32), 96 * 16,

@@ -19,10 +19,15 @@ void run_votes(unsigned* out);
 void run_block(int* out);
 /// 16 blocks of 64 threads; integers[8] and numbers[2] begin as 0, old[16] receives what atomicCAS found.
 void run_atomics(unsigned* integers, double* numbers, float* floats, int* old);
+/// 4 blocks of 96 threads: thread t of block t % 5 clears bit t of words[3] by atomicAnd, thread 7 the
+/// flag; found[4][96]: the bit as it was, 0 from the others.
+void run_clear_bits(unsigned* words, int* flag, unsigned* found);
 /// One thread. out[32] unsigned: bit and integer intrinsics of x and y.
 void run_bits(unsigned x, unsigned y, unsigned* out);
 /// One thread per element of x[n]. out[n][8]: arithmetic intrinsics.
 void run_arithmetic(const float* x, int n, float* out);
+/// 3 blocks of 64 threads, numbered by ptx::thread_number. out[192][2]: fmaf(a, b, c), log2f(a).
+void run_fused(const float* a, const float* b, const float* c, float* out);
 /// 96 threads. source[384] int; out[3][32][4] int: copies of 16, 16 and 4 * (lane % 4) bytes, zero-filled.
 void run_cp_async(const int* source, int* out, bool through_l1);
 /// One warp. source[33] int; out[31 - i] = source[i + 1], 0 where 3 divides i.

@@ -156,6 +156,26 @@ TEST_CASE("atomics") {
   CHECK(std::count(found.begin(), found.end(), static_cast<int>(got[6])) == 15);
 }
 
+TEST_CASE("bits that are cleared by many threads") {
+  if (!has_device()) return;
+  DeviceBuffer<unsigned> words(3), found(4 * 96);
+  DeviceBuffer<int> flag(1);
+  words.set({0xffffffffu, 0xffffffffu, 0xfffffff0u});
+  flag.set({5});
+  run_clear_bits(words.data(), flag.data(), found.data());
+  std::vector<unsigned> left = {0xffffffffu, 0xffffffffu, 0xfffffff0u}, seen(4 * 96, 0);
+  for (unsigned thread = 0; thread < 96; ++thread) {
+    if (thread % 5 == 4) continue;  // there is no such block
+    unsigned& word = left[thread / 32];
+    const unsigned bit = 1u << thread % 32;
+    seen[thread % 5 * 96 + thread] = word & bit;
+    word &= ~bit;
+  }
+  CHECK(words.get() == left);
+  CHECK(found.get() == seen);
+  CHECK(flag.get()[0] == 0);
+}
+
 TEST_CASE("bits") {
   if (!has_device()) return;
   DeviceBuffer<unsigned> out(16);
@@ -216,6 +236,29 @@ TEST_CASE("arithmetic") {
   CHECK(edge_out.get()[8] <= 1e-38);              // 2^-200
   CHECK(edge_out.get()[2 * 8] == 1);              // 2^0
   CHECK(edge_out.get()[2 * 8 + 1] == -INFINITY);  // log2(0)
+}
+
+TEST_CASE("fused multiplication and addition, logarithms, thread numbers") {
+  if (!has_device()) return;
+  std::vector<float> a, b, c;
+  for (int i = 0; i < 192; ++i) {
+    const float little = std::ldexp(static_cast<float>(i + 1), -20);
+    a.push_back(1 + little);
+    b.push_back(1 - little);
+    c.push_back(-1);  // what is left is below the last bit of a rounded product
+  }
+  DeviceBuffer<float> da(a), db(b), dc(c), out(2 * a.size());
+  const auto got = for_all_orders([&] {
+    run_fused(da.data(), db.data(), dc.data(), out.data());
+    return out.get();
+  });
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    CAPTURE(i);
+    const double exact = static_cast<double>(a[i]) * static_cast<double>(b[i]) - 1;
+    const double logarithm = std::log2(static_cast<double>(a[i]));
+    CHECK(got[2 * i] == exact);
+    CHECK(std::abs(got[2 * i + 1] - logarithm) <= 1e-6 * logarithm);
+  }
 }
 
 TEST_CASE("cp.async") {

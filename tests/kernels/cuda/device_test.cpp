@@ -237,6 +237,7 @@ TEST_CASE("no device, no driver, an old driver, an old device, and what auto say
   CHECK(contains(passed_over,
                  "device cpu: the GPU was passed over: the NVIDIA driver serves CUDA 11.2 and this program "
                  "needs "));
+  CHECK(contains(passed_over, "; install or update the NVIDIA driver"));
   CHECK(contains(no_driver, "cuda:0 was asked for, there is no NVIDIA driver"));
   CHECK(contains(old_driver, "the NVIDIA driver serves CUDA 11.2 and this program needs "));
   for (const std::string& text : {no_driver, old_driver}) {
@@ -253,7 +254,7 @@ TEST_CASE("no device, no driver, an old driver, an old device, and what auto say
   CHECK(contains(old_device, "| use a newer GPU, or the device cpu"));
   CHECK(passed_over ==
         "device cpu: the GPU was passed over: it has compute capability 7.0, the kernels need 8.0 or later "
-        "(Ampere)");
+        "(Ampere); use a newer GPU, or the device cpu");
 
   emu::break_device(cudaErrorIllegalAddress);
   passed_over = passed_over_text(choose_device("auto"));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 #include <string>
+#include <vector>
 
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/random.h"
@@ -171,7 +172,10 @@ TEST_CASE("a bf16 step with LLSA on tensor cores errs at most twice as much as t
 TEST_CASE("training steps give the same bits in all orders") {
   if (!cuda_device()) return;
   Contexts both;
-  for_all_orders([&] { return train(both.gpu, small(AttentionKind::llsa), DType::f32, 2).weights; });
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    CAPTURE(std::string(name_of(dtype)));
+    for_all_orders([&] { return train(both.gpu, small(AttentionKind::llsa), dtype, 2).weights; });
+  }
 }
 
 TEST_SUITE_END();

@@ -183,6 +183,7 @@ TEST_CASE("bf16, small and native: every kernel of two levels, D = 64 and 128") 
   if (!cuda_device()) return;
   check_bf16(LlsaProblem(sized(290, 64, 16, 2, 2, 2), 1, 1, 61));
   check_bf16(LlsaProblem(sized(273, 128, 16, 1, 2, 2), 1, 1, 62));
+  check_bf16(LlsaProblem(sized(85, 64, 64, 2, 1, 1), 1, 1, 66));  // four warps meet over fine keys
 }
 
 TEST_CASE("bf16: 8, 20 and 64 picks") {

@@ -17,8 +17,8 @@ inline std::vector<double> rounded(std::vector<double> x) {
   return x;
 }
 
-/// One head, appended to `all`. Gradients of coarse tokens go down in f32 and are rounded once. Without levels
-/// there may be more or fewer queries than the c.n keys.
+/// One head, appended to `all`. Gradients of coarse tokens go down in f32 and are rounded once. Without
+/// levels there may be more or fewer queries than the c.n keys.
 inline void append_bf16_head(KernelRun& all, const LlsaCase& c, const PickTable& picks, const Matrix& q,
                              const Matrix& k, const Matrix& v, const Matrix& g) {
   const auto d = static_cast<std::size_t>(c.d);

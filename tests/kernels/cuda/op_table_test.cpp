@@ -4,9 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "kernels/copy.h"
 #include "kernels/random.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
@@ -81,15 +84,15 @@ TEST_CASE("f32 and f64 agree with the CPU at odd sizes") {
           OpSize{3, 33, 2}, OpSize{5, 32, 2}, OpSize{3, 64, 1}, OpSize{2, 130, 1}}) {
       INFO(std::string(row.name) << ", " << size.tokens << " tokens, width " << size.width);
       for (const DType dtype : {DType::f32, DType::f64}) {
-        // Over one or two columns the gradient of a norm is what is left of terms a thousand times as large,
-        // and in f32 depends on where a compiler fuses a multiplication with an addition.
-        if (dtype == DType::f32 && size.width <= 2 &&
-            std::string_view(row.name).find("norm") != std::string_view::npos)
-          continue;
         INFO("dtype " << std::string(name_of(dtype)));
         const OpSample sample = row.sample({both.cpu, size, dtype, 4});
-        check_close(both, run(both, row, on_gpu(both, sample)), run(both, row, sample),
-                    dtype == DType::f64 ? 1e-10 : 1e-5);
+        Results found = run(both, row, on_gpu(both, sample)), expected = run(both, row, sample);
+        // Over one or two columns the gradient of a norm is what is left of terms a thousand times as large,
+        // and in f32 depends on where a compiler fuses a multiplication with an addition.
+        const bool outputs_alone = dtype == DType::f32 && size.width <= 2 &&
+                                   std::string_view(row.name).find("norm") != std::string_view::npos;
+        if (outputs_alone) found.gradients = expected.gradients = {};
+        check_close(both, found, expected, dtype == DType::f64 ? 1e-10 : 1e-5);
       }
     }
   }
@@ -159,9 +162,13 @@ TEST_CASE("same bits in every run and every order") {
   // gathers and gates move instead; such heads have 64, 256 (bf16), 128 and 512 bytes (f32), held by 4, 16, 8
   // and 32 lanes in device/head_packs.cuh. In bf16 full attention takes the tensor cores there.
   const Case cases[] = {{{67, 6, 2}, DType::f32},   {{35, 6, 1}, DType::bf16}, {{17, 32, 2}, DType::f32},
-                        {{17, 32, 2}, DType::bf16}, {{3, 128, 1}, DType::f32}, {{3, 128, 1}, DType::bf16}};
+                        {{17, 32, 2}, DType::bf16}, {{3, 128, 1}, DType::f32}, {{3, 128, 1}, DType::bf16},
+                        {{17, 6, 2}, DType::f64}};
   for (const OpRow& row : op_table()) {
+    // cuDNN takes convolutions in f32 and bf16: the way over im2col is walked by those in f64.
+    const bool convolution = std::string_view(row.name).starts_with("conv2d");
     for (const Case& c : cases) {
+      if (c.dtype == DType::f64 && !convolution) continue;
       INFO(std::string(row.name) << ", " << c.size.tokens << " tokens, width " << c.size.width << ", "
                                  << std::string(name_of(c.dtype)));
       const OpSample sample = on_gpu(both, row.sample({both.cpu, c.size, c.dtype, 8}));
