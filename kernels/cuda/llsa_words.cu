@@ -26,6 +26,11 @@
 // many above) written and read, the lists written; integer work. Bound by latencies; the bit matrix by its
 // blocks' looks through the table, which is why tables of very many keys at level L are sorted.
 //
+// The forward and dQ read the rows of I_1 themselves: 4 w_1 bytes for a query block, as many as its share of
+// the words at B = 16, and nothing to decode. What the words offer them is the union of what siblings picked,
+// with each block of keys loaded once for all; that saves a part of the fill, in exchange for a barrier at
+// every tile, and only a measurement could tell which is more.
+//
 // Tables may come from elsewhere, and then a pick need not be a child of its parent's picks. A word cannot
 // say that. The marking warp notices, and raises a flag for its head, upon which fill searches the whole
 // table of level l for each J instead: correct, in n_{l+1} n_l w_l steps, and without the host having to
