@@ -12,6 +12,7 @@ DESTDIR ?=
 NATIVE ?=
 SANITIZE ?=
 COVERAGE ?=
+TESTS ?=
 CUDA ?=
 CUDA_ARCHS ?=
 CUDNN ?=
@@ -30,7 +31,7 @@ CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
 configure:
 	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) -DLLSA_COVERAGE=$(or $(COVERAGE),OFF) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) -DLLSA_COVERAGE=$(or $(COVERAGE),OFF) "-DLLSA_TESTS=$(or $(TESTS),.)" >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
 
 all: configure
 	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
@@ -85,6 +86,7 @@ help:
 	@echo "make demo       make a data set, train on it, sample a grid, score it: $(BUILD)/demo"
 	@echo "make test       unit tests, layering, installed package, README"
 	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
+	@echo "                TESTS='^(core|nn/data)/': those files of tests/ alone"
 	@echo "make bench      speed of attention and of the training step"
 	@echo "make format     clang-format on every file"
 	@echo "make lint       clang-format and clang-tidy, reporting only"

@@ -155,6 +155,7 @@ function(llsa_add_emulated_tests)
   file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/emu/*.cu tests/kernels/cuda/*.cu)
   list(REMOVE_ITEM EMULATOR ${EMULATOR_TESTS})
+  llsa_choose_tests(EMULATOR_TESTS)
   llsa_choose_cudnn(HOST_CODE ${LLSA_CUDNN_HEADERS} OFF)  # nothing stands in for attention by cuDNN
   if(NOT LLSA_CUDNN_HEADERS)
     list(FILTER EMULATOR EXCLUDE REGEX "/tests/emu/cudnn\\.cpp$")
