@@ -58,7 +58,7 @@ bool contains(const std::string& text, const std::string& part) {
 }
 
 /// The message with "FILE:" for the place that it names, which has to be in this file, at a line that holds
-/// the given text or ends a statement that does.
+/// the given text, or at most two lines further, where the call goes on.
 std::string without_line(const std::string& message, const std::string& file, const std::string& text) {
   static const std::regex place("([a-z_/]+\\.[a-z]+):([0-9]+)");
   std::smatch found;
