@@ -14,6 +14,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "tests/support/captured_output.h"
+#include "tests/support/text.h"
 
 using namespace llsa;
 using namespace llsa::apps;
@@ -21,12 +22,10 @@ using llsa::test::CapturedOutput;
 
 namespace {
 
+using llsa::test::contains;
+
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 const float kNaNf = std::numeric_limits<float>::quiet_NaN();
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 int count_of(const std::string& text, const std::string& part) {
   int count = 0;

@@ -12,8 +12,11 @@
 
 #include "core/cuda/device.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 namespace {
+
+using llsa::test::contains;
 
 namespace fs = std::filesystem;
 using llsa::test::TempDir;
@@ -36,10 +39,6 @@ Outcome llsa_program(const std::string& arguments) {
   return outcome;
 }
 
-bool mentions(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 std::string tiny_training(const std::string& data, const std::string& out,
                           const std::string& more = "--steps 2") {
   return "train --data " + data + " --out " + out +
@@ -59,7 +58,7 @@ TEST_CASE("help and version go to standard output with code 0") {
     CAPTURE(arguments);
     const Outcome outcome = llsa_program(arguments + " 2>/dev/null");
     CHECK(outcome.code == 0);
-    CHECK(mentions(outcome.text, "Usage"));
+    CHECK(contains(outcome.text, "Usage"));
   }
 }
 
@@ -104,7 +103,7 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
     CAPTURE(outcome.text);
     CHECK(outcome.code == 2);
     CHECK(outcome.text.rfind("error: ", 0) == 0);
-    CHECK(mentions(outcome.text, wrong.says));
+    CHECK(contains(outcome.text, wrong.says));
   }
 }
 
@@ -136,7 +135,7 @@ TEST_CASE("what fails exits with 1, an error and, where there is one, a hint") {
     CAPTURE(outcome.text);
     CHECK(outcome.code == 1);
     CHECK(outcome.text.rfind("error: ", 0) == 0);
-    CHECK(mentions(outcome.text, failing.second));
+    CHECK(contains(outcome.text, failing.second));
   }
 }
 
@@ -162,19 +161,19 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
         llsa_program("bench " + std::string(bench.arguments) + " --device cpu --threads 1 --json " + json);
     CAPTURE(outcome.text);
     CHECK(outcome.code == 0);
-    CHECK(mentions(outcome.text, bench.says));
-    CHECK(mentions(llsa::test::read_file(json), bench.figure));
+    CHECK(contains(outcome.text, bench.says));
+    CHECK(contains(llsa::test::read_file(json), bench.figure));
     fs::remove(json);
   }
   const Outcome no_graph = llsa_program("bench step --graph --device cpu --json " + json);
   CHECK(no_graph.code == 1);
-  CHECK(mentions(no_graph.text, "--graph needs a CUDA device, this run computes on cpu"));
-  CHECK(mentions(no_graph.text, "hint: give --graph false, or another --device"));
+  CHECK(contains(no_graph.text, "--graph needs a CUDA device, this run computes on cpu"));
+  CHECK(contains(no_graph.text, "hint: give --graph false, or another --device"));
   CHECK(!fs::exists(json));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program("bench attention --device cuda --json " + json);
     CHECK(refused.code == 1);
-    CHECK(mentions(refused.text, "use the device cpu"));
+    CHECK(contains(refused.text, "use the device cpu"));
     CHECK(!fs::exists(json));
   }
 }
@@ -189,26 +188,26 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   const Outcome trained = llsa_program(tiny_training(data, run, "--steps 2 --noise-scale 3"));
   CAPTURE(trained.text);
   CHECK(trained.code == 0);
-  CHECK(mentions(trained.text, "done at step 2"));
+  CHECK(contains(trained.text, "done at step 2"));
   CHECK(fs::exists(run + "/config.json"));
   CHECK(fs::exists(run + "/samples/step_000000002.png"));
-  CHECK(mentions(llsa_program(tiny_training(data, run)).text, "--resume"));
+  CHECK(contains(llsa_program(tiny_training(data, run)).text, "--resume"));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program(tiny_training(data, run, "--device cuda --steps 3 --resume"));
     CAPTURE(refused.text);
     CHECK(refused.code == 1);
-    CHECK(mentions(refused.text, llsa::cuda::compiled() ? "error: [device] cuda:0 was asked for, "
+    CHECK(contains(refused.text, llsa::cuda::compiled() ? "error: [device] cuda:0 was asked for, "
                                                         : "error: [device] this build has no CUDA\n"));
-    CHECK(mentions(refused.text, "\nhint: "));
-    CHECK(mentions(refused.text, "use the device cpu"));
+    CHECK(contains(refused.text, "\nhint: "));
+    CHECK(contains(refused.text, "use the device cpu"));
     CHECK(llsa_program("sample " + run + " --device cuda --out " + (dir / "no.png")).code == 1);
     CHECK(!fs::exists(dir / "no.png"));
   }
-  CHECK(mentions(llsa_program("sample " + run + " --device gpu --out " + (dir / "no.png")).text, "cuda:N"));
+  CHECK(contains(llsa_program("sample " + run + " --device gpu --out " + (dir / "no.png")).text, "cuda:N"));
   const Outcome no_device = llsa_program(tiny_training(data, dir / "none", "--device gpu"));
   CHECK(no_device.code == 2);
-  CHECK(mentions(no_device.text, "--device: [device] expected auto, cpu, cuda or cuda:N, got 'gpu'"));
-  CHECK(mentions(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
+  CHECK(contains(no_device.text, "--device: [device] expected auto, cpu, cuda or cuda:N, got 'gpu'"));
+  CHECK(contains(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
 
   CHECK(llsa_program("sample " + run + " --count 4 --steps 2 --out " + (dir / "grid.png") + " --each " +
                      (dir / "each"))
@@ -229,15 +228,15 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(llsa_program("info " + run + " >/dev/full").code == 1);
   const Outcome unknown = llsa_program("sample " + run + " --class blob --out " + (dir / "blobs.png"));
   CHECK(unknown.code == 2);
-  CHECK(mentions(unknown.text, "circle, ring, square, triangle"));
+  CHECK(contains(unknown.text, "circle, ring, square, triangle"));
 
   const Outcome scored = llsa_program("eval " + run + " --data " + data + " --count 4 --steps 2 --json");
   CHECK(scored.code == 0);
-  for (const char* key : {"\"score\"", "\"real\"", "\"untrained\""}) CHECK(mentions(scored.text, key));
+  for (const char* key : {"\"score\"", "\"real\"", "\"untrained\""}) CHECK(contains(scored.text, key));
   const Outcome info = llsa_program("info " + run);
   CHECK(info.code == 0);
-  CHECK(mentions(info.text, "circle, ring, square, triangle"));
-  CHECK(mentions(info.text, "can be resumed"));
+  CHECK(contains(info.text, "circle, ring, square, triangle"));
+  CHECK(contains(info.text, "can be resumed"));
 }
 
 TEST_CASE("a flag of yes or no means yes when it is given alone") {
@@ -246,7 +245,7 @@ TEST_CASE("a flag of yes or no means yes when it is given alone") {
   REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + data).code == 0);
   REQUIRE(llsa_program(tiny_training(data, dir / "model", "--steps 1 --sample-every 0 --pos-embed")).code ==
           0);
-  CHECK(mentions(llsa::test::read_file(dir / "model/config.json"), "\"llsa_pos_embed\": true"));
+  CHECK(contains(llsa::test::read_file(dir / "model/config.json"), "\"llsa_pos_embed\": true"));
   const std::pair<std::string, std::string> cases[] = {
       {"", "false"}, {"--tune", "true"}, {"--tune true", "true"}, {"--tune=false", "false"}};
   for (const auto& given : cases) {
@@ -256,10 +255,10 @@ TEST_CASE("a flag of yes or no means yes when it is given alone") {
         tiny_training(data, "'" + run + "'", "--device cpu --steps 1 --sample-every 0 " + given.first));
     CAPTURE(outcome.text);
     CHECK(outcome.code == 0);
-    CHECK(mentions(llsa::test::read_file(run + "/config.json"), "\"tune\": " + given.second));
-    CHECK(mentions(outcome.text, "nothing to choose") == (given.second == "true"));
+    CHECK(contains(llsa::test::read_file(run + "/config.json"), "\"tune\": " + given.second));
+    CHECK(contains(outcome.text, "nothing to choose") == (given.second == "true"));
   }
-  CHECK(mentions(llsa_program("train --help").text, "--tune BOOL=false"));
+  CHECK(contains(llsa_program("train --help").text, "--tune BOOL=false"));
 }
 
 TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
@@ -278,10 +277,10 @@ TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
     text.append(buffer.data(), n);
   pclose(pipe);
   CAPTURE(text);
-  CHECK(mentions(text, "code 0"));
-  CHECK(mentions(text, "stopped at step"));
-  CHECK(mentions(text, "--resume"));
-  CHECK(mentions(llsa_program("info " + run).text, "can be resumed"));
+  CHECK(contains(text, "code 0"));
+  CHECK(contains(text, "stopped at step"));
+  CHECK(contains(text, "--resume"));
+  CHECK(contains(llsa_program("info " + run).text, "can be resumed"));
 }
 
 TEST_CASE("a killed run loses at most the steps since its last checkpoint") {
@@ -302,7 +301,7 @@ TEST_CASE("a killed run loses at most the steps since its last checkpoint") {
     const Outcome info = llsa_program("info " + run);
     CAPTURE(info.text);
     CHECK(info.code == 0);
-    CHECK(mentions(info.text, "can be resumed"));
+    CHECK(contains(info.text, "can be resumed"));
   }
   const Outcome finished =
       llsa_program("train --resume --save-every 0 --log-every 1000 --steps 1 --out " + run);

@@ -13,11 +13,13 @@
 #include "nn/checkpoint/run_folder.h"
 #include "nn/dit.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 namespace {
 
 using namespace llsa;
 using namespace llsa::nn;
+using llsa::test::contains;
 namespace fs = std::filesystem;
 using Tensors = std::vector<std::pair<std::string, Tensor>>;
 
@@ -47,10 +49,6 @@ std::string load_failure(Context& ctx, const std::string& directory) {
     return error.what();
   }
   return "";
-}
-
-bool mentions(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -87,13 +85,13 @@ TEST_CASE("damaged checkpoints are refused by name") {
     Tensors some = good;
     some.erase(some.begin());
     write_safetensors(weights, some);
-    CHECK(mentions(load_failure(ctx, folder), "missing " + good.front().first));
+    CHECK(contains(load_failure(ctx, folder), "missing " + good.front().first));
   }
   SUBCASE("a tensor too many") {
     Tensors more = good;
     more.emplace_back("another.weight", ctx.zeros({2}, DType::f32));
     write_safetensors(weights, more);
-    CHECK(mentions(load_failure(ctx, folder), "unknown another.weight"));
+    CHECK(contains(load_failure(ctx, folder), "unknown another.weight"));
   }
   SUBCASE("heads of teacher networks are passed over") {
     Tensors more = good;
@@ -105,27 +103,27 @@ TEST_CASE("damaged checkpoints are refused by name") {
     Tensors other = good;
     other.front().second = ctx.zeros({7}, DType::f32);
     write_safetensors(weights, other);
-    CHECK(mentions(load_failure(ctx, folder), "wrong shape " + good.front().first));
+    CHECK(contains(load_failure(ctx, folder), "wrong shape " + good.front().first));
   }
   SUBCASE("a value that is not finite") {
     Tensors bad = good;
     kernels::fill(ctx, bad.back().second, std::numeric_limits<double>::quiet_NaN());
     write_safetensors(weights, bad);
-    CHECK(mentions(load_failure(ctx, folder), bad.back().first));
-    CHECK(mentions(load_failure(ctx, folder), "not finite"));
+    CHECK(contains(load_failure(ctx, folder), bad.back().first));
+    CHECK(contains(load_failure(ctx, folder), "not finite"));
   }
   SUBCASE("a file that ends early") {
     const std::string bytes = test::read_file(weights);
     test::write_file(weights, bytes.substr(0, bytes.size() / 2));
-    CHECK(mentions(load_failure(ctx, folder), weights));
+    CHECK(contains(load_failure(ctx, folder), weights));
   }
   SUBCASE("no weights") {
     fs::remove(weights);
-    CHECK(mentions(load_failure(ctx, folder), weights));
+    CHECK(contains(load_failure(ctx, folder), weights));
   }
   SUBCASE("a configuration that is no JSON") {
     test::write_file(folder + "/denoiser/config.json", "{");
-    CHECK(mentions(load_failure(ctx, folder), "config.json"));
+    CHECK(contains(load_failure(ctx, folder), "config.json"));
   }
 }
 

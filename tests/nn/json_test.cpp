@@ -6,25 +6,14 @@
 #include <limits>
 
 #include "core/error.h"
+#include "tests/support/text.h"
 
 namespace llsa::nn {
 
 namespace {
 
-/// The message of the ValueError that a call throws, hint behind it.
-template <class F>
-std::string message_of(F&& call) {
-  try {
-    call();
-  } catch (const ValueError& e) {
-    return e.what() + (e.hint().empty() ? std::string() : " | " + e.hint());
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using llsa::test::contains;
+using llsa::test::failure_of;
 
 }  // namespace
 
@@ -55,37 +44,39 @@ TEST_CASE("what other readers let pass is an error that names key, expectation a
   JsonObject json(R"({"negative": -1, "fraction": 2.7, "huge": 18446744073709551615, "flag": 1, "text": 3,
                       "word": "fast", "list": [1, "x"], "empty": [], "whole": 2.0, "o": 3})",
                   "config.json");
-  CHECK(message_of([&] { json.integer("negative", 0, 0, 10); }) ==
+  CHECK(failure_of<ValueError>([&] { json.integer("negative", 0, 0, 10); }) ==
         "[config.json] key \"negative\": expected an integer from 0 to 10, got the integer -1");
-  CHECK(contains(message_of([&] { json.integer("fraction", 0, 0, 10); }), "got the number 2.7"));
-  CHECK(contains(message_of([&] { json.integer("whole", 0, 0, 10); }), "got the number 2.0"));
-  CHECK(contains(message_of([&] { json.integer("huge", 0, INT64_MIN, INT64_MAX); }), "18446744073709551615"));
-  CHECK(contains(message_of([&] { json.integer("text", 0, 0, 2); }), "from 0 to 2, got the integer 3"));
-  CHECK(contains(message_of([&] { json.boolean("flag", false); }),
+  CHECK(contains(failure_of<ValueError>([&] { json.integer("fraction", 0, 0, 10); }), "got the number 2.7"));
+  CHECK(contains(failure_of<ValueError>([&] { json.integer("whole", 0, 0, 10); }), "got the number 2.0"));
+  CHECK(contains(failure_of<ValueError>([&] { json.integer("huge", 0, INT64_MIN, INT64_MAX); }),
+                 "18446744073709551615"));
+  CHECK(contains(failure_of<ValueError>([&] { json.integer("text", 0, 0, 2); }),
+                 "from 0 to 2, got the integer 3"));
+  CHECK(contains(failure_of<ValueError>([&] { json.boolean("flag", false); }),
                  "expected true or false, got the integer 1"));
-  CHECK(contains(message_of([&] { json.string("text", ""); }), "expected a string"));
-  CHECK(contains(message_of([&] { json.number("word", 0, 0, 1); }),
+  CHECK(contains(failure_of<ValueError>([&] { json.string("text", ""); }), "expected a string"));
+  CHECK(contains(failure_of<ValueError>([&] { json.number("word", 0, 0, 1); }),
                  "expected a number from 0 to 1, got the string"));
-  CHECK(contains(message_of([&] {
+  CHECK(contains(failure_of<ValueError>([&] {
                    json.choice("word", "a", {"slow", "quick"});
                  }),
                  "one of \"slow\", \"quick\""));
-  CHECK(contains(message_of([&] { json.integers("list", {}, 0, 9); }), "[1,\"x\"]"));
-  CHECK(contains(message_of([&] { json.integers("empty", {}, 0, 9); }), "list of integers"));
-  CHECK(contains(message_of([&] { json.object("o"); }), "expected an object"));
+  CHECK(contains(failure_of<ValueError>([&] { json.integers("list", {}, 0, 9); }), "[1,\"x\"]"));
+  CHECK(contains(failure_of<ValueError>([&] { json.integers("empty", {}, 0, 9); }), "list of integers"));
+  CHECK(contains(failure_of<ValueError>([&] { json.object("o"); }), "expected an object"));
 }
 
 TEST_CASE("malformed documents") {
-  CHECK(contains(message_of([] { JsonObject("{\"a\": 1,}", "f"); }),
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("{\"a\": 1,}", "f"); }),
                  "is not valid JSON: parse error at line 1"));
-  CHECK(contains(message_of([] { JsonObject("", "f"); }), "is not valid JSON"));
-  CHECK(contains(message_of([] { JsonObject("[1]", "f"); }), "expected a JSON object"));
-  CHECK(contains(message_of([] { JsonObject("{\"a\": NaN}", "f"); }), "is not valid JSON"));
-  CHECK(contains(message_of([] { JsonObject("{\"a\": 1e999}", "f"); }), "is not valid JSON"));
-  CHECK(contains(message_of([] { JsonObject("{\"a\": 1, \"b\": 2, \"a\": 3}", "f"); }),
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("", "f"); }), "is not valid JSON"));
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("[1]", "f"); }), "expected a JSON object"));
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("{\"a\": NaN}", "f"); }), "is not valid JSON"));
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("{\"a\": 1e999}", "f"); }), "is not valid JSON"));
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("{\"a\": 1, \"b\": 2, \"a\": 3}", "f"); }),
                  "\"a\" is given twice"));
-  CHECK(
-      contains(message_of([] { JsonObject("{\"a\": {\"c\": 1, \"c\": 2}}", "f"); }), "\"c\" is given twice"));
+  CHECK(contains(failure_of<ValueError>([] { JsonObject("{\"a\": {\"c\": 1, \"c\": 2}}", "f"); }),
+                 "\"c\" is given twice"));
   CHECK(JsonObject("{\"a\": {\"c\": 1}, \"b\": {\"c\": 2}}", "f").has("b"));
 }
 
@@ -93,7 +84,7 @@ TEST_CASE("unknown keys are named, with the nearest known one") {
   JsonObject json(R"({"patch_sise": 2})", "f");
   json.integer("patch_size", 1, 1, 9);
   CHECK(json.unread() == std::vector<std::string>{"patch_sise"});
-  CHECK(message_of([&] { json.finish(); }) ==
+  CHECK(failure_of<ValueError>([&] { json.finish(); }) ==
         "[f] unknown key \"patch_sise\" | did you mean \"patch_size\"?");
 }
 

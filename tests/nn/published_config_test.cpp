@@ -3,10 +3,13 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "tests/support/text.h"
 
 namespace llsa::nn {
 
 namespace {
+
+using llsa::test::contains;
 
 template <class F>
 std::string message_of(F&& call) {
@@ -16,10 +19,6 @@ std::string message_of(F&& call) {
     return e.what();
   }
   return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// The published text of a small model with an extra piece of JSON.

@@ -7,11 +7,13 @@
 #include "apps/demo_recipe.h"
 #include "core/error.h"
 #include "core/text_file.h"
+#include "tests/support/text.h"
 
 namespace {
 
 using namespace llsa;
 using namespace llsa::nn;
+using llsa::test::contains;
 
 std::string message_of(const std::string& json) {
   try {
@@ -20,10 +22,6 @@ std::string message_of(const std::string& json) {
     return error.what();
   }
   return "";
-}
-
-bool mentions(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 const Setting& setting(const std::string& flag) {
@@ -55,21 +53,21 @@ TEST_CASE("a configuration reads back as it was written") {
 
 TEST_CASE("every key is checked") {
   CHECK(message_of("{}") == "");
-  CHECK(mentions(message_of(R"({"stepz": 3})"), "stepz"));
-  CHECK(mentions(message_of(R"({"steps": 3, "steps": 4})"), "steps"));
-  CHECK(mentions(message_of(R"({"steps": "many"})"), "steps"));
-  CHECK(mentions(message_of(R"({"steps": 2.5})"), "steps"));
-  CHECK(mentions(message_of(R"({"steps": -1})"), "steps"));
-  CHECK(mentions(message_of(R"({"steps": 0})"), "steps"));
-  CHECK(mentions(message_of(R"({"lr": true})"), "lr"));
-  CHECK(mentions(message_of(R"({"lr": -0.5})"), "lr"));
-  CHECK(mentions(message_of(R"({"flip": 1})"), "flip"));
-  CHECK(mentions(message_of(R"({"schedule": "linear"})"), "schedule"));
-  CHECK(mentions(message_of(R"({"background": "blue-ish"})"), "blue-ish"));
-  CHECK(mentions(message_of(R"({"beta2": 1})"), "beta"));
-  CHECK(mentions(message_of(R"({"num_layers": 0})"), "num_layers"));
-  CHECK(mentions(message_of("[1]"), "run.json"));
-  CHECK(mentions(message_of("{\"steps\": 3"), "run.json"));
+  CHECK(contains(message_of(R"({"stepz": 3})"), "stepz"));
+  CHECK(contains(message_of(R"({"steps": 3, "steps": 4})"), "steps"));
+  CHECK(contains(message_of(R"({"steps": "many"})"), "steps"));
+  CHECK(contains(message_of(R"({"steps": 2.5})"), "steps"));
+  CHECK(contains(message_of(R"({"steps": -1})"), "steps"));
+  CHECK(contains(message_of(R"({"steps": 0})"), "steps"));
+  CHECK(contains(message_of(R"({"lr": true})"), "lr"));
+  CHECK(contains(message_of(R"({"lr": -0.5})"), "lr"));
+  CHECK(contains(message_of(R"({"flip": 1})"), "flip"));
+  CHECK(contains(message_of(R"({"schedule": "linear"})"), "schedule"));
+  CHECK(contains(message_of(R"({"background": "blue-ish"})"), "blue-ish"));
+  CHECK(contains(message_of(R"({"beta2": 1})"), "beta"));
+  CHECK(contains(message_of(R"({"num_layers": 0})"), "num_layers"));
+  CHECK(contains(message_of("[1]"), "run.json"));
+  CHECK(contains(message_of("{\"steps\": 3"), "run.json"));
 }
 
 TEST_CASE("flags set every kind of setting and name what is wrong") {
@@ -121,8 +119,8 @@ TEST_CASE("resume lists what differs and may not") {
   now.model.layers += 1;
   const auto obstacles = resume_obstacles(stored, now);
   REQUIRE(obstacles.size() == 2);
-  CHECK(mentions(obstacles[0] + obstacles[1], "lr: stored 0.0001, now 0.5"));
-  CHECK(mentions(obstacles[0] + obstacles[1], "num_layers: stored 4, now 5"));
+  CHECK(contains(obstacles[0] + obstacles[1], "lr: stored 0.0001, now 0.5"));
+  CHECK(contains(obstacles[0] + obstacles[1], "num_layers: stored 4, now 5"));
 }
 
 TEST_CASE("the demo's file is the recipe that the benchmark times") {

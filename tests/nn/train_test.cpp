@@ -22,11 +22,13 @@
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
 #include "tests/support/kernels.h"
+#include "tests/support/text.h"
 
 namespace {
 
 using namespace llsa;
 using namespace llsa::nn;
+using llsa::test::contains;
 namespace fs = std::filesystem;
 
 // Twelve shapes of 8 x 8 pixels, shared by the tests of this file.
@@ -98,10 +100,6 @@ std::string failure_of(const TrainOptions& options, const std::string& out, bool
     return error.what();
   }
   return "";
-}
-
-bool mentions(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
@@ -256,8 +254,8 @@ TEST_CASE("a resumed log has every step once") {
   run(options, dir / "run", true);
   const std::string log = test::read_file(dir / "run/log.jsonl");
   CHECK(std::count(log.begin(), log.end(), '\n') == 5);
-  CHECK(mentions(log, "\"step\": 4,"));
-  CHECK(mentions(log, "\"step\": 10,"));
+  CHECK(contains(log, "\"step\": 4,"));
+  CHECK(contains(log, "\"step\": 10,"));
 }
 
 TEST_CASE("losses since the last report are in the log when a run is stopped") {
@@ -276,7 +274,7 @@ TEST_CASE("a grid that cannot be written leaves the checkpoint of its step") {
   options.steps = 3;
   options.sample_every = 3;
   fs::create_directories(RunFolder(dir / "run").sample_path(3));
-  CHECK(mentions(failure_of<IoError>(options, dir / "run"), "no regular file"));
+  CHECK(contains(failure_of<IoError>(options, dir / "run"), "no regular file"));
   const auto latest = RunFolder(dir / "run").latest();
   REQUIRE(latest);
   CHECK(latest->step == 3);
@@ -293,7 +291,7 @@ TEST_CASE("two runs cannot train in one folder") {
     other.prepare();
     const std::string unfinished = dir / "run/checkpoints/.step_000000003.tmp-1-1";
     fs::create_directory(unfinished);
-    CHECK(mentions(failure_of<IoError>(options, dir / "run", true), "another process trains in"));
+    CHECK(contains(failure_of<IoError>(options, dir / "run", true), "another process trains in"));
     CHECK(fs::exists(unfinished));
   }
   CHECK(run(options, dir / "run", true).step == 4);
@@ -318,9 +316,9 @@ TEST_CASE("a folder that holds a run is not overwritten, a folder without one is
   options.steps = 2;
   std::string hint;
   run(options, dir / "run");
-  CHECK(mentions(failure_of<ValueError>(options, dir / "run", false, &hint), "step 2"));
-  CHECK(mentions(hint, "--resume"));
-  CHECK(mentions(failure_of<IoError>(options, dir / "nothing", true), "no checkpoint"));
+  CHECK(contains(failure_of<ValueError>(options, dir / "run", false, &hint), "step 2"));
+  CHECK(contains(hint, "--resume"));
+  CHECK(contains(failure_of<IoError>(options, dir / "nothing", true), "no checkpoint"));
   CHECK_FALSE(fs::exists(dir / "nothing"));
 }
 
@@ -333,9 +331,9 @@ TEST_CASE("resume refuses another configuration and lists the differences") {
   options.batch = 4;
   options.model.llsa.topk = {3};
   const std::string message = failure_of<ValueError>(options, dir / "run", true);
-  CHECK(mentions(message, "lr: stored 0.002, now 0.5"));
-  CHECK(mentions(message, "batch: stored 3, now 4"));
-  CHECK(mentions(message, "llsa_topk"));
+  CHECK(contains(message, "lr: stored 0.002, now 0.5"));
+  CHECK(contains(message, "batch: stored 3, now 4"));
+  CHECK(contains(message, "llsa_topk"));
 }
 
 TEST_CASE("resume refuses other images") {
@@ -374,15 +372,15 @@ TEST_CASE("divergence stops the run, names step and op, and leaves the last good
   options.steps = 20;
   std::string hint;
   const std::string message = failure_of<NonFiniteError>(options, dir / "run", true, &hint);
-  CHECK(mentions(message, "step 4"));
-  CHECK(mentions(message, "linear"));
-  CHECK(mentions(hint, "step_000000003"));
+  CHECK(contains(message, "step 4"));
+  CHECK(contains(message, "linear"));
+  CHECK(contains(hint, "step_000000003"));
   CHECK(RunFolder(dir / "run").latest()->step == 3);
   const std::string log = read_text_file(dir / "run/log.jsonl");
   const std::string last = log.substr(log.rfind('\n', log.size() - 2) + 1);
   CAPTURE(last);
-  CHECK(mentions(last, "\"step\": 4,"));
-  CHECK((mentions(last, "\"NaN\"") || mentions(last, "Infinity\"")));
+  CHECK(contains(last, "\"step\": 4,"));
+  CHECK((contains(last, "\"NaN\"") || contains(last, "Infinity\"")));
 }
 
 TEST_CASE("a damaged training state is refused by name, with the way to the checkpoint before it") {
@@ -398,8 +396,8 @@ TEST_CASE("a damaged training state is refused by name, with the way to the chec
     const std::string whole = read_text_file(state + file);
     test::write_file(state + file, whole.substr(0, whole.size() / 2));
     std::string hint;
-    CHECK(mentions(failure_of<Error>(options, dir / "run", true, &hint), file));
-    CHECK(mentions(hint, "go on from step 1"));
+    CHECK(contains(failure_of<Error>(options, dir / "run", true, &hint), file));
+    CHECK(contains(hint, "go on from step 1"));
     test::write_file(state + file, whole);
   }
   CHECK(run(options, dir / "run", true).step == 4);
@@ -418,7 +416,7 @@ TEST_CASE("tuning on the cpu is a note, changes nothing, and what an earlier run
   fs::create_directory(dir / "tuned");
   test::write_file(dir / "tuned/tuning.json", "of a run without a checkpoint");
   CHECK(state_bytes(run(options, dir / "tuned", false, callbacks).checkpoint) == expected);
-  CHECK(mentions(messages, "nothing to choose"));
+  CHECK(contains(messages, "nothing to choose"));
   CHECK_FALSE(fs::exists(dir / "tuned/tuning.json"));
 }
 
@@ -427,9 +425,9 @@ TEST_CASE("sides that the patch does not divide name the nearest sizes") {
   TrainOptions options = tiny_options();
   options.model.patch = 3;
   std::string hint;
-  CHECK(mentions(failure_of<ValueError>(options, dir / "run", false, &hint), "8x8"));
-  CHECK(mentions(hint, "6"));
-  CHECK(mentions(hint, "9"));
+  CHECK(contains(failure_of<ValueError>(options, dir / "run", false, &hint), "8x8"));
+  CHECK(contains(hint, "6"));
+  CHECK(contains(hint, "9"));
 }
 
 TEST_CASE("training at sides that are no powers of two, with patches, without classes") {
@@ -457,9 +455,9 @@ TEST_CASE("a run starts from the weights of another resolution") {
   TrainCallbacks callbacks;
   callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
   CHECK(train(options, dir / "large", false, callbacks).step == 2);
-  CHECK(mentions(messages, "resized from"));
+  CHECK(contains(messages, "resized from"));
   options.model.layers = 3;
-  CHECK(mentions(failure_of<IoError>(options, dir / "deep"), "missing"));
+  CHECK(contains(failure_of<IoError>(options, dir / "deep"), "missing"));
 }
 
 TEST_CASE("a folder that cannot be written to is named before any work") {
@@ -468,7 +466,7 @@ TEST_CASE("a folder that cannot be written to is named before any work") {
   options.threads = 1;
   const int code = test::run_in_child([&] {
     if (!test::become_unprivileged()) return 77;
-    return mentions(failure_of<IoError>(options, dir / "run"), dir / "run") ? 0 : 1;
+    return contains(failure_of<IoError>(options, dir / "run"), dir / "run") ? 0 : 1;
   });
   if (code == 77) {
     std::cout << "skipped: cannot change the user\n";
@@ -486,7 +484,7 @@ TEST_CASE("a full disk while saving leaves the earlier checkpoint and no half of
   options.steps = 4;
   const int code = test::run_in_child([&] {
     test::limit_file_size(20'000);
-    return mentions(failure_of<IoError>(options, dir / "run", true), "safetensors") ? 0 : 1;
+    return contains(failure_of<IoError>(options, dir / "run", true), "safetensors") ? 0 : 1;
   });
   CHECK(code == 0);
   const RunFolder files(dir / "run");

@@ -11,6 +11,7 @@
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/captured_output.h"
+#include "tests/support/text.h"
 
 using namespace llsa;
 using namespace llsa::apps;
@@ -20,10 +21,6 @@ namespace ceilings = llsa::kernels::cuda;
 TEST_SUITE_BEGIN("kernels/cuda/bench");
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 CeilingSizes tiny_sizes() {
   CeilingSizes sizes;

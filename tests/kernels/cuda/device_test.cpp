@@ -10,6 +10,7 @@
 #include "core/device_choice.h"
 #include "core/error.h"
 #include "tests/kernels/cuda/contexts.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -19,24 +20,6 @@ using namespace llsa;
 using namespace llsa::test;
 
 TEST_SUITE_BEGIN("kernels/cuda/device");
-
-namespace {
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return std::string(error.what()) + " | " + error.hint();
-  }
-  return "nothing was thrown";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
 
 TEST_CASE("a device says what it is") {
   if (!cuda_device()) return;
@@ -54,7 +37,7 @@ TEST_CASE("an index that is not there is an error that says which are") {
     CAPTURE(index);
     CHECK_THROWS_AS(Context(Device{DeviceType::cuda, index}, 1), DeviceError);
   }
-  const std::string message = message_of([] { Context ctx(Device{DeviceType::cuda, 1000}, 1); });
+  const std::string message = failure_of<Error>([] { Context ctx(Device{DeviceType::cuda, 1000}, 1); });
   CHECK(contains(message, "cuda:1000 was asked for"));
   CHECK(contains(message, cuda::device_count() == 1 ? "there is only cuda:0" : "there are cuda:0 to cuda:"));
   CHECK(contains(message, "| use a device that is there"));
@@ -138,7 +121,7 @@ TEST_CASE("memory runs out with an error that says what is held, and work goes o
   Context gpu(Device{DeviceType::cuda, 0}, 1, 1 << 20);
   const Tensor kept = gpu.zeros({1000}, DType::f32);
   static_cast<void>(gpu.empty({1 << 19}, DType::u8));  // now in the cache
-  const std::string message = message_of([&] { static_cast<void>(gpu.empty({1 << 20}, DType::f32)); });
+  const std::string message = failure_of<Error>([&] { static_cast<void>(gpu.empty({1 << 20}, DType::f32)); });
   CHECK(contains(message, "out of memory on cuda:0"));
   CHECK(contains(message, cat("asked for ", 4 << 20, " bytes")));
   CHECK(contains(message, "limit 1048576 bytes"));
@@ -163,10 +146,10 @@ TEST_CASE("tensors may outlive their context") {
 
 TEST_CASE("a failed call says which, where and why") {
   if (!cuda_device()) return;
-  const std::string message = message_of([] { LLSA_CUDA_CHECK(cudaSetDevice(12345)); });
+  const std::string message = failure_of<Error>([] { LLSA_CUDA_CHECK(cudaSetDevice(12345)); });
   CHECK(contains(message, "cudaSetDevice(12345) failed at tests/kernels/cuda/device_test.cpp:"));
   CHECK(contains(message, "cudaErrorInvalidDevice"));
-  const std::string sticky = message_of([] {
+  const std::string sticky = failure_of<Error>([] {
     cuda::check(cudaErrorIllegalAddress, {"launch", {"kernels/cuda/copy.cu", 7}});
   });
   CHECK(contains(sticky, "launch failed at kernels/cuda/copy.cu:7"));
@@ -216,7 +199,7 @@ TEST_CASE("no device, no driver, an old driver, an old device, and what auto say
     CHECK(choice.device == Device{});
     passed_over = passed_over_text(choice);
     CHECK(cudaGetLastError() == cudaSuccess);  // nothing is left for the next call to report
-    return message_of([] { Context ctx(device_from_name("cuda"), 1); });
+    return failure_of<Error>([] { Context ctx(device_from_name("cuda"), 1); });
   };
   emu::set_device_count(0);
   CHECK(cuda::device_count() == 0);
@@ -275,9 +258,9 @@ TEST_CASE("a device that an earlier kernel has broken: errors with a hint, and a
     Context gpu(Device{DeviceType::cuda, 0}, 1);
     const Tensor x = gpu.zeros({100}, DType::f32);
     emu::break_device(cudaErrorIllegalAddress);
-    read = message_of([&] { gpu.item(x.slice(0, 0, 1)); });
-    waited = message_of([&] { gpu.synchronize(); });
-    again = message_of([] { Context ctx(Device{DeviceType::cuda, 0}, 1); });
+    read = failure_of<Error>([&] { gpu.item(x.slice(0, 0, 1)); });
+    waited = failure_of<Error>([&] { gpu.synchronize(); });
+    again = failure_of<Error>([] { Context ctx(Device{DeviceType::cuda, 0}, 1); });
   }  // stream and memory go: nothing is thrown
   emu::break_device(cudaSuccess);
   for (const std::string& text : {read, waited, again}) {
@@ -292,7 +275,7 @@ TEST_CASE("a device that an earlier kernel has broken: errors with a hint, and a
 TEST_CASE("a device that is full") {
   Context gpu(Device{DeviceType::cuda, 0}, 1);
   emu::set_device_memory(emu::device_bytes_in_use() + 100000);
-  const std::string message = message_of([&] { static_cast<void>(gpu.empty({50000}, DType::f32)); });
+  const std::string message = failure_of<Error>([&] { static_cast<void>(gpu.empty({50000}, DType::f32)); });
   CHECK(contains(message, "asked for 200000 bytes, 0 active, 0 cached"));
   CHECK(contains(message, "the device has"));
   {

@@ -16,6 +16,7 @@
 #include "nn/ema.h"
 #include "nn/optim.h"
 #include "tests/kernels/cuda/contexts.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -72,20 +73,6 @@ struct Trainer {
   Ema ema;
   FlowOptions flow;
 };
-
-template <class Failure, class F>
-std::string failure_of(F&& f) {
-  try {
-    f();
-  } catch (const Failure& error) {
-    return std::string(error.what()) + " | " + error.hint();
-  }
-  return "";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 }  // namespace
 

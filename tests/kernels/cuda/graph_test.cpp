@@ -12,6 +12,7 @@
 
 #include "kernels/elementwise.h"
 #include "tests/kernels/cuda/contexts.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -23,19 +24,6 @@ using namespace llsa::test;
 TEST_SUITE_BEGIN("kernels/cuda/graph");
 
 namespace {
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const CudaError& error) {
-    return std::string(error.what()) + " | " + error.hint();
-  }
-  return "no CudaError was thrown";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::size_t held(Context& ctx) {
   const AllocatorStats stats = ctx.allocator()->stats();
@@ -159,7 +147,7 @@ TEST_CASE("what needs the host is refused, and the context goes on") {
   const Tensor x = ctx.zeros({4}, DType::f32), one = ctx.zeros({1}, DType::f32);
   const std::vector<float> values = {1, 2, 3, 4};
   const auto capturing = [&](const std::function<void()>& f) {
-    return message_of([&] { cuda::Graph(ctx, [&] { f(); }); });
+    return failure_of<CudaError>([&] { cuda::Graph(ctx, [&] { f(); }); });
   };
   CHECK(contains(capturing([&] { ctx.upload(values.data(), x); }), "[upload]"));
   CHECK(contains(capturing([&] { ctx.item(one); }), "[download]"));
@@ -183,8 +171,8 @@ TEST_CASE("an older tensor that dies in the capture is an error") {
   if (!cuda_device()) return;
   Context ctx(Device{DeviceType::cuda, 0}, 1);
   Tensor state = ctx.zeros({100}, DType::f32);
-  const std::string message =
-      message_of([&] { cuda::Graph(ctx, [&] { state = kernels::affine(ctx, state, 1.0, 1.0); }); });
+  const std::string message = failure_of<CudaError>(
+      [&] { cuda::Graph(ctx, [&] { state = kernels::affine(ctx, state, 1.0, 1.0); }); });
   CHECK(contains(message, "448 bytes"));  // 400, rounded up to a class
   CHECK(contains(message, "as long as the graph"));
   CHECK(ctx.allocator()->stats().reserved == 0);

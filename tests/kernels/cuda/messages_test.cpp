@@ -31,6 +31,7 @@
 #include "tests/kernels/cuda/device_buffer.h"
 #include "tests/support/captured_output.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -41,21 +42,6 @@ using namespace llsa::kernels;
 using namespace llsa::test;
 
 namespace {
-
-/// "MESSAGE | HINT" of the CudaError that f throws.
-template <class F>
-std::string failure_of(F&& f) {
-  try {
-    f();
-  } catch (const CudaError& error) {
-    return std::string(error.what()) + " | " + error.hint();
-  }
-  return "nothing was thrown";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// The message with "FILE:" for the place that it names, which has to be in this file, at a line that holds
 /// the given text, or at most two lines further, where the call goes on.
@@ -100,7 +86,7 @@ TEST_CASE("a place is told from the root of the repository") {
 TEST_CASE("a kernel is told by its name, without what it returns and takes") {
   if (!cuda_device()) return;
   const auto message = [](const char* kernel, cudaError_t status, std::size_t bytes) {
-    return failure_of([&] {
+    return failure_of<CudaError>([&] {
       llsa::cuda::launch_failed(status, kernel, dim3(4, 3, 2), dim3(64), bytes, {"a.cu", 9});
     });
   };
@@ -129,9 +115,10 @@ TEST_CASE("a kernel is told by its name, without what it returns and takes") {
 TEST_CASE("a launch that the device refuses names its line") {
   if (!cuda_device()) return;
   DeviceBuffer<unsigned> out(256);
-  const std::string threads = failure_of([&] { run_dynamic_shared(1025, 4, out.data(), nullptr); });
+  const std::string threads =
+      failure_of<CudaError>([&] { run_dynamic_shared(1025, 4, out.data(), nullptr); });
   const std::string memory =
-      failure_of([&] { run_dynamic_shared(256, std::size_t{1} << 20, out.data(), nullptr); });
+      failure_of<CudaError>([&] { run_dynamic_shared(256, std::size_t{1} << 20, out.data(), nullptr); });
   for (const std::string& message : {threads, memory}) {
     CAPTURE(message);
     CHECK(message.find("[launch] ") == 0);
@@ -150,7 +137,7 @@ TEST_CASE("every status of cuBLASLt has a hint, and a product that is named") {
                out = both.gpu.zeros({5, 3}, DType::bf16);
   const kernels::cuda::Kind kind(both.gpu, {a, b, out});
   const auto message = [&](cublasStatus_t status) {
-    return without_line(failure_of([&] { kernels::cuda::check(status, "cublasLtMatmul", &kind); }),
+    return without_line(failure_of<CudaError>([&] { kernels::cuda::check(status, "cublasLtMatmul", &kind); }),
                         "tests/kernels/cuda/messages_test.cpp", "cublasLtMatmul");
   };
   const std::string begin =
@@ -186,7 +173,7 @@ TEST_CASE("a launch that fails names line, sizes, status and what to do, and the
   Contexts both;
   const Tensor x = both.gpu.zeros({1000}, DType::f32);
   emu::fail_next("launch", cudaErrorNoKernelImageForDevice);
-  const std::string fill = failure_of([&] { kernels::fill(both.gpu, x, 1.0); });
+  const std::string fill = failure_of<CudaError>([&] { kernels::fill(both.gpu, x, 1.0); });
   CHECK(without_line(fill, "kernels/cuda/copy.cu", "launch_threads(ctx, fill_strided<D>") ==
         "[launch] a kernel failed at kernels/cuda/copy.cu: with grid (4, 1, 1), block (256, 1, 1), 0 bytes "
         "of shared memory: no kernel image is available for execution on the device "
@@ -197,7 +184,7 @@ TEST_CASE("a launch that fails names line, sizes, status and what to do, and the
 
   const Tensor q = both.gpu.zeros({1, 2, 40, 64}, DType::bf16);
   emu::fail_next("launch", cudaErrorLaunchOutOfResources);
-  const std::string attend = failure_of([&] { full_attention(both.gpu, q, q, q); });
+  const std::string attend = failure_of<CudaError>([&] { full_attention(both.gpu, q, q, q); });
   const std::string told = without_line(attend, "kernels/cuda/llsa_mma_forward.cu", "simt::launch(attend<D>");
   CHECK(
       contains(told, "[launch] a kernel failed at kernels/cuda/llsa_mma_forward.cu: with grid (1, 2, 1), "));
@@ -206,7 +193,7 @@ TEST_CASE("a launch that fails names line, sizes, status and what to do, and the
                  "fewer registers or less shared memory than the kernel needs"));
 
   emu::fail_next("launch", cudaErrorIllegalAddress, cudaErrorIllegalAddress);
-  const std::string broken = failure_of([&] { kernels::fill(both.gpu, x, 2.0); });
+  const std::string broken = failure_of<CudaError>([&] { kernels::fill(both.gpu, x, 2.0); });
   emu::break_device(cudaSuccess);
   CHECK(contains(broken, "an illegal memory access was encountered (cudaErrorIllegalAddress)" + kBroken));
 }
@@ -216,7 +203,7 @@ TEST_CASE("a failed call of cuBLASLt carries its text, place, product and hint")
   const Tensor x = both.gpu.zeros({2, 3}, DType::f32), y = both.gpu.zeros({3, 4}, DType::f32);
   const auto message = [&](const char* function, int status, int device_error = 0) {
     emu::fail_next(function, status, device_error);
-    const std::string text = failure_of([&] { matmul(both.gpu, x, y); });
+    const std::string text = failure_of<CudaError>([&] { matmul(both.gpu, x, y); });
     emu::break_device(cudaSuccess);
     CHECK(contains(text, std::string("[matmul] ") + function));
     return text;
@@ -279,7 +266,7 @@ TEST_CASE("a failed call of cuDNN carries its text, place, convolution and hint"
   }
   const auto message = [&](const char* function, int status, int device_error = 0) {
     emu::fail_next(function, status, device_error);
-    const std::string text = failure_of([&] { run(both.gpu); });
+    const std::string text = failure_of<CudaError>([&] { run(both.gpu); });
     emu::break_device(cudaSuccess);
     return text;
   };
@@ -310,7 +297,7 @@ TEST_CASE("a failed call of cuDNN carries its text, place, convolution and hint"
         product + "; the device reports: an illegal memory access was encountered (cudaErrorIllegalAddress)" +
             kBroken);
   emu::fail_next("cudnnConvolutionBackwardData", kExecutionFailed);
-  CHECK(contains(failure_of([&] { backend(both.gpu).conv.input_gradient(both.gpu, g, y, w, dx); }),
+  CHECK(contains(failure_of<CudaError>([&] { backend(both.gpu).conv.input_gradient(both.gpu, g, y, w, dx); }),
                  "[conv2d input gradient] cudnnConvolutionBackwardData failed at "));
   CHECK(run(both.gpu));
 }

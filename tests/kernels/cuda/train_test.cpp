@@ -18,6 +18,7 @@
 #include "nn/train_step.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -85,10 +86,6 @@ Outcome run(const TrainOptions& options, const std::string& out, bool resume = f
                   read_file(checkpoint + "/training_state/state.safetensors") +
                   read_file(checkpoint + "/training_state/state.json");
   return outcome;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// Losses and gradient norms of the reports.

@@ -20,6 +20,7 @@
 #include "nn/train.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -40,20 +41,6 @@ Tensor normal(Context& ctx, const Shape& shape, DType dtype, std::uint64_t strea
 /// Whether two tensors of a context have the same bits.
 bool same(Context& ctx, const Tensor& a, const Tensor& b) {
   return to_vector<float>(ctx, a) == to_vector<float>(ctx, b);
-}
-
-template <class Failure, class F>
-std::string failure_of(F&& f) {
-  try {
-    f();
-  } catch (const Failure& error) {
-    return std::string(error.what()) + " | " + error.hint();
-  }
-  return "";
-}
-
-bool mentions(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 #ifdef SIMT_EMU
@@ -127,8 +114,8 @@ TEST_CASE("choices taken to another context give the same bits there, untimed") 
   static_cast<void>(matmul(one.gpu, y, x, true, true));
   const ProductChoices choices = product_choices(one.gpu);
   CHECK(choices.algorithms.size() == 2);
-  CHECK(mentions(choices.machine, cuda::device_properties(0).name));
-  CHECK(mentions(choices.machine, "cuBLASLt"));
+  CHECK(contains(choices.machine, cuda::device_properties(0).name));
+  CHECK(contains(choices.machine, "cuBLASLt"));
 
   CHECK(restore_product_choices(other.gpu, choices));
   tune_products(other.gpu, true);
@@ -198,7 +185,7 @@ TEST_CASE("a text that is no algorithm, or another kind's, is an error that name
   const ProductChoices good = product_choices(one.gpu);
   REQUIRE(good.algorithms.size() == 1);
   const auto& [kind, algorithm] = *good.algorithms.begin();
-  CHECK(mentions(kind, "f32 [20,24] times [24,33], plain"));
+  CHECK(contains(kind, "f32 [20,24] times [24,33], plain"));
   for (const std::string& wrong : {std::string(), algorithm.substr(1), algorithm + "0",
                                    "g" + algorithm.substr(1), " " + algorithm.substr(1)}) {
     CAPTURE(wrong);
@@ -206,7 +193,7 @@ TEST_CASE("a text that is no algorithm, or another kind's, is an error that name
     ProductChoices choices = good;
     choices.algorithms["another kind"] = wrong;
     const std::string message = failure_of<ValueError>([&] { restore_product_choices(other.gpu, choices); });
-    CHECK(mentions(message, "128 hexadecimal digits for \"another kind\""));
+    CHECK(contains(message, "128 hexadecimal digits for \"another kind\""));
     CHECK(product_choices(other.gpu).algorithms.empty());
   }
 }
@@ -299,9 +286,9 @@ TEST_CASE("a stored algorithm is checked against the product before it runs") {
     emu::products_since_last_asked();
     for (int attempt = 0; attempt < 2; ++attempt) {
       const std::string message = failure_of<CudaError>([&] { static_cast<void>(matmul(other.gpu, x, y)); });
-      CHECK(mentions(message, "f32 [20,24] times [24,33]"));
-      CHECK(mentions(message, wrong.reason));
-      CHECK(mentions(message, "go on without the stored choices"));
+      CHECK(contains(message, "f32 [20,24] times [24,33]"));
+      CHECK(contains(message, wrong.reason));
+      CHECK(contains(message, "go on without the stored choices"));
     }
     CHECK(emu::products_since_last_asked().empty());
   }
@@ -378,7 +365,7 @@ TEST_CASE("a resumed run keeps its algorithms, and thereby its bits") {
     return weights_of(run(options, dir / "run"));
   }();
   const std::string choices = read_file(dir / "run/tuning.json");
-  CHECK(mentions(choices, cuda::device_properties(0).name));
+  CHECK(contains(choices, cuda::device_properties(0).name));
   fs::remove_all(dir / "run/checkpoints/step_000000004");
 
 #ifdef SIMT_EMU
@@ -390,7 +377,7 @@ TEST_CASE("a resumed run keeps its algorithms, and thereby its bits") {
     fs::copy(dir / "run", dir / "again", fs::copy_options::recursive);
     options.tune = options.graph = tune;
     const Told resumed = run(options, dir / "again", true);
-    CHECK(mentions(resumed.messages, "resumed at step 2"));
+    CHECK(contains(resumed.messages, "resumed at step 2"));
     CHECK(weights_of(resumed) == expected);
     CHECK(read_file(dir / "again/tuning.json") == choices);
 #ifdef SIMT_EMU
@@ -415,11 +402,11 @@ TEST_CASE("a run with another machine's choices says so and makes its own") {
   write_file(dir / "run/tuning.json", kForeign);
   options.steps = 2;
   const Told resumed = run(options, dir / "run", true);
-  CHECK(mentions(resumed.messages, dir / "run/tuning.json"));
-  CHECK(mentions(resumed.messages, "another machine"));
-  CHECK(mentions(resumed.messages, cuda::device_properties(0).name));
+  CHECK(contains(resumed.messages, dir / "run/tuning.json"));
+  CHECK(contains(resumed.messages, "another machine"));
+  CHECK(contains(resumed.messages, cuda::device_properties(0).name));
   CHECK(resumed.result.step == 2);
-  CHECK(mentions(read_file(dir / "run/tuning.json"), cuda::device_properties(0).name));
+  CHECK(contains(read_file(dir / "run/tuning.json"), cuda::device_properties(0).name));
 }
 
 TEST_CASE("a run stops before its first step where a stored algorithm is damaged") {
@@ -435,9 +422,9 @@ TEST_CASE("a run stops before its first step where a stored algorithm is damaged
   write_file(dir / "run/tuning.json", text);
   options.steps = 2;
   const std::string message = failure_of<ValueError>([&] { run(options, dir / "run", true); });
-  CHECK(mentions(message, dir / "run/tuning.json"));
-  CHECK(mentions(message, "damaged"));
-  CHECK(mentions(message, "remove it"));
+  CHECK(contains(message, dir / "run/tuning.json"));
+  CHECK(contains(message, "damaged"));
+  CHECK(contains(message, "remove it"));
   fs::remove(dir / "run/tuning.json");
   CHECK(run(options, dir / "run", true).result.step == 2);
 }

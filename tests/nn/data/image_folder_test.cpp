@@ -11,6 +11,7 @@
 #include "tests/nn/data/image_bytes.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 namespace llsa::nn {
 namespace {
@@ -43,10 +44,6 @@ std::string refusal(const std::string& path) {
     return error.what();
   }
   return {};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 TEST_SUITE_BEGIN("nn/data/image_folder");

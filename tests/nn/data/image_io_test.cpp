@@ -12,6 +12,7 @@
 #include "tests/nn/data/image_bytes.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
+#include "tests/support/text.h"
 
 namespace llsa::nn {
 namespace {
@@ -27,10 +28,6 @@ std::string refusal(const Bytes& bytes, const std::string& name = "picture.img",
     return error.what();
   }
   return {};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 TEST_SUITE_BEGIN("nn/data/image_io");
