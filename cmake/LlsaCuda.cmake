@@ -143,7 +143,9 @@ target_include_directories(llsa_emu_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJ
 if(LLSA_CUDA_INCLUDE_DIR)
   target_include_directories(llsa_emu_flags SYSTEM INTERFACE ${LLSA_CUDA_INCLUDE_DIR})
 endif()
-if(LLSA_SANITIZE MATCHES "thread")
+if(LLSA_SANITIZE MATCHES "address")
+  target_compile_definitions(llsa_emu_flags INTERFACE LLSA_EMU_ASAN=1)
+elseif(LLSA_SANITIZE MATCHES "thread")
   target_compile_definitions(llsa_emu_flags INTERFACE LLSA_EMU_TSAN=1)
 endif()
 
@@ -173,15 +175,20 @@ function(llsa_add_emulated_tests)
   if(LLSA_CUDNN_HEADERS)
     target_include_directories(llsa_emu SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
   endif()
-  # Linked before the library, these objects take the place of its own CUDA backend, real or absent.
-  if(LLSA_SANITIZE MATCHES "thread")
-    # Only what kernels do shall be judged.
-    set_source_files_properties(${EMULATOR} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread SKIP_PRECOMPILE_HEADERS ON)
+  # Only what kernels do shall be judged: ThreadSanitizer watches none of the emulator's files, the others those that touch
+  # memory in a kernel's name.
+  set(unwatched ${EMULATOR})
+  if(NOT LLSA_SANITIZE MATCHES "thread")
+    list(FILTER unwatched INCLUDE REGEX "/(block|fiber|grid|lane_set|tensor_core|warp)\\.cpp$")
+  endif()
+  if(LLSA_SANITIZE)
+    set_source_files_properties(${unwatched} PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all" SKIP_PRECOMPILE_HEADERS ON)
   endif()
 
-  add_executable(llsa_emu_tests EXCLUDE_FROM_ALL tests/main.cpp tests/support/llsa_oracle.cpp ${EMULATOR_TESTS} ${emulated_tests}
-                                                 $<TARGET_OBJECTS:llsa_emu>)
-  set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE -O1)
+  # Linked before the library, these objects take the place of its own CUDA backend, real or absent.
+  add_executable(llsa_emu_tests EXCLUDE_FROM_ALL ${EMULATOR_TESTS} ${emulated_tests} $<TARGET_OBJECTS:llsa_emu>
+                                                 $<TARGET_OBJECTS:llsa_test_support>)
+  set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE ${LLSA_OPTIMIZE_TESTS})
   llsa_precompile(llsa_emu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
@@ -265,7 +272,7 @@ function(llsa_add_device_tests)
   file(GLOB TESTS CONFIGURE_DEPENDS tests/kernels/cuda/*_test.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/kernels/cuda/*.cu)
   llsa_nvcc_objects(objects ${TEST_KERNELS})
-  add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL tests/main.cpp tests/support/llsa_oracle.cpp ${TESTS} ${objects})
+  add_executable(llsa_gpu_tests EXCLUDE_FROM_ALL ${TESTS} ${objects} $<TARGET_OBJECTS:llsa_test_support>)
   set_target_properties(llsa_gpu_tests PROPERTIES LLSA_OPTIMIZE -O1)
   llsa_precompile(llsa_gpu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_gpu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

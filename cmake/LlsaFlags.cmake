@@ -92,9 +92,13 @@ target_compile_options(llsa_flags INTERFACE
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LLSA_ANY_PROCESSOR>>>:${LLSA_ARCH_FLAGS}>
   -fopenmp-simd -fno-math-errno)
 if(LLSA_SANITIZE)
-  # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised.
+  # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised. Given up: null and
+  # object-size, a sixth of the time to compile; most of what they see is an access that AddressSanitizer sees, too.
   target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
                                               -fno-omit-frame-pointer -g1 -Wno-maybe-uninitialized)
+  if(LLSA_SANITIZE MATCHES "address")
+    target_compile_options(llsa_flags INTERFACE -fno-sanitize=null,object-size)
+  endif()
   link_libraries(-fsanitize=${LLSA_SANITIZE})
 endif()
 if(LLSA_COVERAGE AND NOT LLSA_COVERAGE STREQUAL "KERNELS")

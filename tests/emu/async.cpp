@@ -5,6 +5,16 @@
 #include "tests/emu/sanitizers.h"
 
 namespace llsa::emu {
+namespace {
+
+/// Lets AddressSanitizer judge an access to these bytes, in the name of the line that issued it.
+void touch(const void* p, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; ++i) (void)static_cast<const volatile unsigned char*>(p)[i];
+}
+
+constexpr unsigned kMaxArrivals = 0x7fff;
+
+}  // namespace
 
 CopyQueue::CopyQueue() {
   copies_.reserve(1024);  // growth inside a lane would be a race to ThreadSanitizer
@@ -41,15 +51,87 @@ void CopyQueue::wait(std::size_t pending) {
   landed_ = 0;
 }
 
+// ---- mbarriers and bulk copies of a block -------------------------------------------------------------
+
+Mbarrier& Block::mbarrier(unsigned address, Place place) {
+  auto& b = *reinterpret_cast<Mbarrier*>(shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier", place));
+  if (b.expected > kMaxArrivals)  // the NaN of fresh shared memory
+    fail("mbarrier at %s:%d was not initialised", place.file, place.line);
+  return b;
+}
+
+void Block::mbarrier_init(unsigned address, unsigned count, Place place) {
+  if (count < 1 || count > kMaxArrivals)
+    fail("mbarrier.init at %s:%d: count %u", place.file, place.line, count);
+  const auto arrivals = static_cast<std::uint16_t>(count);
+  unsigned char* const p = shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier.init", place);
+  *reinterpret_cast<Mbarrier*>(p) = {arrivals, arrivals, 0, 0};
+}
+
+void Block::end_phase_if_complete(unsigned address, Mbarrier& barrier) {
+  if (barrier.pending > 0 || barrier.bytes != 0) return;
+  barrier.parity ^= 1;
+  barrier.pending = barrier.expected;
+  std::erase_if(mbarrier_waits_, [&](const MbarrierWait& w) {
+    if (w.address != address) return false;
+    ready_.add(w.lane);
+    return true;
+  });
+}
+
+void Block::mbarrier_arrive(unsigned address, unsigned bytes, Place place) {
+  Mbarrier& b = mbarrier(address, place);
+  if (b.pending == 0)
+    fail("mbarrier.arrive at %s:%d: more arrivals than the %u of a phase", place.file, place.line,
+         b.expected);
+  emu::release(reinterpret_cast<char*>(&b) + b.parity);
+  b.bytes += static_cast<std::int32_t>(bytes);
+  --b.pending;
+  end_phase_if_complete(address, b);
+}
+
+void Block::mbarrier_wait(unsigned address, unsigned parity, Place place) {
+  Mbarrier& b = mbarrier(address, place);
+  while (b.parity == parity) {
+    mbarrier_waits_.push_back({address, static_cast<unsigned>(current_)});
+    wait_here({"mbarrier.try_wait", place});
+  }
+  acquire(reinterpret_cast<char*>(&b) + parity);
+}
+
+void Block::add_bulk_copy(const BulkCopy& copy) {
+  Mbarrier& b = mbarrier(copy.barrier, copy.place);
+  note_read(copy.from, copy.bytes);
+  note_write(copy.to, copy.bytes);
+  raw_fill(copy.to, 0xff, copy.bytes);
+  poison(copy.to, copy.bytes);
+  bulk_.push_back(copy);
+  emu::release(reinterpret_cast<char*>(&b) + b.parity);  // whoever waits for the bytes sees them
+}
+
+bool Block::land_bulk_copies() {
+  if (bulk_.empty()) return false;
+  for (const BulkCopy& copy : bulk_) {
+    unpoison(copy.to, copy.bytes);
+    raw_copy(copy.to, copy.from, copy.bytes);
+    Mbarrier& b = *reinterpret_cast<Mbarrier*>(shared_.at(copy.barrier));
+    b.bytes -= static_cast<std::int32_t>(copy.bytes);
+    end_phase_if_complete(copy.barrier, b);
+  }
+  bulk_.clear();
+  return !ready_.empty();
+}
+
+// ---- entry points -------------------------------------------------------------------------------------
+
 void cp_async(unsigned to, const void* from, unsigned bytes, unsigned source_bytes, Place place) {
   unsigned char* const p = shared_pointer(to, bytes, bytes, "cp.async", place);
   if (source_bytes > bytes)
     fail("cp.async at %s:%d: %u source bytes for %u", place.file, place.line, source_bytes, bytes);
   if (source_bytes > 0 && reinterpret_cast<std::uintptr_t>(from) % bytes)
     fail("cp.async at %s:%d: source %p is no multiple of %u", place.file, place.line, from, bytes);
-  // The source is touched here, so that AddressSanitizer names the line that issued the copy.
-  for (unsigned i = 0; i < source_bytes; ++i) (void)static_cast<const volatile unsigned char*>(from)[i];
-  for (unsigned i = 0; i < bytes; ++i) (void)static_cast<volatile unsigned char*>(p)[i];
+  touch(from, source_bytes);
+  touch(p, bytes);
   this_block().copies().add(p, from, bytes, source_bytes, place);
 }
 
@@ -71,8 +153,8 @@ void bulk_copy(unsigned to, const void* from, unsigned bytes, unsigned barrier, 
   if (bytes == 0 || bytes % 16 || reinterpret_cast<std::uintptr_t>(from) % 16)
     fail("cp.async.bulk at %s:%d: %u bytes from %p are no multiples of 16", place.file, place.line, bytes,
          from);
-  for (unsigned i = 0; i < bytes; ++i) (void)static_cast<const volatile unsigned char*>(from)[i];
-  for (unsigned i = 0; i < bytes; ++i) (void)static_cast<volatile unsigned char*>(p)[i];
+  touch(from, bytes);
+  touch(p, bytes);
   this_block().add_bulk_copy({p, from, bytes, barrier, place});
 }
 

@@ -22,8 +22,6 @@ std::string at(const Wait& wait) {
   return cat(wait.what, " at ", wait.place.file ? wait.place.file : "?", ":", wait.place.line);
 }
 
-constexpr unsigned kMaxArrivals = 0x7fff;
-
 void compute_nothing(void* const*, std::uint32_t) {}
 
 }  // namespace
@@ -302,77 +300,6 @@ int Block::barrier(int id, unsigned threads, bool predicate, Wait wait) {
   }
   acquire(&b.order[round]);
   return b.result[round];
-}
-
-// ---- mbarriers and bulk copies ------------------------------------------------------------------------
-
-Mbarrier& Block::mbarrier(unsigned address, Place place) {
-  auto& b = *reinterpret_cast<Mbarrier*>(shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier", place));
-  if (b.expected > kMaxArrivals)  // the NaN of fresh shared memory
-    fail("mbarrier at %s:%d was not initialised", place.file, place.line);
-  return b;
-}
-
-void Block::mbarrier_init(unsigned address, unsigned count, Place place) {
-  if (count < 1 || count > kMaxArrivals)
-    fail("mbarrier.init at %s:%d: count %u", place.file, place.line, count);
-  const auto arrivals = static_cast<std::uint16_t>(count);
-  unsigned char* const p = shared_pointer(address, sizeof(Mbarrier), 8, "mbarrier.init", place);
-  *reinterpret_cast<Mbarrier*>(p) = {arrivals, arrivals, 0, 0};
-}
-
-void Block::end_phase_if_complete(unsigned address, Mbarrier& barrier) {
-  if (barrier.pending > 0 || barrier.bytes != 0) return;
-  barrier.parity ^= 1;
-  barrier.pending = barrier.expected;
-  std::erase_if(mbarrier_waits_, [&](const MbarrierWait& w) {
-    if (w.address != address) return false;
-    ready_.add(w.lane);
-    return true;
-  });
-}
-
-void Block::mbarrier_arrive(unsigned address, unsigned bytes, Place place) {
-  Mbarrier& b = mbarrier(address, place);
-  if (b.pending == 0)
-    fail("mbarrier.arrive at %s:%d: more arrivals than the %u of a phase", place.file, place.line,
-         b.expected);
-  emu::release(reinterpret_cast<char*>(&b) + b.parity);
-  b.bytes += static_cast<std::int32_t>(bytes);
-  --b.pending;
-  end_phase_if_complete(address, b);
-}
-
-void Block::mbarrier_wait(unsigned address, unsigned parity, Place place) {
-  Mbarrier& b = mbarrier(address, place);
-  while (b.parity == parity) {
-    mbarrier_waits_.push_back({address, static_cast<unsigned>(current_)});
-    wait_here({"mbarrier.try_wait", place});
-  }
-  acquire(reinterpret_cast<char*>(&b) + parity);
-}
-
-void Block::add_bulk_copy(const BulkCopy& copy) {
-  Mbarrier& b = mbarrier(copy.barrier, copy.place);
-  note_read(copy.from, copy.bytes);
-  note_write(copy.to, copy.bytes);
-  raw_fill(copy.to, 0xff, copy.bytes);
-  poison(copy.to, copy.bytes);
-  bulk_.push_back(copy);
-  emu::release(reinterpret_cast<char*>(&b) + b.parity);  // whoever waits for the bytes sees them
-}
-
-bool Block::land_bulk_copies() {
-  if (bulk_.empty()) return false;
-  for (const BulkCopy& copy : bulk_) {
-    unpoison(copy.to, copy.bytes);
-    raw_copy(copy.to, copy.from, copy.bytes);
-    Mbarrier& b = *reinterpret_cast<Mbarrier*>(shared_.at(copy.barrier));
-    b.bytes -= static_cast<std::int32_t>(copy.bytes);
-    end_phase_if_complete(copy.barrier, b);
-  }
-  bulk_.clear();
-  return !ready_.empty();
 }
 
 // ---- entry points -------------------------------------------------------------------------------------

@@ -179,6 +179,18 @@ bool consistent(const Operation& op, const Matrix& a, const Matrix& b, const Mat
   return good && op.scale == (d.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F);
 }
 
+/// Batch item `index` of a matrix, or its transpose, column by column without gaps.
+std::vector<double> unpack(const Matrix& x, const void* data, std::int32_t index, bool transposed) {
+  const void* const from = item(x, data, index);
+  const auto rows = static_cast<std::int64_t>(x.rows), cols = static_cast<std::int64_t>(x.cols);
+  std::vector<double> to;
+  to.reserve(x.rows * x.cols);
+  for (std::int64_t j = 0; j < (transposed ? rows : cols); ++j)
+    for (std::int64_t i = 0; i < (transposed ? cols : rows); ++i)
+      to.push_back(load(x.type, from, transposed ? i * x.ld + j : j * x.ld + i));
+  return to;
+}
+
 /// What a product computes, its epilogue included; the sums in so many parts.
 void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matrix& d, const Sizes& sizes,
               std::int64_t parts, const void* a_data, const void* b_data, void* d_data) {
@@ -186,8 +198,8 @@ void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matri
   const std::int64_t part = k / parts + 1;  // elements of a part
   std::vector<double> column(static_cast<std::size_t>(m)), finished(static_cast<std::size_t>(m));
   for (std::int32_t index = 0; index < d.batch; ++index) {
-    const void* const a_item = item(a, a_data, index);
-    const void* const b_item = item(b, b_data, index);
+    const std::vector<double> columns_of_a = unpack(a, a_data, index, op.op_a != CUBLAS_OP_N);
+    const std::vector<double> columns_of_b = unpack(b, b_data, index, op.op_b != CUBLAS_OP_N);
     void* const d_item = item(d, d_data, index);
     for (std::int64_t j = 0; j < n; ++j) {
       std::fill(column.begin(), column.end(), 0.0);
@@ -201,11 +213,10 @@ void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matri
             column[i] = 0;
           }
         }
-        const double factor = load(b.type, b_item, op.op_b == CUBLAS_OP_N ? j * b.ld + p : p * b.ld + j);
+        const double factor = columns_of_b[static_cast<std::size_t>(j * k + p)];
         column_of_b += factor;
-        for (std::int64_t i = 0; i < m; ++i)
-          column[static_cast<std::size_t>(i)] +=
-              factor * load(a.type, a_item, op.op_a == CUBLAS_OP_N ? p * a.ld + i : i * a.ld + p);
+        const double* const column_of_a = &columns_of_a[static_cast<std::size_t>(p * m)];
+        for (std::size_t i = 0; i < column.size(); ++i) column[i] += factor * column_of_a[i];
       }
       if (op.epilogue == CUBLASLT_EPILOGUE_BGRADB) store(d.type, op.bias, j, column_of_b);
       for (std::int64_t i = 0; i < m; ++i) {

@@ -4,12 +4,16 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <functional>
 
 namespace llsa::emu {
 
 /// Whether work may be given to this stream: a default stream, or one that cudaStreamCreate made.
 bool is_stream(cudaStream_t stream);
+
+/// Bytes of shared memory that a block may have (set_shared_memory).
+std::size_t shared_memory_of_block();
 
 /// The error that every call returns at present (break_device), or cudaSuccess.
 cudaError_t device_error();

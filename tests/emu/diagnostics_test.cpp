@@ -10,10 +10,14 @@
 #include "kernels/cuda/simt/simt.h"
 #include "tests/emu/emulator.h"
 #include "tests/emu/sanitizers.h"
+#include "tests/emu/shared.h"
+#include "tests/support/text.h"
 
 using namespace llsa;
 
 namespace {
+
+using llsa::test::contains;
 
 constexpr unsigned kAll = 0xffffffffu;
 
@@ -39,10 +43,6 @@ std::string failure(unsigned threads, Kernel kernel, std::size_t shared_bytes = 
     if (message.empty()) return message;
   }
   return message;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 // Checks that the launch of one block fails, and that the message contains all of these.
@@ -124,6 +124,7 @@ TEST_CASE("collectives of a warp") {
     if (threadIdx.x < 16) (void)__shfl_xor_sync(kAll, 1, 1);
   };
   check_fails(32, half, {"__shfl_xor_sync"});
+  check_fails(32, [] { (void)__shfl_sync(kAll, 1, 40, 64); }, {"__shfl_sync at", "source lane 40"});
   check_fails_in("fwd", 32, half, "thread ends while others wait for it in __shfl_xor_sync at");
   check_fails_in("rev", 32, half, "lanes 0xffff0000 of the mask 0xffffffff have ended or never were");
   check_fails(32,
@@ -322,10 +323,20 @@ TEST_CASE("mbarriers and bulk copies") {
               {"cp.async.bulk at", "no multiples of 16"});
 }
 
+// What a device of compute capability 9.0 has, for a scope.
+struct WithAllSharedMemory {
+  WithAllSharedMemory() { emu::set_shared_memory(emu::SharedMemory::kMax); }
+  ~WithAllSharedMemory() { emu::set_shared_memory(emu::SharedMemory::kLeast); }
+  WithAllSharedMemory(const WithAllSharedMemory&) = delete;
+  WithAllSharedMemory& operator=(const WithAllSharedMemory&) = delete;
+};
+
 TEST_CASE("limits of a launch") {
   const Kernel nothing = [] {};
   check_fails(1025, nothing, {"block (1025, 1, 1) is empty or exceeds 1024 threads"});
   check_fails(0, nothing, {"block (0, 1, 1) is empty"});
+  check_fails(1, nothing, {"exceed 101376"}, 99 * 1024 + 1);
+  const WithAllSharedMemory all;
   check_fails(1, nothing, {"exceed 232448"}, 227 * 1024 + 1);
   CHECK(contains(message_of(dim3(1, 65536), dim3(1), nothing), "grid (1, 65536, 1) is empty or exceeds"));
   CHECK(contains(message_of(dim3(1, 1, 65536), dim3(1), nothing), "grid (1, 1, 65536) is empty or exceeds"));

@@ -9,7 +9,7 @@
 //   async.h            copies under way, mbarriers
 //   tensor_core.cpp    ldmatrix, mma
 //   fiber.h            stacks and switches
-//   cuda_runtime.cpp   cudaMalloc and company over plain memory
+//   cuda_runtime.cpp   devices and errors; cuda_memory.cpp: memory; cuda_streams.cpp: streams and events
 //   graph.cpp          stream capture: what is put into a stream is kept, and run by the graph's launches
 //
 // A thread of the block runs until it has to wait; then the next one that can run does. So a missing barrier
@@ -75,6 +75,9 @@ void set_device_count(int count);
 void set_driver_version(int version);
 /// The major number of the devices' compute capability. At first 9.
 void set_compute_capability(int major);
+/// Bytes of shared memory that a block may have, static and dynamic together, at most 227 KiB as on 9.0. At first
+/// the 99 KiB of 8.6, 8.9 and 12.0, so that it is seen when a kernel comes to need more.
+void set_shared_memory(std::size_t bytes);
 /// Lets every call of the runtime fail with this error (a cudaError_t), as after a kernel that has gone
 /// wrong; 0 ends it.
 void break_device(int error);

@@ -46,8 +46,7 @@ constexpr std::size_t kStack = (LLSA_EMU_ASAN || LLSA_EMU_TSAN ? 256 : 64) * std
 
 }  // namespace
 
-__attribute__((no_sanitize("address"))) void switch_fiber(Fiber& from, Fiber& to,
-                                                          [[maybe_unused]] bool ends) {
+void switch_fiber(Fiber& from, Fiber& to, [[maybe_unused]] bool ends) {
 #if LLSA_EMU_ASAN
   __sanitizer_start_switch_fiber(ends ? nullptr : &from.fake_stack, to.stack, to.stack_bytes);
 #endif
@@ -83,7 +82,7 @@ void adopt_thread([[maybe_unused]] Fiber& fiber) {
 #endif
 }
 
-__attribute__((no_sanitize("address"))) void fiber_started() {
+void fiber_started() {
 #if LLSA_EMU_ASAN
   __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
@@ -120,7 +119,7 @@ void FiberPool::reserve(std::size_t count) {
   }
 }
 
-__attribute__((no_sanitize("address"))) void FiberPool::prime(std::size_t i, void (*entry)()) {
+void FiberPool::prime(std::size_t i, void (*entry)()) {
   Fiber& f = fibers_[i];
   f.fake_stack = nullptr;
   unpoison(f.stack + f.stack_bytes - kLastFrames, kLastFrames);

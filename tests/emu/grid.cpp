@@ -52,8 +52,8 @@ void check_launch(dim3 grid, dim3 block, std::size_t shared_bytes, const simt::L
     refuse(cat("grid ", shape(grid), " is empty or exceeds (2147483647, 65535, 65535)"));
   if (count(block) == 0 || count(block) > kMaxThreads || block.z > 64)
     refuse(cat("block ", shape(block), " is empty or exceeds 1024 threads, 64 of them in z"));
-  if (shared_bytes > SharedMemory::kMax)
-    refuse(cat(shared_bytes, " bytes of dynamic shared memory exceed ", SharedMemory::kMax));
+  if (const std::size_t most = shared_memory_of_block(); shared_bytes > most)
+    refuse(cat(shared_bytes, " bytes of dynamic shared memory exceed ", most));
   if (!is_stream(to.stream)) refuse("the stream was not created, or was destroyed");
 }
 

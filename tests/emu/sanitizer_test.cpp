@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -78,6 +79,22 @@ TEST_CASE("AddressSanitizer sees copies") {
     ptx::cp_async_wait<1>();
     if (threadIdx.x < 16) p[threadIdx.x] = static_cast<int>(tile[threadIdx.x].x);
     ptx::cp_async_wait<0>();
+  }));
+  CHECK(is_reported([](int*) {  // an mbarrier between two arrays
+    SIMT_SHARED(x, int[64]);
+    SIMT_SHARED(y, int[64]);
+    x[threadIdx.x] = y[threadIdx.x] = 1;
+    __syncthreads();
+    const unsigned first = std::min(simt::smem_address(x), simt::smem_address(y));
+    if (threadIdx.x == 0) ptx::mbarrier_init(first + sizeof x, 1);
+  }));
+  CHECK(is_reported([](int* p) {  // a bulk copy over its own mbarrier
+    SIMT_SHARED(tile, uint4[4]);
+    const unsigned address = simt::smem_address(tile);
+    if (threadIdx.x == 0) {
+      ptx::mbarrier_init(address, 1);
+      ptx::bulk_copy(address, p, 16, address);
+    }
   }));
   CHECK_FALSE(is_reported([](int* p) {  // the source is not read where there are no bytes to copy
     SIMT_SHARED(tile, uint4[64]);

@@ -1,22 +1,18 @@
 // What the emulator tells the sanitizers: which memory is live, and that fibers are threads of their own.
 //
-// Under ThreadSanitizer the emulator's own files are compiled without instrumentation (LLSA_EMU_TSAN says
-// that the rest has it): its bookkeeping is no part of the emulated program, and only what a kernel touches
-// shall be judged.
+// The emulator's own files, under AddressSanitizer those that touch no memory of a kernel, are compiled without
+// instrumentation: its bookkeeping is no part of the emulated program, and takes longer than the kernels when
+// it is watched. LLSA_EMU_ASAN and LLSA_EMU_TSAN, which the build defines, say what the rest has.
 #pragma once
 
 #include <cstddef>
 
-#ifndef __has_feature
-#define __has_feature(x) 0
+#ifndef LLSA_EMU_ASAN
+#define LLSA_EMU_ASAN 0
 #endif
-
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define LLSA_EMU_ASAN 1
+#if LLSA_EMU_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#else
-#define LLSA_EMU_ASAN 0
 #endif
 
 #ifndef LLSA_EMU_TSAN

@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "tests/emu/cuda_objects.h"
 #include "tests/emu/runtime.h"
 #include "tests/emu/sanitizers.h"
 
@@ -40,9 +41,10 @@ void SharedMemory::reset(std::size_t dynamic_bytes) {
 }
 
 unsigned char* SharedMemory::take(std::size_t bytes, std::size_t offset) {
-  if (dynamic_bytes_ + static_bytes_ > kMax || offset + bytes + kGap > kBytes)
+  if (const std::size_t most = shared_memory_of_block();
+      dynamic_bytes_ + static_bytes_ > most || offset + bytes + kGap > kBytes)
     fail("%zu bytes of dynamic and %zu of static shared memory exceed the block's %zu", dynamic_bytes_,
-         static_bytes_, kMax);
+         static_bytes_, most);
   if (dynamic_bytes_ > 0 && dynamic_bytes_ <= simt::kUsualDynamicShared &&
       dynamic_bytes_ + static_bytes_ > kUsual)
     fail(

@@ -13,7 +13,9 @@ namespace llsa::emu {
 class SharedMemory {
  public:
   static constexpr std::size_t kUsual = simt::kUsualShared;
-  static constexpr std::size_t kMax = 227 * 1024;    // of a block on sm_90, static and dynamic together
+  // Of a block, static and dynamic together: the least that a supported GPU has (8.6, 8.9, 12.0), and the most
+  // (9.0).
+  static constexpr std::size_t kLeast = 99 * 1024, kMax = 227 * 1024;
   static constexpr std::size_t kMaxStatic = kUsual;  // of that, static
 
   SharedMemory();

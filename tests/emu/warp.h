@@ -44,6 +44,9 @@ concept Shuffled =
 
 template <Shuffled T>
 T shuffle(unsigned mask, T value, int source, const char* what, Place place) {
+  if (source < 0 || source >= 32)
+    fail("%s at %s:%d: source lane %d; is the width a power of two up to 32?", what, place.file, place.line,
+         source);
   Shuffle s{0, static_cast<unsigned>(source), 0};
   std::memcpy(&s.value, &value, sizeof value);
   warp_collective(mask, compute_shuffle, &s, what, place);

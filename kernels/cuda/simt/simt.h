@@ -16,9 +16,9 @@
 //     for shared memory beyond the usual limit where needed and throws CudaError.
 //  2. Inline PTX only in ptx.h, with a body for both worlds. No __CUDA_ARCH__ in kernels: the host chooses
 //     the kernel by compute capability, and a wrapper that the architecture lacks traps.
-//  3. Shared memory only through the two macros: at most 48 KiB static (16 KiB beside dynamic), 227 KiB
-//     together. Dynamic shared memory is aligned to 128 bytes and no more: where a swizzle wants 1024, round
-//     up. It begins undefined, as NaN.
+//  3. Shared memory only through the two macros: at most 48 KiB static (16 KiB beside dynamic), 99 KiB
+//     together, which every supported GPU has. Dynamic shared memory is aligned to 128 bytes and no more:
+//     where a swizzle wants 1024, round up. It begins undefined, as NaN.
 //  4. Masks are explicit and complete. No __activemask, no reliance on lanes moving together: between one
 //     lane's write to shared memory and another's read stands a __syncwarp or __syncthreads, and again
 //     between that read and the next write.
