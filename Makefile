@@ -39,7 +39,7 @@ all: configure
 demo: all
 	@scripts/demo $(BUILD)
 
-test: all
+test: configure
 	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa_all_tests
 	@SANITIZE=$(SANITIZE) scripts/test $(VARIANT)
 

@@ -192,6 +192,7 @@ function(llsa_add_emulated_tests)
   llsa_precompile(llsa_emu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
+  llsa_link_apps(llsa_emu_tests)  # benchmarks run there, too
   if(LLSA_CUDNN_HEADERS)
     target_include_directories(llsa_emu_tests SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
   endif()
@@ -280,4 +281,5 @@ function(llsa_add_device_tests)
   target_include_directories(llsa_gpu_tests SYSTEM PRIVATE ${LLSA_CUDA_INCLUDE_DIR})
   target_link_libraries(llsa_gpu_tests PRIVATE llsa_flags llsa_headers llsa_library ${LLSA_CUDART_LIBRARY} Threads::Threads
                                                ${CMAKE_DL_LIBS} rt)
+  llsa_link_apps(llsa_gpu_tests)
 endfunction()

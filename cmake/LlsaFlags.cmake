@@ -75,9 +75,13 @@ endif()
 define_property(TARGET PROPERTY LLSA_ANY_PROCESSOR BRIEF_DOCS "compile for any processor" FULL_DOCS "no -march")
 define_property(TARGET PROPERTY LLSA_OPTIMIZE BRIEF_DOCS "optimisation level" FULL_DOCS "-O flag instead of -O3")
 
-set(LLSA_OPTIMIZE_TESTS -O1)  # of the unit tests: little of their time is spent in their own code
+# Of tests, and of layers other than kernels: little time is spent in their own code. Sanitizers double the time to compile,
+# -O0 halves it.
+set(LLSA_OPTIMIZE_TESTS -O1)
+set(LLSA_OPTIMIZE_LAYERS)
 if(LLSA_SANITIZE)
-  set(LLSA_OPTIMIZE_TESTS -O0)  # sanitizers double the time to compile, this halves it
+  set(LLSA_OPTIMIZE_TESTS -O0)
+  set(LLSA_OPTIMIZE_LAYERS -O0)
 endif()
 if(LLSA_SANITIZE OR LLSA_COVERAGE)
   set(optimize -O1)  # -O2 takes twice as long to compile with sanitizers, and finds no more
