@@ -16,7 +16,8 @@ TESTS ?=
 CUDA ?=
 CUDA_ARCHS ?=
 CUDNN ?=
-LINT ?=
+# Make itself has set LINT to the name of a program.
+LINT :=
 
 comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.

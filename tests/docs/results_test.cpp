@@ -25,7 +25,7 @@ std::vector<std::string> rows() {
   bool inside = false;
   for (std::string line; std::getline(text, line);) {
     if (contains(line, "| Kernels (`kernels/cuda/`)")) inside = true;
-    if (inside && !line.starts_with("|")) break;
+    if (inside && !line.starts_with('|')) break;
     if (inside && line.starts_with("| `")) rows.push_back(line);
   }
   return rows;

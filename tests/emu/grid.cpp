@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace {
 Settings settings_of_environment() {
   const char* const order = std::getenv("SIMT_ORDER");
   Settings s = order ? parse_order(order) : Settings{};
-  if (const char* const threads = std::getenv("SIMT_THREADS")) s.threads = std::atoi(threads);
+  if (const char* const threads = std::getenv("SIMT_THREADS")) s.threads = std::stoi(threads);
   return s;
 }
 

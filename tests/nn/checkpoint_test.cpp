@@ -106,7 +106,7 @@ TEST_CASE("damaged checkpoints are refused by name") {
     CHECK(contains(load_failure(ctx, folder), "wrong shape " + good.front().first));
   }
   SUBCASE("a value that is not finite") {
-    Tensors bad = good;
+    const Tensors& bad = good;
     kernels::fill(ctx, bad.back().second, std::numeric_limits<double>::quiet_NaN());
     write_safetensors(weights, bad);
     CHECK(contains(load_failure(ctx, folder), bad.back().first));

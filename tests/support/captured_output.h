@@ -33,7 +33,8 @@ class CapturedOutput {
     restore();
     std::string all;
     char buffer[4096];
-    std::rewind(file_);
+    if (std::fseek(file_, 0, SEEK_SET) != 0)
+      throw IoError("[capture] the file cannot be read from its beginning");
     while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, file_)) all.append(buffer, n);
     return all;
   }

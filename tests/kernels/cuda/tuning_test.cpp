@@ -169,7 +169,7 @@ TEST_CASE("another machine's choices are left alone") {
   const Tensor x = normal(one.gpu, Shape{20, 20}, DType::f32, 1);
   static_cast<void>(matmul(one.gpu, x, x));
   ProductChoices choices = product_choices(one.gpu);
-  choices.machine += "0";
+  choices.machine += '0';
   CHECK_FALSE(restore_product_choices(other.gpu, choices));
   CHECK(product_choices(other.gpu).algorithms.empty());
   CHECK_FALSE(restore_product_choices(other.cpu, choices));
@@ -398,7 +398,6 @@ TEST_CASE("a run with another machine's choices says so and makes its own") {
   nn::TrainOptions options = tiny_options(dir / "data");
   options.steps = 1;
   static_cast<void>(run(options, dir / "run"));
-  const std::string own = read_file(dir / "run/tuning.json");
   write_file(dir / "run/tuning.json", kForeign);
   options.steps = 2;
   const Told resumed = run(options, dir / "run", true);

@@ -71,7 +71,7 @@ TEST_CASE("the folder has four even classes that read back exactly") {
   CHECK(folder.warnings().empty());
   for (std::int64_t i = 0; i < 10; ++i) {
     const auto& entry = folder.entries()[static_cast<std::size_t>(i)];
-    const std::int64_t index = std::atoll(fs::path(entry.path).stem().c_str());
+    const std::int64_t index = std::stoll(fs::path(entry.path).stem().string());
     CHECK(entry.label == index % 4);
     CHECK(folder.load(i).pixels == draw_shape(8, 1, index).pixels);
   }
