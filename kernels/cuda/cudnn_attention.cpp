@@ -69,7 +69,6 @@ struct Forward {
         v{3, "v", v_},
         o{4, "o", o_},
         lse{5, "lse", lse_, fe::DataType_t::FLOAT} {}
-  std::vector<const Operand*> all() const { return {&q, &k, &v, &o, &lse}; }
 };
 
 struct Backward : Forward {
@@ -78,8 +77,12 @@ struct Backward : Forward {
   Backward(const Forward& forward, const Tensor& d_o_, const Tensor& dq_, const Tensor& dk_,
            const Tensor& dv_)
       : Forward(forward), d_o{6, "d_o", d_o_}, dq{7, "dq", dq_}, dk{8, "dk", dk_}, dv{9, "dv", dv_} {}
-  std::vector<const Operand*> all() const { return {&q, &k, &v, &o, &lse, &d_o, &dq, &dk, &dv}; }
 };
+
+std::vector<const Operand*> operands_of(const Forward& x) { return {&x.q, &x.k, &x.v, &x.o, &x.lse}; }
+std::vector<const Operand*> operands_of(const Backward& x) {
+  return {&x.q, &x.k, &x.v, &x.o, &x.lse, &x.d_o, &x.dq, &x.dk, &x.dv};
+}
 
 /// Why the library is not even asked; empty when it is.
 std::string unfit(const std::vector<const Operand*>& operands) {
@@ -219,7 +222,7 @@ void make(Plan& plan, const char* where, const Pass& in, cudnnHandle_t handle) {
 
 template <class Pass>
 std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t most_memory) {
-  const std::vector<const Operand*> operands = in.all();
+  const std::vector<const Operand*> operands = operands_of(in);
   std::string declined = unfit(operands);
   if (!declined.empty()) return declined;
 
