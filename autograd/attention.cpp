@@ -27,7 +27,7 @@ void full_attention_backward(BackwardStep& step) {
                                               step.saved(1), step.saved(2), step.saved(3), step.saved(4)));
 }
 
-/// Saved: q, k, v, o, lse, the indices of levels 1..L, coarse keys of levels 1..L_e, then values.
+/// Saved: q, k, v, o, lse, the indices of levels 1..L, coarse keys of levels 1..L_e, then values, then words.
 void llsa_attention_backward(BackwardStep& step) {
   const auto& plan = step.attributes<kernels::LlsaPlan>();
   int next = 5;
@@ -36,10 +36,11 @@ void llsa_attention_backward(BackwardStep& step) {
     for (int l = 0; l < levels; ++l) tensors.push_back(step.saved(next++));
     return tensors;
   };
-  const kernels::LlsaIndices indices = {take(plan.levels)};
+  kernels::LlsaIndices indices = {take(plan.levels)};
   kernels::LlsaCoarse coarse;
   coarse.k = take(plan.enriched);
   coarse.v = take(plan.enriched);
+  indices.words = take(step.saved_count() - next);
   give(step,
        kernels::llsa_attention_backward(step.context(), output_gradient(step), step.saved(0), step.saved(1),
                                         step.saved(2), coarse, step.saved(3), step.saved(4), indices, plan));
@@ -57,7 +58,7 @@ Var attend(const Var& q, const Var& k, const Var& v, kernels::LlsaCoarse coarse,
       kernels::llsa_attention(q.context(), q.value(), k.value(), v.value(), coarse, indices, plan);
   std::vector<Tensor> saved = saving(q.value(), k.value(), v.value(), result.o, result.lse);
   coarse.k.resize(static_cast<std::size_t>(plan.enriched));
-  for (const std::vector<Tensor>& levels : {indices.level, coarse.k, coarse.v})
+  for (const std::vector<Tensor>& levels : {indices.level, coarse.k, coarse.v, indices.words})
     saved.insert(saved.end(), levels.begin(), levels.end());
   return record("llsa_attention", {&q, &k, &v}, result.o, llsa_attention_backward, std::move(saved), plan);
 }

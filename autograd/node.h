@@ -72,6 +72,7 @@ class BackwardStep {
   /// The same, given away: the step keeps no reference, so that the receiver may add into it.
   Tensor take_dy(int slot = 0) { return std::move(gradients_[static_cast<std::size_t>(slot)]); }
   const Tensor& saved(int index) const { return node_.saved[static_cast<std::size_t>(index)]; }
+  int saved_count() const { return static_cast<int>(node_.saved.size()); }
   const Shape& input_shape(int input) const { return edge(input).shape; }
   int inputs() const { return static_cast<int>(node_.inputs.size()); }
   /// Whether anybody wants the gradient of this input; add() ignores what nobody wants.

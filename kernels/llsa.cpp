@@ -46,6 +46,29 @@ std::vector<Tensor> check_indices(Context& ctx, const char* where, const LlsaInd
   return checked;
 }
 
+/// The words fit the plan and q, or there are none; contiguous.
+std::vector<Tensor> check_words(Context& ctx, const char* where, const LlsaIndices& indices, const Tensor& q,
+                                const LlsaPlan& plan) {
+  if (indices.words.empty()) return {};
+  const std::int64_t bytes = llsa_word_bytes(plan.block);
+  const std::int64_t levels = bytes == 0 ? 0 : std::max(plan.levels - 1, 0);
+  if (static_cast<std::int64_t>(indices.words.size()) != levels)
+    throw ShapeError(
+        cat("[", where, "] expected words of ", levels, " levels or none, got ", indices.words.size()),
+        "leave them out beside indices that llsa_select did not make");
+  std::vector<Tensor> checked;
+  for (std::size_t l = 0; l < indices.words.size(); ++l) {
+    const check::Argument words = {"words", indices.words[l]};
+    check::on_device(ctx, where, {words});
+    check::shape(
+        where, words,
+        Shape{q.size(0), q.size(1), plan.count[l + 2], std::int64_t{plan.width[l + 1]} * plan.block, bytes});
+    check::dtype(where, words, DType::u8);
+    checked.push_back(contiguous(ctx, indices.words[l]));
+  }
+  return checked;
+}
+
 /// Levels 1..last of a pyramid that came from elsewhere are those of x under the plan; contiguous.
 std::vector<Tensor> check_levels(Context& ctx, const char* where, const char* name,
                                  const std::vector<Tensor>& levels, const Tensor& x, const LlsaPlan& plan,
@@ -66,9 +89,14 @@ std::vector<Tensor> check_levels(Context& ctx, const char* where, const char* na
 
 /// Of checked q.
 LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const LlsaCoarse& coarse, const std::vector<Tensor>& index, const LlsaPlan& plan) {
-  LlsaOperands args = {
-      plan, q, {check_heads(ctx, where, {"k", k})}, {check_heads(ctx, where, {"v", v})}, index};
+                      const LlsaCoarse& coarse, const std::vector<Tensor>& index,
+                      std::vector<Tensor> words, const LlsaPlan& plan) {
+  LlsaOperands args = {plan,
+                       q,
+                       {check_heads(ctx, where, {"k", k})},
+                       {check_heads(ctx, where, {"v", v})},
+                       index,
+                       std::move(words)};
   check::like(where, {"k", k}, {"q", q});
   check::like(where, {"v", v}, {"q", q});
   for (const Tensor& level : check_levels(ctx, where, "coarse k", coarse.k, q, plan, plan.enriched))
@@ -115,7 +143,7 @@ LlsaIndices llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::v
   const std::vector<Tensor> keys = check_levels(ctx, kWhere, "k", k, finest, plan, plan.levels);
   for (std::size_t l = 0; l < static_cast<std::size_t>(plan.levels); ++l)
     indices.level.push_back(ctx.empty(index_shape(finest, plan, l), DType::i32));  // [b,H,n_l,w_l]
-  backend(ctx).llsa.select(ctx, plan, queries, keys, indices.level);
+  backend(ctx).llsa.select(ctx, plan, queries, keys, indices.level, indices.words);
   return indices;
 }
 
@@ -152,8 +180,9 @@ AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, c
   constexpr const char* kWhere = "llsa_attention";
   const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
+  const std::vector<Tensor> words = check_words(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention(ctx, q, k, v);
-  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, plan);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, words, plan);
   AttentionResult result;
   result.o = empty_merged(ctx, q.shape(), q.dtype());  // [b,H,N,D]
   result.lse = empty_lse(ctx, q);                      // [b,H,N]
@@ -174,8 +203,9 @@ AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Te
   constexpr const char* kWhere = "llsa_attention_backward";
   const Tensor queries = check_tokens(ctx, kWhere, {"q", q}, plan);
   const std::vector<Tensor> index = check_indices(ctx, kWhere, indices, q, plan);
+  const std::vector<Tensor> words = check_words(ctx, kWhere, indices, q, plan);
   if (plan.levels == 0) return full_attention_backward(ctx, d_o, q, k, v, o, lse);
-  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, plan);
+  const LlsaOperands args = operands(ctx, kWhere, queries, k, v, coarse, index, words, plan);
   check::like(kWhere, {"d_o", d_o}, {"q", q});
   check::like(kWhere, {"o", o}, {"q", q});
   check_lse(ctx, kWhere, lse, q);

@@ -85,6 +85,8 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
   return plan;
 }
 
+int llsa_word_bytes(int block) { return block <= 16 ? 2 : block <= 32 ? 4 : block <= 64 ? 8 : 0; }
+
 AttentionFlops llsa_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t d) {
   const double product = 2.0 * static_cast<double>(batch_heads) * static_cast<double>(d);
   const double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.keys_per_query());

@@ -40,6 +40,10 @@ struct LlsaPlan {
   std::int64_t keys_per_query() const;
 };
 
+/// Bytes of a word that has a bit for each of the B children of a token: 2, 4 or 8; 0 for B > 64, which no word
+/// holds.
+int llsa_word_bytes(int block);
+
 /// Checks the options and resolves them. Throws ValueError: N < 1, B < 2, a K < 1 or as many K as there are
 /// no levels, L beyond what N and B allow (n_{L-1} > 1), L_e outside 0..L.
 LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options);

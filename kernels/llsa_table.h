@@ -15,15 +15,17 @@ struct LlsaOperands {
   std::vector<Tensor> k;             ///< levels 0..L_e
   std::vector<Tensor> v;             ///< levels 0..L_e
   const std::vector<Tensor>& index;  ///< index[l - 1] = I_l, contiguous
+  std::vector<Tensor> words = {};    ///< words[l - 1] = R_l, contiguous, for l < L; or none
 };
 
 /// Tensors as in llsa.h, shapes and dtypes checked; outputs allocated.
 struct LlsaBackend {
   /// levels[l - 1], contiguous, becomes X^(l), for as many levels as are given.
   void (*pyramid)(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels);
-  /// q[l - 1], k[l - 1]: level l of the pyramids; index[l - 1] becomes I_l. L >= 1.
+  /// q[l - 1], k[l - 1]: level l of the pyramids; index[l - 1] becomes I_l. L >= 1. A backend whose kernels read
+  /// bit words appends R_1 .. R_{L-1} to `words`.
   void (*select)(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index);
+                 const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words);
   /// index i32 [b,H,rows,width] contiguous to offset i32 [b,H,keys+1], query i32 [b,H,rows*width].
   void (*transpose)(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
                     const Tensor& query);

@@ -7,7 +7,7 @@ namespace llsa::kernels::cpu {
 
 void llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels);
 void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index);
+                 const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words);
 void index_transpose(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
                      const Tensor& query);
 void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);

@@ -154,7 +154,8 @@ void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>&
 }  // namespace
 
 void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index) {
+                 const std::vector<Tensor>& k, const std::vector<Tensor>& index,
+                 std::vector<Tensor>& /*words*/) {
   visit_floating(q[0].dtype(), "llsa_select", [&]<class T>() {
     using A = accumulator_t<T>;
     for (int level = plan.levels; level >= 1; --level) {

@@ -10,13 +10,17 @@
 // index in any number of chunks, and a chunk without a key above the worst kept one costs a row one look.
 // Nothing depends on how many candidates there are, and no scores leave the multiprocessor.
 //
+// Below the coarsest level a block also writes the picks of its rows as bits, R_l (llsa_words.h): the word of
+// a candidate has a bit for every child of the parent, of which the block has 16 or more, whole units of 16
+// bits. The rows set their bits in shared memory, where the keys were, by integer atomics.
+//
 // Products are mma.m16n8k16 with both operands straight from global memory. A lane holds 8 neighbouring
 // elements of a row, 16 bytes, for two mma: which element is which column of the product does not matter as
 // long as both operands agree. Shared tiles would buy nothing: below the coarsest level a key row is used by
 // one mma of each block (four of 64 queries), and comes from L2, or L1 for siblings.
 //
-// FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, and 8 per score through shared
-// memory. 16 queries of 128 candidates at D = 64 (B = 16, K = 8): 64 mma, 16 KB of keys, then four rows per
+// FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, 8 per score through shared memory, 4
+// per pick and 2 per candidate and 16 rows written. 16 queries of 128 candidates at D = 64 (B = 16, K = 8): 64 mma, 16 KB of keys, then four rows per
 // warp of at most K steps each with a warp reduction: bound by the latency of those, which is why blocks
 // are small and many fit a multiprocessor. In long rows (n_L of thousands) L2 and shared memory bind.
 #include "kernels/cuda/llsa_mma_select.h"
@@ -34,7 +38,7 @@ using Element = __nv_bfloat16;
 constexpr std::int64_t kManyCandidates = 2048;
 
 /// A block of 16 `tiles` queries that keep at most `most` picks. Shared memory: keys of a chunk of
-/// candidates, then per row the kept keys, what they are keys of, and the worst of them once there are K.
+/// candidates, then per row the kept keys, their candidates, and the worst of them once there are K.
 template <int tiles, int most, int chunk>
 struct SelectBlock {
   static constexpr int kTiles = tiles;
@@ -99,6 +103,40 @@ __device__ __forceinline__ void load_row(Pack<std::uint32_t, 4> (&x)[D / 32], co
   for (int c = 0; c < D / 32; ++c)
     x[c] = there ? load_pack<4>(reinterpret_cast<const std::uint32_t*>(row + 32 * c + lane % 4 * 8))
                  : Pack<std::uint32_t, 4>{};
+}
+
+/// The bits of a block's rows in R_l; `kept` [rows, S::kMost] are candidates, or -1. The last block of a parent
+/// clears the units behind its own.
+template <class S>
+__device__ __forceinline__ void write_words(const SelectLevel<Element>& s, const std::int32_t* kept, int rows,
+                                            std::uint32_t* marks) {
+  constexpr int kWords = (S::kTiles + 1) / 2;  // of 32 bits, that the block's rows take
+  constexpr int kAtATime = S::kRows * S::kStride / kWords;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int first = static_cast<int>(blockIdx.x) * S::kRows, candidates = static_cast<int>(s.candidates);
+  const int parent = first / s.block, unit = (first - parent * s.block) / 16;
+  const int children = min(static_cast<int>(s.count) - parent * s.block, s.block);
+  const bool last = 16 * unit + S::kRows >= children;
+  const int units = last ? s.word_units - unit : S::kTiles;
+  std::uint16_t* const to =
+      s.words + (blockIdx.y * s.parent_count + parent) * s.candidates * s.word_units + unit;
+  for (int base = 0; base < candidates; base += kAtATime) {
+    const int here = min(candidates - base, kAtATime);
+    if (base > 0) __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < here * kWords; i += S::kThreads) marks[i] = 0;
+    __syncthreads();
+    for (int row = warp; row < rows; row += S::kWarps)
+      for (int e = lane; e < s.width; e += 32) {
+        const int c = kept[row * S::kMost + e] - base;
+        if (c >= 0 && c < here) atomicOr(marks + (c * kWords + row / 32), 1u << row % 32);
+      }
+    __syncthreads();
+    for (int c = static_cast<int>(threadIdx.x); c < here; c += S::kThreads)
+      for (int u = 0; u < units; ++u) {
+        const std::uint32_t bits = u < S::kTiles ? marks[c * kWords + u / 2] >> 16 * (u % 2) : 0;
+        to[static_cast<std::int64_t>(base + c) * s.word_units + u] = static_cast<std::uint16_t>(bits);
+      }
+  }
 }
 
 template <int D, class S>
@@ -191,7 +229,7 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
         better = better || all.keys[S::kKept + i] > floor;
       }
       if (!__any_sync(kAllLanes, better)) continue;
-      std::int32_t kept_before[S::kKept];
+      std::int32_t kept_before[S::kKept];  // candidates, like what is kept anew
       SIMT_UNROLL
       for (int i = 0; i < S::kKept; ++i) {
         const int e = 32 * i + lane;
@@ -213,7 +251,7 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
           if (i < S::kKept)
             index[number] = kept_before[i < S::kKept ? i : 0];
           else
-            index[number] = key_of(base + 32 * (i - S::kKept) + lane);
+            index[number] = base + 32 * (i - S::kKept) + lane;
         }
       }
       if (lane == 0 && taker.taken == s.width) worst[row] = cut.key;
@@ -223,8 +261,11 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
   }
 
   for (int row = warp; row < rows; row += S::kWarps)
-    for (int e = lane; e < s.width; e += 32)
-      out[(head_row + first + row) * s.width + e] = kept_index[row * S::kMost + e];
+    for (int e = lane; e < s.width; e += 32) {
+      const std::int32_t candidate = kept_index[row * S::kMost + e];
+      out[(head_row + first + row) * s.width + e] = candidate < 0 ? -1 : key_of(candidate);
+    }
+  if (s.words) write_words<S>(s, kept_index, rows, keys);
 }
 
 template <int D, class S>

@@ -9,7 +9,7 @@ namespace llsa::kernels::cuda {
 /// Whether these kernels can take a level.
 bool fits_mma_select(const SelectLevel<__nv_bfloat16>& s);
 
-/// One level: out i32 [heads, n_l, w_l] becomes I_l.
+/// One level: out i32 [heads, n_l, w_l] becomes I_l, and s.words, if there are any, R_l.
 void select_level_mma(Context& ctx, const SelectLevel<__nv_bfloat16>& s, std::int32_t* out);
 
 }  // namespace llsa::kernels::cuda

@@ -4,7 +4,8 @@
 //     pick    I_l[i] = the K largest, ties to the lower candidate         a warp per row
 //
 // Candidates ascend, so rows come out ascending. Any K, any number of candidates, any dtype; bf16 mostly
-// goes to llsa_mma_select.cu.
+// goes to llsa_mma_select.cu. The picks of the levels below the coarsest are written as bit words, too, from
+// the finished tables (llsa_words.h).
 //
 // Scores go through global memory, a bounded number of rows at a time. FLOPs: 2 D per candidate; bytes: K^(l)
 // rows from L1/L2, since the children of a parent share their candidates; 4 per score (8 in f64) written, and
@@ -12,6 +13,7 @@
 // the loops, small beside the attention: at most K B candidates per row below the coarsest level.
 #include "kernels/cuda/llsa.h"
 #include "kernels/cuda/llsa_mma_select.h"
+#include "kernels/cuda/llsa_words.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -86,7 +88,8 @@ void select_level_plain(Context& ctx, const SelectLevel<T>& s, std::int32_t* out
 }  // namespace
 
 void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index) {
+                 const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words) {
+  words = empty_words(ctx, plan, index);
   visit_device(q[0].dtype(), "llsa_select", [&]<class T>() {
     for (int level = plan.levels; level >= 1; --level) {
       const auto at = static_cast<std::size_t>(level - 1);
@@ -106,6 +109,11 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
         s.parent_width = plan.width[at + 1];
         s.candidates = static_cast<std::int64_t>(s.parent_width) * s.block;
       }
+      const bool with_words = at < words.size();
+      if (with_words) {
+        s.words = device_data<std::uint16_t>(words[at]);
+        s.word_units = llsa_word_bytes(plan.block) / 2;
+      }
       std::int32_t* const out = index[at].data<std::int32_t>();
       if constexpr (std::is_same_v<T, __nv_bfloat16>) {
         if (fits_mma_select(s)) {
@@ -114,6 +122,7 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
         }
       }
       select_level_plain(ctx, s, out);
+      if (with_words) mark_words(ctx, plan, index[at], index[at + 1], words[at]);
     }
   });
 }

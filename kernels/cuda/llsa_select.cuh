@@ -17,8 +17,9 @@ struct SelectLevel {
   const T* q = nullptr;                   // [heads, n_l, D]
   const T* k = nullptr;                   // [heads, n_l, D]
   const std::int32_t* parents = nullptr;  // I_{l+1}; null at the coarsest level: all keys are candidates
+  std::uint16_t* words = nullptr;         // R_l, words in units of 16 bits, by parent and candidate; or null
   std::int64_t heads = 0, count = 0, parent_count = 0, candidates = 0;
-  int d = 0, block = 1, parent_width = 0, topk = 0, width = 0;
+  int d = 0, block = 1, parent_width = 0, topk = 0, width = 0, word_units = 0;
 
   /// The picks whose children are the candidates of a row, below the coarsest level.
   __device__ const std::int32_t* picks_above(std::int64_t row) const {

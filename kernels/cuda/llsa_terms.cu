@@ -43,8 +43,8 @@ QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const T
 
 std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
   const auto last = static_cast<std::size_t>(std::min(args.plan.levels, args.plan.enriched + 1));
-  if (fits_words(args.plan)) {
-    std::vector<IndexTranspose> all = transpose_by_words(ctx, args.plan, args.index);
+  if (args.words.size() + 1 == args.index.size()) {
+    std::vector<IndexTranspose> all = transpose_by_words(ctx, args.plan, args.index, args.words);
     all.resize(last);
     return all;
   }

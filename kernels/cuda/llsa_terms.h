@@ -14,7 +14,7 @@ struct QueryTerms {
 QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse);
 
 /// [l - 1]: the transpose of I_l, queries ascending, for those levels whose keys get gradients through it:
-/// l = 1 .. L_e + 1, at most L. By bit words where these fit (llsa_words.h), else sorted.
+/// l = 1 .. L_e + 1, at most L. From bit words where there are any (llsa_words.h), else sorted.
 std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args);
 
 }  // namespace llsa::kernels::cuda

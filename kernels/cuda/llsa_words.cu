@@ -1,40 +1,35 @@
-// By-key lists of all levels (CSR to CSC) from bit words, coarsest level first, in a fixed order without a
-// sort.
+// Bit words of the selection, and by-key lists of all levels (CSR to CSC) made from them, coarsest level
+// first, in a fixed order without a sort.
 //
 // Selection is hierarchical: the B children of a query node i' pick among the children of the keys that i'
 // picked. So all picks of level l under i' and its s-th pick J are B words of B bits,
 //
 //     R_l[i'][s][c] = { r : child r of i' picked child c of J },
 //
-// and who picked child c of J stands in the words of those who picked J:
+// a word for each of the candidates that the children of i' have in common. The selection on tensor cores
+// writes them as it picks (llsa_mma_select.cu); after the plain one mark_words does. The attention by query
+// reads which keys siblings picked together (llsa_mma_walk.cuh). And who picked child c of J stands in the
+// words of those who picked J:
 //
 //     list_l(J B + c) = for i' in list_{l+1}(J), ascending: i' B + r for the bits r of R_l[i'][s][c]
 //
+//     mark      R_l: a warp per parent i' turns the B w_l picks of its children into words in shared memory
 //     coarsest  list_L from an n_L x n_L bit matrix in shared memory, rows of keys: bits are set in any order
 //               (integer atomics), read in one. A block has some rows and looks through the whole table.
-//     mark      R_l: a warp per parent i' turns the B w_l picks of its children into words in shared memory;
-//               counts the picks of every key
+//     count     how long the lists are: a warp per key J of level l + 1, a lane per child (two at B > 32),
+//               eight entries (four) of J's list in flight
 //     scan      offsets from the counts, a block per head
-//     fill      the lists: a warp per key J of level l + 1, a lane per child (two at B > 32), eight entries
-//               (four) of J's list in flight
+//     fill      the lists, in the same walk as count
 //
 // What it saves against the counting sort of llsa_transpose.cu, which has three launches per level and in two
-// of them goes through rows one after the other: level L takes one launch, a level below three and a clearing
-// of counters, so at L = 2 four launches instead of six; and no warp's work grows with N, only with the
-// length of a key's list (a hot key is one long list for one warp, here as there). Bytes below level L: the
-// table once for every 512 / B picks of a parent, the words (as many bytes as the table at B <= 32, twice as
-// many above) written and read, the lists written; integer work. Bound by latencies; the bit matrix by its
-// blocks' looks through the table, which is why tables of very many keys at level L are sorted.
+// of them goes through rows one after the other: level L takes one launch, and no warp's work grows with N,
+// only with the length of a key's list (a hot key is one long list for one warp, here as there). Bytes below
+// level L: the words twice, 2 B w_{l+1} for each parent at B = 16, and the lists written; integer work. Bound
+// by latencies; the bit matrix by its blocks' looks through the table, which is why tables of very many keys
+// at level L are sorted.
 //
-// The forward and dQ read the rows of I_1 themselves: 4 w_1 bytes for a query block, as many as its share of
-// the words at B = 16, and nothing to decode. What the words offer them is the union of what siblings picked,
-// with each block of keys loaded once for all; that saves a part of the fill, in exchange for a barrier at
-// every tile, and only a measurement could tell which is more.
-//
-// Tables may come from elsewhere, and then a pick need not be a child of its parent's picks. A word cannot
-// say that. The marking warp notices, and raises a flag for its head, upon which fill searches the whole
-// table of level l for each J instead: correct, in n_{l+1} n_l w_l steps, and without the host having to
-// wait for an answer.
+// Tables may come from elsewhere. A pick need not be a child of its parent's picks then, which a word cannot
+// say: such tables have no words, and are sorted.
 #include "kernels/cuda/llsa_words.h"
 
 #include "kernels/cuda/device/block_scan.cuh"
@@ -132,152 +127,115 @@ __global__ void __launch_bounds__(kScanThreads)
 
 // ---- the levels below ---------------------------------------------------------------------------------
 
-/// Level l and the one above it.
-template <class W>
-struct WordLevel {
-  using Word = W;                              // with B bits or more
-  const std::int32_t* picks = nullptr;         // I_l, [heads, n, width]
-  const std::int32_t* above = nullptr;         // I_{l+1}, [heads, above_n, above_width]
-  const std::int32_t* above_offset = nullptr;  // list_{l+1}
-  const std::int32_t* above_query = nullptr;
-  Word* words = nullptr;           // R_l, [heads, above_n, above_width, B]
-  std::int32_t* counts = nullptr;  // [heads, n], picks of each key; zero at first, like the next
-  std::int32_t* strays = nullptr;  // [heads], not 0: words cannot say everything
-  std::int32_t* offset = nullptr;
-  std::int32_t* query = nullptr;
-  std::int64_t heads = 0;
-  int n = 0, width = 0, above_n = 0, above_width = 0, block = 1;
-
-  /// The slot in which node i' (counted over all heads) picked key J, or -1.
-  __device__ int slot_of(std::int64_t node, std::int32_t key) const {
-    const std::int32_t* const row = above + node * above_width;
-    int low = 0, high = above_width;
-    while (low < high) {  // unused places hold -1, the largest as an unsigned number
-      const int middle = (low + high) / 2;
-      if (static_cast<std::uint32_t>(row[middle]) < static_cast<std::uint32_t>(key))
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return low < above_width && row[low] == key ? low : -1;
+/// The slot of a row of picks that holds a key, or -1.
+__device__ inline int slot_of(const std::int32_t* row, int width, std::int32_t key) {
+  int low = 0, high = width;
+  while (low < high) {  // unused places hold -1, the largest as an unsigned number
+    const int middle = (low + high) / 2;
+    if (static_cast<std::uint32_t>(row[middle]) < static_cast<std::uint32_t>(key))
+      low = middle + 1;
+    else
+      high = middle;
   }
-};
+  return low < width && row[low] == key ? low : -1;
+}
 
-__device__ inline std::uint32_t set_bits(std::uint32_t* word, std::uint32_t bits) {
-  return atomicOr(word, bits);
-}
-__device__ inline unsigned long long set_bits(unsigned long long* word, unsigned long long bits) {
-  return atomicOr(word, bits);
-}
+/// What arithmetic on a word is done in.
+template <class Word>
+using Bits = std::conditional_t<sizeof(Word) == 8, unsigned long long, std::uint32_t>;
+
+__device__ inline int count_bits(std::uint32_t word) { return __popc(word); }
+__device__ inline int count_bits(unsigned long long word) { return __popcll(word); }
 __device__ inline int lowest_bit(std::uint32_t word) { return __ffs(static_cast<int>(word)) - 1; }
 __device__ inline int lowest_bit(unsigned long long word) {
   return __ffsll(static_cast<long long>(word)) - 1;
 }
 
+/// Level l and the one above it.
+template <class W>
+struct WordLevel {
+  using Word = W;                        // with B bits or more
+  const std::int32_t* above = nullptr;   // I_{l+1}, [heads, above_n, above_width]
+  Word* words = nullptr;                 // R_l, [heads, above_n, above_width, B]
+  std::int64_t heads = 0;
+  int n = 0, width = 0, above_n = 0, above_width = 0, block = 1;
+
+  WordLevel(const LlsaPlan& plan, const Tensor& table, const Tensor& above_table, const Tensor& word_table)
+      : above(above_table.data<std::int32_t>()),
+        words(device_data<Word>(word_table)),
+        heads(table.size(0) * table.size(1)),
+        n(static_cast<int>(table.size(2))),
+        width(static_cast<int>(table.size(3))),
+        above_n(static_cast<int>(above_table.size(2))),
+        above_width(static_cast<int>(above_table.size(3))),
+        block(plan.block) {}
+};
+
 constexpr int kMarkedWords = 512;  // that a warp has in shared memory at a time
 
 template <class Word>
-__global__ void __launch_bounds__(kWarps * 32) mark_words(WordLevel<Word> level) {
-  SIMT_SHARED(marks, Word[kWarps][kMarkedWords]);
+__global__ void __launch_bounds__(kWarps * 32) mark(WordLevel<Word> level, const std::int32_t* table) {
+  SIMT_SHARED(marks, Bits<Word>[kWarps][kMarkedWords]);
   const std::int64_t node = piece_of_warp();
   if (node >= level.heads * level.above_n) return;  // whole warps leave; no barrier of the block follows
   const int lane = lane_of_thread(), block = level.block, width = level.width;
   const std::int64_t head = node / level.above_n;
   const int first = static_cast<int>(node % level.above_n) * block;
   const int entries = min(level.n - first, block) * width;
-  const std::int32_t* const picks = level.picks + (head * level.n + first) * width;
-  Word* const mark = marks[threadIdx.x / 32];
-  bool stray = false;
+  const std::int32_t* const picks = table + (head * level.n + first) * width;
+  const std::int32_t* const above = level.above + node * level.above_width;
+  Bits<Word>* const marked = marks[threadIdx.x / 32];
 
   const int slots_at_a_time = kMarkedWords / block;
   for (int slot0 = 0; slot0 < level.above_width; slot0 += slots_at_a_time) {
     const int slots = min(level.above_width - slot0, slots_at_a_time);
-    for (int w = lane; w < slots * block; w += 32) mark[w] = 0;
+    for (int w = lane; w < slots * block; w += 32) marked[w] = 0;
     __syncwarp();
     for (int e = lane; e < entries; e += 32) {
       const std::int32_t j = picks[e];
       if (j < 0 || j >= level.n) continue;
-      if (slot0 == 0) atomicAdd(level.counts + (head * level.n + j), 1);
-      const int slot = level.slot_of(node, j / block);
-      stray = stray || slot < 0;
-      if (slot < slot0 || slot >= slot0 + slots) continue;
-      const Word bit = Word{1} << (e / width);
-      const Word old = set_bits(mark + ((slot - slot0) * block + j % block), bit);
-      stray = stray || (old & bit) != 0;  // twice in a row
+      const int slot = slot_of(above, level.above_width, j / block) - slot0;
+      if (slot >= 0 && slot < slots)
+        atomicOr(marked + (slot * block + j % block), Bits<Word>{1} << (e / width));
     }
     __syncwarp();
     Word* const to = level.words + (node * level.above_width + slot0) * block;
-    for (int w = lane; w < slots * block; w += 32) to[w] = mark[w];
+    for (int w = lane; w < slots * block; w += 32) to[w] = static_cast<Word>(marked[w]);
     __syncwarp();
   }
-  if (stray) atomicOr(level.strays + head, 1);
 }
 
-/// One block per head.
-template <class Word>
-__global__ void __launch_bounds__(kScanThreads) scan_counts(WordLevel<Word> level) {
-  const std::int32_t* const counts = level.counts + static_cast<std::int64_t>(blockIdx.x) * level.n;
-  std::int32_t* const offset = level.offset + static_cast<std::int64_t>(blockIdx.x) * (level.n + 1);
-  block_exclusive_scan(
-      level.n, [&](std::int64_t j) { return counts[j]; },
-      [&](std::int64_t j, std::int32_t begin) { offset[j] = begin; });
-}
+/// The lists of level l, and what they are made from besides the words.
+struct ListsBelow {
+  const std::int32_t* above_offset;  // list_{l+1}
+  const std::int32_t* above_query;
+  std::int32_t* counts;  // [heads, n], picks of each key
+  std::int32_t* offset;
+  std::int32_t* query;
+};
 
-template <class Word>
-__global__ void __launch_bounds__(kWarps * 32) fill_lists(WordLevel<Word> level) {
-  constexpr int kOwn = sizeof(Word) / 4;  // children of a lane: c = lane, lane + 32
-  constexpr int kAhead = 8 / kOwn;        // entries whose words are on their way
-  const std::int64_t piece = piece_of_warp();
-  if (piece >= level.heads * level.above_n) return;  // whole warps leave
+/// Walks over the words of the children of a warp's key J of level l + 1, in the order of J's list: calls
+/// visit(i' B, words of the lane's children). Child lane + 32 own is the lane's.
+template <class Word, class Visit>
+__device__ void for_words_of_key(const WordLevel<Word>& level, const ListsBelow& lists, std::int64_t head,
+                                 int key, Visit visit) {
+  constexpr int kOwn = (sizeof(Word) + 3) / 4;
+  constexpr int kAhead = 8 / kOwn;  // entries whose words are on their way
   const int lane = lane_of_thread(), block = level.block;
-  const std::int64_t head = piece / level.above_n;
-  const int key = static_cast<int>(piece % level.above_n), first = key * block;
-  const std::int64_t entries = static_cast<std::int64_t>(level.n) * level.width;
-  std::int32_t* const query = level.query + head * entries;
-
-  std::int32_t next[kOwn], end[kOwn];
-  SIMT_UNROLL
-  for (int own = 0; own < kOwn; ++own) {
-    const int c = lane + 32 * own;
-    const bool there = c < block && first + c < level.n;
-    const std::int32_t* const offset = level.offset + head * (level.n + 1) + first + c;
-    next[own] = there ? offset[0] : 0;
-    end[own] = there ? offset[1] : 0;
-  }
-
-  if (level.strays[head] != 0) {
-    const std::int32_t* const picks = level.picks + head * entries;
-    for (std::int64_t base = 0; base < entries; base += 32) {
-      const std::int64_t e = base + lane;
-      const std::int32_t j = e < entries ? picks[e] : -1;
-      unsigned hits = __ballot_sync(kAllLanes, j >= first && j < level.n && j - first < block);
-      for (; hits != 0; hits &= hits - 1) {
-        const int from = __ffs(static_cast<int>(hits)) - 1;
-        const int c = __shfl_sync(kAllLanes, j, from) - first;
-        const auto row = static_cast<std::int32_t>(static_cast<unsigned>(base + from) /
-                                                   static_cast<unsigned>(level.width));
-        SIMT_UNROLL
-        for (int own = 0; own < kOwn; ++own)
-          if (c == lane + 32 * own) query[next[own]++] = row;
-      }
-    }
-    return;
-  }
-
-  const std::int32_t* const list = level.above_offset + head * (level.above_n + 1) + key;
+  const std::int32_t* const list = lists.above_offset + head * (level.above_n + 1) + key;
   const std::int32_t* const nodes =
-      level.above_query + head * static_cast<std::int64_t>(level.above_n) * level.above_width;
-  const std::int32_t list_end = list[1];
-  for (std::int32_t base = list[0]; base < list_end; base += 32) {
+      lists.above_query + head * static_cast<std::int64_t>(level.above_n) * level.above_width;
+  const std::int32_t end = list[1];
+  for (std::int32_t base = list[0]; base < end; base += 32) {
     // A lane finds where its entry's words are.
     std::int32_t node = 0;
     int slot = -1;
-    if (base + lane < list_end) {
+    if (base + lane < end) {
       node = nodes[base + lane];
-      slot = level.slot_of(head * level.above_n + node, key);
+      slot = slot_of(level.above + (head * level.above_n + node) * level.above_width, level.above_width, key);
     }
-    for (int at = 0; at < 32 && base + at < list_end; at += kAhead) {
-      Word word[kAhead][kOwn];
+    for (int at = 0; at < 32 && base + at < end; at += kAhead) {
+      Bits<Word> word[kAhead][kOwn];
       SIMT_UNROLL
       for (int i = 0; i < kAhead; ++i) {
         const std::int32_t node_i = __shfl_sync(kAllLanes, node, at + i);
@@ -289,15 +247,63 @@ __global__ void __launch_bounds__(kWarps * 32) fill_lists(WordLevel<Word> level)
           word[i][own] = slot_i >= 0 && lane + 32 * own < block ? from[lane + 32 * own] : 0;
       }
       SIMT_UNROLL
-      for (int i = 0; i < kAhead; ++i) {
-        const std::int32_t row = __shfl_sync(kAllLanes, node, at + i) * block;
-        SIMT_UNROLL
-        for (int own = 0; own < kOwn; ++own)
-          for (; word[i][own] != 0 && next[own] < end[own]; word[i][own] &= word[i][own] - 1)
-            query[next[own]++] = row + lowest_bit(word[i][own]);
-      }
+      for (int i = 0; i < kAhead; ++i) visit(__shfl_sync(kAllLanes, node, at + i) * block, word[i]);
     }
   }
+}
+
+template <class Word>
+__global__ void __launch_bounds__(kWarps * 32) count_lists(WordLevel<Word> level, ListsBelow lists) {
+  constexpr int kOwn = (sizeof(Word) + 3) / 4;
+  const std::int64_t piece = piece_of_warp();
+  if (piece >= level.heads * level.above_n) return;  // whole warps leave
+  const std::int64_t head = piece / level.above_n;
+  const int key = static_cast<int>(piece % level.above_n), first = key * level.block;
+  std::int32_t count[kOwn] = {};
+  for_words_of_key(level, lists, head, key, [&](std::int32_t, const Bits<Word>(&word)[kOwn]) {
+    SIMT_UNROLL
+    for (int own = 0; own < kOwn; ++own) count[own] += count_bits(word[own]);
+  });
+  SIMT_UNROLL
+  for (int own = 0; own < kOwn; ++own) {
+    const int c = lane_of_thread() + 32 * own;
+    if (c < level.block && first + c < level.n) lists.counts[head * level.n + first + c] = count[own];
+  }
+}
+
+/// One block per head.
+__global__ void __launch_bounds__(kScanThreads) scan_counts(int n, int width, ListsBelow lists) {
+  const std::int32_t* const counts = lists.counts + static_cast<std::int64_t>(blockIdx.x) * n;
+  std::int32_t* const offset = lists.offset + static_cast<std::int64_t>(blockIdx.x) * (n + 1);
+  const std::int32_t places = n * width;  // that words with more bits than picks must not go beyond
+  block_exclusive_scan(
+      n, [&](std::int64_t j) { return counts[j]; },
+      [&](std::int64_t j, std::int32_t begin) { offset[j] = min(begin, places); });
+}
+
+template <class Word>
+__global__ void __launch_bounds__(kWarps * 32) fill_lists(WordLevel<Word> level, ListsBelow lists) {
+  constexpr int kOwn = (sizeof(Word) + 3) / 4;
+  const std::int64_t piece = piece_of_warp();
+  if (piece >= level.heads * level.above_n) return;  // whole warps leave
+  const std::int64_t head = piece / level.above_n;
+  const int key = static_cast<int>(piece % level.above_n), first = key * level.block;
+  std::int32_t* const query = lists.query + head * static_cast<std::int64_t>(level.n) * level.width;
+  std::int32_t next[kOwn] = {}, end[kOwn] = {};
+  SIMT_UNROLL
+  for (int own = 0; own < kOwn; ++own) {
+    const int c = lane_of_thread() + 32 * own;
+    if (c >= level.block || first + c >= level.n) continue;
+    const std::int32_t* const offset = lists.offset + head * (level.n + 1) + first + c;
+    next[own] = offset[0];
+    end[own] = offset[1];
+  }
+  for_words_of_key(level, lists, head, key, [&](std::int32_t row, const Bits<Word>(&word)[kOwn]) {
+    SIMT_UNROLL
+    for (int own = 0; own < kOwn; ++own)
+      for (Bits<Word> rest = word[own]; rest != 0 && next[own] < end[own]; rest &= rest - 1)
+        query[next[own]++] = row + lowest_bit(rest);
+  });
 }
 
 // ---- all levels ---------------------------------------------------------------------------------------
@@ -320,47 +326,61 @@ void transpose_coarsest(Context& ctx, const Tensor& table, const IndexTranspose&
 }
 
 template <class Word>
-void transpose_below(Context& ctx, const Tensor& table, const Tensor& above,
-                     const IndexTranspose& above_lists, int block, const IndexTranspose& to) {
-  WordLevel<Word> level;
-  level.heads = table.size(0) * table.size(1);
-  level.n = static_cast<int>(table.size(2));
-  level.width = static_cast<int>(table.size(3));
-  level.above_n = static_cast<int>(above.size(2));
-  level.above_width = static_cast<int>(above.size(3));
-  level.block = block;
-  level.picks = table.data<std::int32_t>();
-  level.above = above.data<std::int32_t>();
-  level.above_offset = above_lists.offset.data<std::int32_t>();
-  level.above_query = above_lists.query.data<std::int32_t>();
-  level.offset = to.offset.data<std::int32_t>();
-  level.query = to.query.data<std::int32_t>();
+void transpose_below(Context& ctx, const WordLevel<Word>& level, const IndexTranspose& above,
+                     const IndexTranspose& to) {
   const std::int64_t nodes = level.heads * level.above_n;
-  const Tensor words = ctx.empty(
-      Shape{nodes * level.above_width * block * static_cast<std::int64_t>(sizeof(Word))}, DType::u8);
-  const Tensor counts = ctx.zeros(Shape{level.heads * (level.n + 1)}, DType::i32);
-  level.words = device_data<Word>(words);
-  level.counts = counts.data<std::int32_t>();
-  level.strays = level.counts + level.heads * level.n;
-  launch_warps(ctx, mark_words<Word>, nodes, level);
-  simt::launch(scan_counts<Word>, grid_of(level.heads), dim3(kScanThreads), 0, stream_of(ctx), level);
-  launch_warps(ctx, fill_lists<Word>, nodes, level);
+  const Tensor counts = ctx.empty(Shape{level.heads * level.n}, DType::i32);
+  const ListsBelow lists = {above.offset.data<std::int32_t>(), above.query.data<std::int32_t>(),
+                            counts.data<std::int32_t>(), to.offset.data<std::int32_t>(),
+                            to.query.data<std::int32_t>()};
+  launch_warps(ctx, count_lists<Word>, nodes, level, lists);
+  simt::launch(scan_counts, grid_of(level.heads), dim3(kScanThreads), 0, stream_of(ctx), level.n,
+               level.width, lists);
+  launch_warps(ctx, fill_lists<Word>, nodes, level, lists);
+}
+
+/// Calls f.operator()<Word>() with the type of a plan's words.
+template <class F>
+void visit_word(const LlsaPlan& plan, F&& f) {
+  const int bytes = llsa_word_bytes(plan.block);
+  if (bytes == 2) return f.template operator()<std::uint16_t>();
+  if (bytes == 4) return f.template operator()<std::uint32_t>();
+  f.template operator()<unsigned long long>();
 }
 
 }  // namespace
 
-bool fits_words(const LlsaPlan& plan) { return plan.levels <= 1 || plan.block <= 64; }
+std::vector<Tensor> empty_words(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& index) {
+  std::vector<Tensor> words;
+  const std::int64_t bytes = llsa_word_bytes(plan.block);
+  for (std::size_t l = 1; bytes > 0 && l < index.size(); ++l) {
+    const Tensor& above = index[l];
+    words.push_back(
+        ctx.empty({above.size(0), above.size(1), above.size(2), above.size(3) * plan.block, bytes}, DType::u8));
+  }
+  return words;
+}
+
+void mark_words(Context& ctx, const LlsaPlan& plan, const Tensor& table, const Tensor& above,
+                const Tensor& words) {
+  visit_word(plan, [&]<class Word>() {
+    const WordLevel<Word> level(plan, table, above, words);
+    launch_warps(ctx, mark<Word>, level.heads * level.above_n, level, table.data<std::int32_t>());
+  });
+}
 
 std::vector<IndexTranspose> transpose_by_words(Context& ctx, const LlsaPlan& plan,
-                                               const std::vector<Tensor>& index) {
+                                               const std::vector<Tensor>& index,
+                                               const std::vector<Tensor>& words) {
   std::vector<IndexTranspose> lists;
   for (const Tensor& table : index) lists.push_back(empty_transpose(ctx, table));
   if (lists.empty() || index[0].size(0) * index[0].size(1) == 0) return lists;
   transpose_coarsest(ctx, index.back(), lists.back());
-  for (std::size_t l = index.size() - 1; l-- > 0;)
-    (plan.block <= 32 ? transpose_below<std::uint32_t>
-                      : transpose_below<unsigned long long>)(ctx, index[l], index[l + 1], lists[l + 1],
-                                                             plan.block, lists[l]);
+  for (std::size_t l = words.size(); l-- > 0;)
+    visit_word(plan, [&]<class Word>() {
+      const WordLevel<Word> level(plan, index[l], index[l + 1], words[l]);
+      transpose_below(ctx, level, lists[l + 1], lists[l]);
+    });
   return lists;
 }
 

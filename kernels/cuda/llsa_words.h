@@ -1,5 +1,5 @@
-// By-key lists of all levels of a plan, made without a sort from bit words: a second way to what
-// index_transpose makes of each table alone.
+// Bit words: the hierarchical index of the picks below the coarsest level (LlsaIndices::words), which the
+// attention by query reads as it is and the gradients by key as lists.
 #pragma once
 
 #include "../llsa.h"
@@ -7,15 +7,17 @@
 
 namespace llsa::kernels::cuda {
 
-/// Whether the tables of this plan can be written as words: one level, or B <= 64.
-bool fits_words(const LlsaPlan& plan);
+/// Room for R_1 .. R_{L-1} beside the tables index[l - 1] = I_l; none where B > 64.
+std::vector<Tensor> empty_words(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& index);
 
-/// [l - 1]: the transpose of I_l for l = 1..L, equal to index_transpose's, of tables index[l - 1] = I_l,
-/// i32 [b,H,n_l,w_l]. They may come from elsewhere than llsa_select: entries outside [0, n_l) count as
-/// unused, and picks that are no children of the parent's picks cost time, not correctness. Rows must be
-/// strictly ascending, as llsa_attention wants them; those that are not give unspecified lists of existing
-/// queries.
+/// R_l from I_l and I_{l+1}, for a selection that writes tables only. Every pick of I_l must be a child of a
+/// pick of the parent's row.
+void mark_words(Context& ctx, const LlsaPlan& plan, const Tensor& table, const Tensor& above,
+                const Tensor& words);
+
+/// [l - 1]: the transpose of I_l for l = 1..L, equal to index_transpose's, from I_1 .. I_L and R_1 .. R_{L-1}.
 std::vector<IndexTranspose> transpose_by_words(Context& ctx, const LlsaPlan& plan,
-                                               const std::vector<Tensor>& index);
+                                               const std::vector<Tensor>& index,
+                                               const std::vector<Tensor>& words);
 
 }  // namespace llsa::kernels::cuda

@@ -5,6 +5,7 @@
 
 #include "core/philox.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/llsa_words.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 
@@ -47,21 +48,32 @@ struct Pooled {
 
   Shape shape(std::size_t l, std::int64_t columns) const { return {1, heads, plan.count[l + 1], columns}; }
 
-  /// The index tables of all levels, one after the other.
+  /// The index tables of all levels, one after the other. The words of the levels below the coarsest must be
+  /// those that mark_words makes of the tables.
   std::vector<std::int32_t> select(Context& ctx) const {
-    std::vector<Tensor> ql, kl, index;
+    std::vector<Tensor> ql, kl, index, words;
     for (std::size_t l = 0; l < q.size(); ++l) {
       ql.push_back(cast(ctx, from_vector(ctx, q[l], shape(l, d)), DType::bf16));
       kl.push_back(cast(ctx, from_vector(ctx, k[l], shape(l, d)), DType::bf16));
       index.push_back(ctx.empty(shape(l, plan.width[l]), DType::i32));
     }
-    backend(ctx).llsa.select(ctx, plan, ql, kl, index);
+    backend(ctx).llsa.select(ctx, plan, ql, kl, index, words);
+    if (ctx.device().is_cuda()) check_words(ctx, index, words);
     std::vector<std::int32_t> all;
     for (const Tensor& table : index) {
       const auto entries = to_vector<std::int32_t>(ctx, table);
       all.insert(all.end(), entries.begin(), entries.end());
     }
     return all;
+  }
+
+  void check_words(Context& ctx, const std::vector<Tensor>& index, const std::vector<Tensor>& words) const {
+    const std::vector<Tensor> expected = kernels::cuda::empty_words(ctx, plan, index);
+    REQUIRE(words.size() == expected.size());
+    for (std::size_t l = 0; l < words.size(); ++l) {
+      kernels::cuda::mark_words(ctx, plan, index[l], index[l + 1], expected[l]);
+      REQUIRE(to_vector<std::uint8_t>(ctx, words[l]) == to_vector<std::uint8_t>(ctx, expected[l]));
+    }
   }
 };
 

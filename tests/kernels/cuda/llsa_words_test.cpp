@@ -1,4 +1,4 @@
-// By-key lists from bit words against the counting sort of the CPU.
+// Bit words against their definition, and by-key lists from them against the counting sort of the CPU.
 #include "kernels/cuda/llsa_words.h"
 
 #include <doctest/doctest.h>
@@ -102,11 +102,54 @@ std::vector<std::int32_t> sorted_lists(const Tables& t) {
   return flat(cpu, lists);
 }
 
+/// On the device, with their words.
+LlsaIndices marked(Context& gpu, const Tables& t) {
+  LlsaIndices indices;
+  for (std::size_t l = 0; l < t.level.size(); ++l)
+    indices.level.push_back(from_vector(gpu, t.level[l], t.shape(l)));
+  indices.words = kernels::cuda::empty_words(gpu, t.plan, indices.level);
+  for (std::size_t l = 0; l < indices.words.size(); ++l)
+    kernels::cuda::mark_words(gpu, t.plan, indices.level[l], indices.level[l + 1], indices.words[l]);
+  return indices;
+}
+
 std::vector<std::int32_t> word_lists(const Tables& t) {
   Context gpu(kGpu);
-  std::vector<Tensor> index;
-  for (std::size_t l = 0; l < t.level.size(); ++l) index.push_back(from_vector(gpu, t.level[l], t.shape(l)));
-  return flat(gpu, kernels::cuda::transpose_by_words(gpu, t.plan, index));
+  const LlsaIndices indices = marked(gpu, t);
+  return flat(gpu, kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words));
+}
+
+/// The words of all levels by their definition, a bit at a time.
+std::vector<std::uint8_t> defined_words(const Tables& t) {
+  std::vector<std::uint8_t> all;
+  const auto bytes = static_cast<std::size_t>(llsa_word_bytes(t.plan.block));
+  Tables tables = t;
+  for (std::size_t l = 0; l + 1 < t.level.size(); ++l)
+    for (std::int64_t head = 0; head < t.heads; ++head)
+      for (std::int64_t parent = 0; parent < t.plan.count[l + 2]; ++parent)
+        for (int s = 0; s < t.plan.width[l + 1]; ++s)
+          for (int c = 0; c < t.plan.block; ++c) {
+            std::vector<std::uint8_t> word(bytes);
+            const std::int32_t above = tables.at(l + 1, head, parent, s);
+            for (int r = 0; r < t.plan.block && above >= 0; ++r) {
+              const std::int64_t row = parent * t.plan.block + r;
+              if (row >= t.plan.count[l + 1]) break;
+              for (int e = 0; e < t.plan.width[l]; ++e)
+                if (tables.at(l, head, row, e) == above * t.plan.block + c)
+                  word[static_cast<std::size_t>(r / 8)] |= static_cast<std::uint8_t>(1 << r % 8);
+            }
+            all.insert(all.end(), word.begin(), word.end());
+          }
+  return all;
+}
+
+std::vector<std::uint8_t> flat_words(Context& ctx, const std::vector<Tensor>& words) {
+  std::vector<std::uint8_t> all;
+  for (const Tensor& x : words) {
+    const auto values = to_vector<std::uint8_t>(ctx, x);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
 }
 
 }  // namespace
@@ -142,11 +185,29 @@ TEST_CASE("words: any block size up to 64, K per level") {
     options.levels = 3;
     const Tables t =
         random_tables(llsa_plan(block * block * block + 7, options), 2, static_cast<std::uint64_t>(block));
-    CHECK(kernels::cuda::fits_words(t.plan));
     CHECK(word_lists(t) == sorted_lists(t));
   }
-  CHECK(kernels::cuda::fits_words(plan_of(1000, 100, 2, 1)));
-  CHECK_FALSE(kernels::cuda::fits_words(plan_of(100000, 65, 2, 2)));
+  Context gpu(kGpu);
+  const Tables large = random_tables(plan_of(100000, 65, 2, 2), 1, 7);
+  CHECK(marked(gpu, large).words.empty());
+  const Tables single = random_tables(plan_of(1000, 16, 2, 1), 1, 8);
+  CHECK(marked(gpu, single).words.empty());
+  CHECK(word_lists(single) == sorted_lists(single));
+}
+
+TEST_CASE("words: bit r says that child r picked, by marking tables") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  std::uint64_t seed = 70;
+  for (int block : {2, 5, 16, 17, 32, 33, 64})
+    for (int topk : {1, 8, 64}) {
+      CAPTURE(block);
+      CAPTURE(topk);
+      const Tables t = random_tables(plan_of(block * block * 3 + 5, block, topk, 2), 2, ++seed);
+      CHECK(flat_words(gpu, marked(gpu, t).words) == defined_words(t));
+    }
+  const Tables three = random_tables(plan_of(16 * 16 * 16 + 300, 16, 3, 3), 1, ++seed);
+  CHECK(flat_words(gpu, marked(gpu, three).words) == defined_words(three));
 }
 
 TEST_CASE("words: four levels of large blocks, and a key that all queries pick") {
@@ -179,60 +240,24 @@ TEST_CASE("words: the coarsest level in one block, in several, and by sorting") 
   }
 }
 
-TEST_CASE("words: picks that are no children of the parent's picks, entries out of range, in one head") {
+TEST_CASE("words: with more bits than there are picks the lists stay within their places") {
   if (!cuda_device()) return;
-  for (int block : {3, 16, 64}) {
-    CAPTURE(block);
-    const LlsaPlan plan = plan_of(block == 64 ? 8300 : 2500, block, 4, block == 3 ? 4 : 2);
-    Tables t = random_tables(plan, 3, 11);
-    Tables foreign = random_tables(plan, 3, 12, false);
-    for (std::size_t l = 0; l < t.level.size(); ++l)
-      for (std::int64_t row = 0; row < plan.count[l + 1]; ++row)
-        for (int e = 0; e < plan.width[l]; ++e) {
-          std::int32_t& entry = t.at(l, 1, row, e);
-          entry = foreign.at(l, 1, row, e);
-          if (row % 5 == 1 && e >= 2) entry = e % 2 == 0 ? static_cast<std::int32_t>(plan.count[l + 1]) : -9;
-        }
-    CHECK(word_lists(t) == sorted_lists(t));
-  }
-  // One stray pick at the lowest level only.
-  Tables t = random_tables(plan_of(2500, 16, 2, 2), 2, 13);
-  const std::int32_t parent = t.at(1, 0, 4, 0);
-  t.at(0, 0, 4 * 16 + 3, 0) = parent == 0 ? 16 * 9 : 0;
-  t.at(0, 0, 4 * 16 + 3, 1) = -1;
-  CHECK(word_lists(t) == sorted_lists(t));
-}
-
-TEST_CASE("words: rows that are not ascending give lists of existing queries") {
-  if (!cuda_device()) return;
-  Tables t = random_tables(plan_of(3000, 16, 3, 2), 1, 21);
-  for (std::size_t l : {0, 1})
-    for (std::int64_t row = 0; row < t.plan.count[l + 1]; row += 2) {
-      t.at(l, 0, row, 2) = t.at(l, 0, row, 0);
-      if (row % 4 == 0) std::swap(t.at(l, 0, row, 0), t.at(l, 0, row, 1));
-    }
   Context gpu(kGpu);
-  std::vector<Tensor> index;
-  for (std::size_t l = 0; l < 2; ++l) index.push_back(from_vector(gpu, t.level[l], t.shape(l)));
-  const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, index);
-  for (std::size_t l = 0; l < 2; ++l) {
-    const auto offset = to_vector<std::int32_t>(gpu, lists[l].offset);
-    const auto query = to_vector<std::int32_t>(gpu, lists[l].query);
-    CHECK(std::is_sorted(offset.begin(), offset.end()));
-    REQUIRE(offset.back() <= static_cast<std::int32_t>(query.size()));
-    for (std::int32_t e = 0; e < offset.back(); ++e) {
-      REQUIRE(query[static_cast<std::size_t>(e)] >= 0);
-      REQUIRE(query[static_cast<std::size_t>(e)] < t.plan.count[l + 1]);
-    }
-  }
+  const Tables t = random_tables(plan_of(3000, 16, 3, 2), 1, 21);
+  LlsaIndices indices = marked(gpu, t);
+  fill(gpu, indices.words[0], 255);
+  const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words);
+  const auto offset = to_vector<std::int32_t>(gpu, lists[0].offset);
+  CHECK(std::is_sorted(offset.begin(), offset.end()));
+  CHECK(offset.back() == lists[0].query.numel());
 }
 
 TEST_CASE("words: equal lists in all lane and block orders") {
   if (!cuda_device()) return;
   const Tables words = random_tables(plan_of(5003, 16, 8, 3), 2, 31);
   CHECK(for_all_orders([&] { return word_lists(words); }) == sorted_lists(words));
-  const Tables strays = random_tables(plan_of(2500, 64, 3, 2), 2, 32, false);
-  CHECK(for_all_orders([&] { return word_lists(strays); }) == sorted_lists(strays));
+  const Tables wide = random_tables(plan_of(4200, 64, 3, 2), 2, 32);
+  CHECK(for_all_orders([&] { return word_lists(wide); }) == sorted_lists(wide));
 }
 
 TEST_SUITE_END();
