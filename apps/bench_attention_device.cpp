@@ -1,5 +1,5 @@
-// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, or a
-// kind of full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
+// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, the same
+// without their bit words where they have some, or a kind of full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
 //
 //   FLOPs   2 products forward and 5 backward over the attended pairs, and the scores of the selection where
 //           it is included; our kernels make 7 backward, since dQ and dK with dV both need the scores and dP
@@ -25,6 +25,12 @@ namespace {
 constexpr std::size_t kSets = 3;
 const char* const kLlsa = "LLSA";
 const char* const kGiven = "LLSA, indices given";
+const char* const kRows = "LLSA, indices given without words";
+
+/// The name of an arm in a figure's.
+std::string short_name(const std::string& arm) {
+  return arm == kGiven ? "llsa_given" : arm == kRows ? "llsa_rows" : arm;
+}
 
 struct Work {
   double flops = 0, bytes = 0;
@@ -147,11 +153,12 @@ class Bench {
   void measure(const AttentionCell& cell, InputKind kind) {
     const auto plan = cell.plan();
     std::array<AttentionInputs, kSets> sets;
-    std::array<kernels::LlsaIndices, kSets> indices;
+    std::array<kernels::LlsaIndices, kSets> indices, rows;
     for (std::size_t i = 0; i < kSets; ++i) {
       sets[i] =
           make_inputs(ctx_, kind, cell.batch, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 20 + i);
       indices[i] = kernels::llsa_select(ctx_, sets[i].q, sets[i].k, plan);
+      rows[i] = {indices[i].level};
     }
     ctx_.allocator()->release_cache();  // of what making the inputs needed
 
@@ -161,17 +168,21 @@ class Bench {
                            [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward); },
                            forward_work(cell, flops.selection + flops.forward),
                            both_work(cell, flops.selection + flops.forward + flops.backward)});
-    contestants.push_back(
-        {kGiven, true,
-         [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward, &indices[set]); },
-         forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)});
+    const auto add_given = [&](const char* arm, const std::array<kernels::LlsaIndices, kSets>& given) {
+      contestants.push_back(
+          {arm, true,
+           [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward, &given[set]); },
+           forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)});
+    };
+    add_given(kGiven, indices);
+    if (!indices[0].words.empty()) add_given(kRows, rows);
     if (cell.beside_full && full_.find(cell.shape()) == full_.end()) add_full(cell, sets, contestants);
 
-    const std::vector<Row> rows = time(contestants);
-    for (const Row& row : rows)
+    const std::vector<Row> measured = time(contestants);
+    for (const Row& row : measured)
       if (!row.llsa) full_[cell.shape()].push_back(row);
-    for (const Row& row : rows) report(cell, kind, row);
-    if (kind == InputKind::randn) measured_.emplace(cell.key(), rows.front());
+    for (const Row& row : measured) report(cell, kind, row);
+    if (kind == InputKind::randn) measured_.emplace(cell.key(), measured.front());
   }
 
   // Full attention takes the same time on any input: once per shape is enough.
@@ -317,7 +328,7 @@ class Bench {
                    row.arm, " |", columns(cell, row.forward), columns(cell, row.both), " ", predicted, " | ",
                    ratios, " | ", bytes_text(row.peak), " |"));
     add(cat(row.llsa ? cell.key() : cat("b", cell.batch, "_h", cell.heads, "_n", cell.tokens), "_",
-            name_of(kind), "_", row.arm == kGiven ? std::string("llsa_given") : row.arm),
+            name_of(kind), "_", short_name(row.arm)),
         json);
   }
 

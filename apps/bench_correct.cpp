@@ -128,7 +128,15 @@ Results results_of(const kernels::LlsaIndices& indices, const AttentionOutcome& 
   Results all = results_of(outcome);
   for (std::size_t l = 0; l < indices.level.size(); ++l)
     all.emplace_back(cat("indices of level ", l + 1), indices.level[l]);
+  for (std::size_t l = 0; l < indices.words.size(); ++l)
+    all.emplace_back(cat("words of level ", l + 1), indices.words[l]);
   return all;
+}
+
+/// What no result holds in all of its elements.
+double spoiling(DType dtype) {
+  if (is_floating(dtype)) return std::numeric_limits<double>::quiet_NaN();
+  return dtype == DType::u8 ? 85 : -2;
 }
 
 /// Throws Error where the results of doing it again differ in a bit from the first ones. What was there
@@ -141,8 +149,7 @@ void require_repeatable(const std::string& what, Context& ctx, const Results& fi
       Results spoilt;  // together, so that each has memory of its own
       for (const auto& [name, tensor] : first) {
         spoilt.emplace_back(name, ctx.empty_like(tensor));
-        const bool real = tensor.dtype() != DType::i32;
-        kernels::fill(ctx, spoilt.back().second, real ? std::numeric_limits<double>::quiet_NaN() : -2.0);
+        kernels::fill(ctx, spoilt.back().second, spoiling(tensor.dtype()));
       }
     }
     const Results found = again();

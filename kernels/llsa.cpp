@@ -89,8 +89,8 @@ std::vector<Tensor> check_levels(Context& ctx, const char* where, const char* na
 
 /// Of checked q.
 LlsaOperands operands(Context& ctx, const char* where, const Tensor& q, const Tensor& k, const Tensor& v,
-                      const LlsaCoarse& coarse, const std::vector<Tensor>& index,
-                      std::vector<Tensor> words, const LlsaPlan& plan) {
+                      const LlsaCoarse& coarse, const std::vector<Tensor>& index, std::vector<Tensor> words,
+                      const LlsaPlan& plan) {
   LlsaOperands args = {plan,
                        q,
                        {check_heads(ctx, where, {"k", k})},

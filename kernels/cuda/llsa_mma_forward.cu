@@ -14,8 +14,8 @@
 // and 4 of LSE. Bound by ldmatrix (32 clocks of a multiprocessor) and, on the fine level, the fill (32 at
 // B = 16, 8 at 64) together. 96 KiB of shared memory and at most 128 registers: two blocks per
 // multiprocessor.
-#include "kernels/cuda/llsa_mma.cuh"
 #include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa_mma_walk.cuh"
 #include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::kernels::cuda {
@@ -29,7 +29,7 @@ constexpr float kSlack = 8;
 template <int D>
 using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 2>;
 
-template <int D>
+template <int D, class Fine>
 __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
     attend(AttendedSet<Element> set, int shift, float scale, HeadRows<Element> o, float* lse) {
   SIMT_DYNAMIC_SHARED(memory);
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
       add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
     }
   };
-  for_attended_tiles<Block<D>>(set, shift, head, mine, memory, step);
+  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
 
   const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
   Element* const to = o.head(head) + out.first * o.stride + out.lane % 4 * 2;
@@ -130,7 +130,8 @@ void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const T
     using Q = Block<D>;
     const AttendedSet<Element> set(args);
     const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    simt::launch(attend<D>, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
+    const auto kernel = go_by_words<Q>(args) ? attend<D, FineByWords<Q>> : attend<D, FineByRows<Q>>;
+    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
                  dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
                  HeadRows<Element>(o), device_data<float>(lse));
   });

@@ -12,8 +12,8 @@
 // query 2 D bytes each of Q, dO and dQ. Bound by ldmatrix (48 clocks of a multiprocessor), on the fine level
 // by ldmatrix and the fill (32) together; the mma take 39 where they reach 62 % of the peak. 96 KiB of shared
 // memory and at most 128 registers: two blocks, 16 warps, per multiprocessor.
-#include "kernels/cuda/llsa_mma.cuh"
 #include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa_mma_walk.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -21,7 +21,7 @@ namespace {
 template <int D>
 using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 1>;
 
-template <int D>
+template <int D, class Fine>
 __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
     queries(AttendedSet<Element> set, int shift, float scale, HeadRows<const Element> d_o, const float* lse2,
             const float* delta, Element* dq) {
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
                                       pack_bf16(ds[1][0], ds[1][1]), pack_bf16(ds[1][2], ds[1][3])};
     add_left_times_tile<D>(sum, left_ds, tile, 0, lane);
   };
-  for_attended_tiles<Block<D>>(set, shift, head, mine, memory, step);
+  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
 
   const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
   const float factor = scale * kLn2<float>;
@@ -82,7 +82,8 @@ void queries_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& 
     using Q = Block<D>;
     const AttendedSet<Element> set(args);
     const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    simt::launch(queries<D>, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
+    const auto kernel = go_by_words<Q>(args) ? queries<D, FineByWords<Q>> : queries<D, FineByRows<Q>>;
+    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
                  dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
                  HeadRows<const Element>(d_o), device_data<const float>(terms.lse2),
                  device_data<const float>(terms.delta), device_data<Element>(dq));

@@ -49,6 +49,7 @@ struct AttendedSet {
   };
 
   HeadRows<const T> q, k0, v0;
+  const std::uint16_t* words = nullptr;  ///< R_1 in units of 16 bits, or null
   std::int64_t queries = 0;  ///< N
   int d = 0, block = 1, levels = 0, enriched = 0;
   bool reweight = false;
@@ -69,6 +70,7 @@ struct AttendedSet {
       throw ValueError(
           cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ", levels),
           "use fewer levels");
+    if (!args.words.empty()) words = device_data<const std::uint16_t>(args.words[0]);
     std::int64_t span = 1;
     for (int l = 0; l <= levels; ++l) {
       const auto at = static_cast<std::size_t>(l);

@@ -154,9 +154,9 @@ __device__ inline int lowest_bit(unsigned long long word) {
 /// Level l and the one above it.
 template <class W>
 struct WordLevel {
-  using Word = W;                        // with B bits or more
-  const std::int32_t* above = nullptr;   // I_{l+1}, [heads, above_n, above_width]
-  Word* words = nullptr;                 // R_l, [heads, above_n, above_width, B]
+  using Word = W;                       // with B bits or more
+  const std::int32_t* above = nullptr;  // I_{l+1}, [heads, above_n, above_width]
+  Word* words = nullptr;                // R_l, [heads, above_n, above_width, B]
   std::int64_t heads = 0;
   int n = 0, width = 0, above_n = 0, above_width = 0, block = 1;
 
@@ -334,8 +334,8 @@ void transpose_below(Context& ctx, const WordLevel<Word>& level, const IndexTran
                             counts.data<std::int32_t>(), to.offset.data<std::int32_t>(),
                             to.query.data<std::int32_t>()};
   launch_warps(ctx, count_lists<Word>, nodes, level, lists);
-  simt::launch(scan_counts, grid_of(level.heads), dim3(kScanThreads), 0, stream_of(ctx), level.n,
-               level.width, lists);
+  simt::launch(scan_counts, grid_of(level.heads), dim3(kScanThreads), 0, stream_of(ctx), level.n, level.width,
+               lists);
   launch_warps(ctx, fill_lists<Word>, nodes, level, lists);
 }
 
@@ -355,8 +355,8 @@ std::vector<Tensor> empty_words(Context& ctx, const LlsaPlan& plan, const std::v
   const std::int64_t bytes = llsa_word_bytes(plan.block);
   for (std::size_t l = 1; bytes > 0 && l < index.size(); ++l) {
     const Tensor& above = index[l];
-    words.push_back(
-        ctx.empty({above.size(0), above.size(1), above.size(2), above.size(3) * plan.block, bytes}, DType::u8));
+    words.push_back(ctx.empty(
+        {above.size(0), above.size(1), above.size(2), above.size(3) * plan.block, bytes}, DType::u8));
   }
   return words;
 }

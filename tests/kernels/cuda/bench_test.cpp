@@ -2,6 +2,7 @@
 // themselves at sizes that the emulator can take.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -164,18 +165,18 @@ TEST_CASE("attention on the device is checked and measured") {
   Context gpu(Device{DeviceType::cuda, 0}, 1);
   DeviceBenchOptions options;
   options.cells.clear();
-  for (const std::int64_t tokens : {256, 100}) {
+  for (const std::int64_t tokens : {256, 100, 290}) {
     AttentionCell cell;
     cell.heads = 1;
     cell.tokens = tokens;
     cell.topk = 2;
-    cell.levels = 1;
+    cell.levels = tokens == 290 ? 2 : 1;
     cell.head_dim = 32;
     cell.beside_full = tokens == 256;
     cell.goal = {1e9, 1e9};
     options.cells.push_back(cell);
   }
-  options.problems = {{200, {16, {2}, 1, -1, true}}};
+  options.problems = {{200, {16, {2}, 1, -1, true}}, {290, {16, {2}, 2, -1, true}}};
   options.repetitions = 3;
   options.probe_tokens = 64;
   options.longest_call = 1e9;
@@ -188,7 +189,11 @@ TEST_CASE("attention on the device is checked and measured") {
     const Figures figures = bench_attention_cells(request, options);
     const std::string printed = output.text();
     CAPTURE(printed);
-    CHECK(figures.size() == 1 + 3 + 2 + 4 + 1 + full_arms(gpu, dtype, 32).size());
+    const std::size_t by_rows = 2;  // of two levels, which have words to go without
+    CHECK(figures.size() == 1 + 2 * 2 * 3 + by_rows + full_arms(gpu, dtype, 32).size() + 2);
+    CHECK(std::count_if(figures.begin(), figures.end(), [](const auto& figure) {
+            return contains(figure.first, "_n290_b16_k2_l2_") && contains(figure.first, "_llsa_rows");
+          }) == 2);
     CHECK(contains(printed, "Nothing was left out"));
     CHECK(contains(printed, "(1, 1, 256)"));
     CHECK(contains(printed, "full x"));

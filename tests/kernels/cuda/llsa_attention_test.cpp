@@ -2,10 +2,12 @@
 // implementation.
 #include <doctest/doctest.h>
 
+#include "autograd/attention.h"
 #include "core/safetensors.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
+#include "tests/kernels/cuda/with_words.h"
 #include "tests/support/llsa_run.h"
 
 using namespace llsa;
@@ -51,7 +53,16 @@ void check_against_cpu(const LlsaProblem& p) {
   }
 }
 
-/// bf16 against the f64 oracle: at most twice the error of a plain bf16 implementation.
+void check_same_bits(const KernelRun& found, const KernelRun& expected) {
+  CHECK(found.o == expected.o);
+  CHECK(found.lse == expected.lse);
+  CHECK(found.dq == expected.dq);
+  CHECK(found.dk == expected.dk);
+  CHECK(found.dv == expected.dv);
+}
+
+/// bf16 against the f64 oracle: at most twice the error of a plain bf16 implementation. With bit words beside
+/// the tables, where there can be any, the same bits as without.
 void check_bf16(LlsaProblem p) {
   CAPTURE(p.c.n);
   CAPTURE(p.c.d);
@@ -64,7 +75,10 @@ void check_bf16(LlsaProblem p) {
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
   const OracleAll exact = run_oracle(p);
   const KernelRun plain = run_bf16_reference(p, exact.picks);
-  const KernelRun found = run_kernels(gpu, p, indices_of(gpu, p, exact.picks, plan), plan, DType::bf16);
+  const LlsaIndices indices = indices_of(gpu, p, exact.picks, plan);
+  const KernelRun found = run_kernels(gpu, p, indices, plan, DType::bf16);
+  const LlsaIndices worded = with_words(gpu, plan, indices.level);
+  if (!worded.words.empty()) check_same_bits(run_kernels(gpu, p, worded, plan, DType::bf16), found);
   const auto at_most_twice = [](const Matrix& f, const Matrix& b, const Matrix& e) {
     CHECK(largest_difference(f, e) <= 2 * largest_difference(b, e) + 1e-6);
   };
@@ -219,6 +233,78 @@ TEST_CASE("bf16: scores that rise or fall along the keys, by little and by much"
     const KernelRun found = run_kernels(gpu, p, {}, llsa_plan(p.c.n, options_of(p.c)), DType::bf16);
     CHECK(relative_error(found.o, exact.o) <= 1e-2);
     CHECK(relative_error(found.lse, exact.lse) <= 1e-5);
+  }
+}
+
+/// By words and by rows: forward and backward of the picks that llsa_select makes, bf16.
+void check_words_against_rows(const LlsaProblem& p) {
+  CAPTURE(p.c.n);
+  CAPTURE(p.c.d);
+  CAPTURE(p.c.block);
+  CAPTURE(p.c.topk[0]);
+  Context gpu(kGpu);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  const LlsaIndices words = llsa_select(gpu, tensor_of(gpu, p.q, p.shape(), DType::bf16),
+                                        tensor_of(gpu, p.k, p.shape(), DType::bf16), plan);
+  REQUIRE(words.words.size() + 1 == words.level.size());
+  check_same_bits(run_kernels(gpu, p, words, plan, DType::bf16),
+                  run_kernels(gpu, p, {words.level}, plan, DType::bf16));
+}
+
+TEST_CASE("bf16: fine blocks by words give the bits that they give by rows") {
+  if (!cuda_device()) return;
+  check_words_against_rows(LlsaProblem(sized(777, 64, 16, 8, 2, 2), 2, 2, 81));
+  check_words_against_rows(LlsaProblem(sized(1300, 32, 32, 5, 2, 2), 1, 2, 82));
+  check_words_against_rows(
+      LlsaProblem(sized(4200, 32, 64, 3, 2, 0), 1, 1, 83));  // two blocks per thread block
+  check_words_against_rows(LlsaProblem(sized(4200, 128, 64, 2, 2, 1), 1, 1, 84));  // one
+  check_words_against_rows(LlsaProblem(sized(600, 128, 16, 20, 2, 2), 1, 1, 85));
+  check_words_against_rows(LlsaProblem({4400, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
+  check_words_against_rows(LlsaProblem(sized(1500, 32, 16, 64, 2, 0), 1, 1, 87));  // the longest lists
+  check_words_against_rows(
+      LlsaProblem(sized(1500, 32, 16, 70, 2, 0), 1, 1, 88));           // beyond: by rows after all
+  check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));  // all pick the same
+}
+
+TEST_CASE("words: what does not fit the plan is refused") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 1, 89);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  const Tensor x = tensor_of(gpu, p.q, p.shape(), DType::bf16);
+  const LlsaIndices good = llsa_select(gpu, x, x, plan);
+  LlsaIndices bad = good;
+  bad.words.push_back(good.words[0]);
+  CHECK_THROWS_WITH_AS(llsa_attention(gpu, x, x, x, bad, plan),
+                       "[llsa_attention] expected words of 1 levels or none, got 2", ShapeError);
+  bad.words = {gpu.empty({1, 1, 2, 32, 4}, DType::u8)};
+  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), ShapeError);
+  bad.words = {gpu.empty(good.words[0].shape(), DType::i32)};
+  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), DTypeError);
+  Context cpu;
+  bad.words = {transfer(gpu, good.words[0], cpu)};
+  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), DeviceError);
+}
+
+TEST_CASE("the differentiable op keeps the words for its backward pass") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 2, 90);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const auto run = [&](bool words) {
+      std::vector<Var> x;
+      for (const Matrix* data : {&p.q, &p.k, &p.v})
+        x.emplace_back(gpu, tensor_of(gpu, *data, p.shape(), dtype), true);
+      const Var o = words ? llsa_attention(x[0], x[1], x[2], options_of(p.c))
+                          : llsa_attention(x[0], x[1], x[2],
+                                           {llsa_select(gpu, x[0].value(), x[1].value(), plan).level}, plan);
+      backward(o, tensor_of(gpu, p.g, p.shape(), dtype));
+      Matrix all = to_vector<double>(gpu, o.value());
+      for (const Var& leaf : x) append(all, to_vector<double>(gpu, leaf.grad()));
+      return all;
+    };
+    CHECK(run(true) == run(false));
   }
 }
 

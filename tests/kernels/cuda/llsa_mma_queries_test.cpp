@@ -8,6 +8,7 @@
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
+#include "tests/kernels/cuda/with_words.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -104,7 +105,14 @@ void check(const LlsaProblem& p, const std::vector<PickTable>& picks, double tol
 
 void check(const LlsaCase& c, std::uint64_t seed, std::int64_t heads = 1) {
   const LlsaProblem p = problem(c, heads, seed);
-  check(p, picks_of(p));
+  const std::vector<PickTable> picks = picks_of(p);
+  check(p, picks);
+  if (c.levels < 2) return;
+  Context gpu(kGpu);
+  Inputs in(gpu, p, picks);
+  const Matrix by_rows = in.dq();
+  in.args.words = with_words(gpu, in.plan, in.index).words;
+  CHECK(in.dq() == by_rows);
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // Bit words against their definition, and by-key lists from them against the counting sort of the CPU.
-#include "kernels/cuda/llsa_words.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include "core/philox.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
+#include "tests/kernels/cuda/with_words.h"
 
 using namespace llsa;
 using namespace llsa::kernels;
@@ -104,13 +103,9 @@ std::vector<std::int32_t> sorted_lists(const Tables& t) {
 
 /// On the device, with their words.
 LlsaIndices marked(Context& gpu, const Tables& t) {
-  LlsaIndices indices;
-  for (std::size_t l = 0; l < t.level.size(); ++l)
-    indices.level.push_back(from_vector(gpu, t.level[l], t.shape(l)));
-  indices.words = kernels::cuda::empty_words(gpu, t.plan, indices.level);
-  for (std::size_t l = 0; l < indices.words.size(); ++l)
-    kernels::cuda::mark_words(gpu, t.plan, indices.level[l], indices.level[l + 1], indices.words[l]);
-  return indices;
+  std::vector<Tensor> level;
+  for (std::size_t l = 0; l < t.level.size(); ++l) level.push_back(from_vector(gpu, t.level[l], t.shape(l)));
+  return with_words(gpu, t.plan, level);
 }
 
 std::vector<std::int32_t> word_lists(const Tables& t) {

@@ -1,0 +1,459 @@
+// The walk of the kernels by query over the keys that sibling query blocks attend to: coarse levels first, in
+// tiles that all warps of a thread block share, then fine blocks, in one of two ways.
+//
+//   rows   every query block goes along its own row of picks, in a ring of its own: the B / 16 warps of a
+//          query block wait for each other only. For tables without words, and for a single level.
+//   words  the query blocks of a thread block are siblings: what any of them picked stands in the words of
+//          their parent (llsa_words.cu). Each of these key blocks is copied once for all, a stage of as many
+//          keys as the thread block has queries, and the warps whose bit is set use it. One barrier per stage.
+//
+// Both take a query's keys in the same order and give the same bits. The words save the fill: of the blocks
+// that 8 siblings pick at B = 16, 45 to 53 % are distinct on smooth images with RoPE, 80 % on noise (a
+// simulation on the CPU). What they cost is that a stage lasts as long as its busiest warp. Which is more
+// has not been measured; `llsa bench attention` has an arm for each.
+#pragma once
+
+#include "llsa_mma.cuh"
+
+namespace llsa::kernels::cuda {
+
+/// Fewer than 2^30 tokens in blocks of 16 or more have no more levels.
+constexpr int kMaxMmaLevels = 8;
+
+/// Sizes of a block of a query-major kernel. Keys and values come into shared memory in pieces: 16 rows of K,
+/// then the 16 of V, so that what a lane reads of both lies at a fixed distance. There are two tiles of kKeys
+/// that all warps use, then two pieces for every warp: rings of query blocks, or two stages for all.
+template <int head_dimension, int warps, int per_processor, int pieces>
+struct QueryBlock {
+  static constexpr int kD = head_dimension;
+  static constexpr int kWarps = warps;
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kQueries = 16 * kWarps;
+  static constexpr int kPerProcessor = per_processor;
+  static constexpr int kPieces = pieces;             // that a step takes at most
+  static constexpr int kKeys = kD == 128 ? 32 : 64;  // of a shared tile
+  static constexpr unsigned kPiece = 2 * 16 * kD * 2;
+  static constexpr unsigned kTile = kKeys / 16 * kPiece;
+  static constexpr unsigned kRings = 2 * kTile;
+  static constexpr unsigned bytes(bool fine) { return kRings + (fine ? kWarps * 2 * kPiece : 0); }
+};
+
+/// The 16 queries of a warp, of which `rows` exist.
+template <class Q>
+struct WarpQueries {
+  int lane, block_first, first, rows;
+
+  __device__ __forceinline__ WarpQueries(int thread, std::int64_t queries)
+      : lane(thread % 32),
+        block_first(static_cast<int>(blockIdx.x) * Q::kQueries),
+        first(block_first + thread / 32 * 16),
+        rows(max(0, min(16, static_cast<int>(queries) - first))) {}
+};
+
+/// Keys in the order in which they are attended: dense, or blocks by a row of picks. Only the last may be a
+/// token that covers less than the others.
+struct KeyList {
+  const Element* k;
+  const Element* v;
+  int k_stride, v_stride;
+  const std::int32_t* picks;  // null: dense
+  int blocks;                 // how many a pick can name
+  int shift;                  // log2 B
+  int length;
+  float bias, last_bias;
+
+  /// The token at a position; positions from a multiple of 16 on to the next are neighbours.
+  __device__ __forceinline__ int token(int p) const {
+    if (!picks) return p;
+    const std::int32_t j = picks[p >> shift];
+    return ((j < blocks ? j : 0) << shift) + (p & ((1 << shift) - 1));
+  }
+};
+
+/// Picks in use of a row of `width`: they come first.
+__device__ __forceinline__ int picks_in_use(const std::int32_t* picks, int width, std::int64_t blocks) {
+  int low = 0, high = width;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (picks[middle] >= 0 && picks[middle] < blocks)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/// What the queries of one node attend to at a level.
+__device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int head, int query, int shift) {
+  const std::int64_t n = set.level[l].count;
+  KeyList list;
+  list.k = set.k_head(l, head);
+  list.v = set.v_head(l, head);
+  list.k_stride = static_cast<int>(set.k_stride(l));
+  list.v_stride = static_cast<int>(set.v_stride(l));
+  list.shift = shift;
+  list.picks = nullptr;
+  list.blocks = 0;
+  list.length = static_cast<int>(n);
+  list.bias = set.template bias<float>(l, 0);
+  list.last_bias = set.template bias<float>(l, n - 1);
+  if (l == set.levels) return list;
+  const auto& above = set.level[l + 1];
+  const int bits = shift * (l + 1);
+  const int node = bits < 31 ? query >> bits : 0;
+  list.picks = above.picks + (head * above.count + node) * above.width;
+  list.blocks = static_cast<int>(above.count);
+  const int used = picks_in_use(list.picks, above.width, list.blocks);
+  list.length = used << shift;
+  if (used > 0 && list.picks[used - 1] == list.blocks - 1)
+    list.length -= static_cast<int>((static_cast<std::int64_t>(list.blocks) << shift) - n);
+  else
+    list.last_bias = list.bias;
+  return list;
+}
+
+/// What a tile holds besides keys and values: with `valid` positions left in its list, counted from its
+/// beginning.
+struct TileKeys {
+  int valid;
+  float bias, last_bias;
+
+  /// Whether the first n positions are not all alike.
+  __device__ __forceinline__ bool ends_within(int n) const {
+    return valid < n || (valid == n && last_bias != bias);
+  }
+};
+
+/// Where a chunk of a row of K lies in a tile of pieces; that of V follows 16 rows later.
+template <int D>
+__device__ __forceinline__ unsigned piece_offset(int row, int chunk) {
+  return static_cast<unsigned>(row / 16) * 64 * D + tile_offset<D>(row % 16, chunk);
+}
+
+/// Copies `rows` rows of keys and values, positions p on of a list, into a tile; by `threads` threads.
+template <int D, int rows, int threads>
+__device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned tile, int thread) {
+  constexpr int kChunks = D / 8;
+  static_assert(rows * kChunks % threads == 0);
+  SIMT_UNROLL
+  for (int i = 0; i < rows * kChunks / threads; ++i) {
+    const int at = thread + i * threads;
+    const int row = at / kChunks, chunk = at % kChunks;
+    const bool there = p + row < list.length;
+    const std::int64_t token = there ? list.token(p + row) : 0;
+    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = there ? 16 : 0;
+    ptx::cp_async16(to, list.k + (token * list.k_stride + chunk * 8), bytes);
+    ptx::cp_async16(to + 32 * D, list.v + (token * list.v_stride + chunk * 8), bytes);
+  }
+}
+
+/// Copies the block of B keys and values at position p of a list of picks into a tile, by 2 B threads.
+/// Through L1: sibling query blocks pick much the same.
+template <int D>
+__device__ __forceinline__ void copy_picked_block(const KeyList& list, int p, unsigned tile, int thread) {
+  constexpr int kChunks = D / 8;
+  const int first = thread / kChunks, chunk = thread % kChunks, rows = (16 << list.shift) / D;
+  const std::int64_t token = list.token(p) + first;
+  const Element* const k = list.k + (token * list.k_stride + chunk * 8);
+  const Element* const v = list.v + (token * list.v_stride + chunk * 8);
+  const std::int64_t k_step = static_cast<std::int64_t>(rows) * list.k_stride,
+                     v_step = static_cast<std::int64_t>(rows) * list.v_stride;
+  const int there = list.length - p;
+  SIMT_UNROLL
+  for (int i = 0; i < kChunks / 2; ++i) {
+    const int row = first + i * rows;
+    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = row < there ? 16 : 0;
+    ptx::cp_async16_ca(to, k + i * k_step, bytes);
+    ptx::cp_async16_ca(to + 32 * D, v + i * v_step, bytes);
+  }
+}
+
+/// The key blocks that the query blocks of a thread block picked, each once, ascending; and where fine keys
+/// are.
+struct PickedTogether {
+  static constexpr int kMost = 512;
+  static constexpr std::int64_t kMostBlocks = 1 << 24;  // what an entry can name
+
+  const Element* k;
+  const Element* v;
+  int k_stride, v_stride;
+  int length;
+  int found[8];                // by each warp
+  std::uint32_t entry[kMost];  // key block << 8 | the query blocks that picked it, a bit each
+};
+
+/// Makes the list from the words of the parent; by all threads of a block, with a barrier at the end.
+template <class Q>
+__device__ __forceinline__ void list_picked_together(const AttendedSet<Element>& set, int shift, int head,
+                                                     int block_first, PickedTogether& list) {
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int siblings = Q::kWarps >> (shift - 4), query_block = block_first >> shift;
+  const int parent = query_block >> shift, bit = query_block - (parent << shift);
+  const auto& above = set.level[2];
+  const std::int64_t row = head * above.count + parent;
+  const std::int32_t* const picks = above.picks + row * above.width;
+  const int units = 1 << (shift - 4), positions = above.width << shift;
+  const std::uint16_t* const words = set.words + row * positions * units + bit / 16;
+  const int keys = static_cast<int>(set.level[1].count);
+
+  // A warp takes a run of positions, counts first, then writes behind the warps before it.
+  const int run = (positions + 32 * Q::kWarps - 1) / (32 * Q::kWarps) * 32;
+  const int first = warp * run, end = min(first + run, positions);
+  const auto entry_at = [&](int p) -> std::uint32_t {  // 0: nobody picked it
+    if (p >= end) return 0;
+    const std::uint32_t bits =
+        words[static_cast<std::int64_t>(p) * units] >> bit % 16 & ((1u << siblings) - 1);
+    if (bits == 0) return 0;
+    const std::int32_t j = picks[p >> shift];
+    const int key = (j << shift) + (p & ((1 << shift) - 1));
+    return j < 0 || j >= above.count || key >= keys ? 0 : static_cast<std::uint32_t>(key) << 8 | bits;
+  };
+  int found = 0;
+  for (int p = first; p < end; p += 32) found += __popc(__ballot_sync(kAllLanes, entry_at(p + lane) != 0));
+  if (lane == 0) list.found[warp] = found;
+  if (thread == 0) {
+    list.k = set.k_head(0, head);
+    list.v = set.v_head(0, head);
+    list.k_stride = static_cast<int>(set.k_stride(0));
+    list.v_stride = static_cast<int>(set.v_stride(0));
+  }
+  __syncthreads();
+  int at = 0;
+  for (int w = 0; w < warp; ++w) at += list.found[w];
+  if (thread == Q::kThreads - 1) list.length = min(at + found, PickedTogether::kMost);
+  for (int p = first; p < end; p += 32) {
+    const std::uint32_t entry = entry_at(p + lane);
+    const unsigned there = __ballot_sync(kAllLanes, entry != 0);
+    const int to = at + __popc(there & ((1u << lane) - 1));
+    if (entry != 0 && to < PickedTogether::kMost) list.entry[to] = entry;
+    at += __popc(there);
+  }
+  __syncthreads();
+}
+
+/// Copies the keys and values of entries `first` on into a stage, 16 rows for each warp.
+template <class Q>
+__device__ __forceinline__ void copy_picked_together(const PickedTogether& list, int first, int shift,
+                                                     int tokens, unsigned stage, int thread) {
+  constexpr int D = Q::kD, kChunks = D / 8;
+  SIMT_UNROLL
+  for (int i = 0; i < 16 * Q::kWarps * kChunks / Q::kThreads; ++i) {
+    const int at = thread + i * Q::kThreads, row = at / kChunks, chunk = at % kChunks;
+    const int e = first + (row >> shift);
+    if (e >= list.length) break;  // nobody looks there
+    const int token = static_cast<int>(list.entry[e] >> 8 << shift) + (row & ((1 << shift) - 1));
+    const unsigned to = stage + piece_offset<D>(row, chunk), bytes = token < tokens ? 16 : 0;
+    ptx::cp_async16(to, list.k + (static_cast<std::int64_t>(token) * list.k_stride + chunk * 8), bytes);
+    ptx::cp_async16(to + 32 * D, list.v + (static_cast<std::int64_t>(token) * list.v_stride + chunk * 8),
+                    bytes);
+  }
+}
+
+/// Makes base-2 scores of the products q . k with keys 16 u .. 16 u + 15 of a tile: s = scale s + log2 w -
+/// minus, the last for each of a lane's two rows; -inf beyond the end of the list.
+__device__ __forceinline__ void finish_scores(float (&s)[2][4], float scale, const TileKeys& keys, int u,
+                                              float minus0, float minus1, int lane) {
+  const float shift[2] = {keys.bias - minus0, keys.bias - minus1};
+  SIMT_UNROLL
+  for (int i = 0; i < 8; ++i) s[i / 4][i % 4] = fmaf(s[i / 4][i % 4], scale, shift[i % 4 / 2]);
+  if (!keys.ends_within(16 * (u + 1))) return;
+  SIMT_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    const int p = u * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+    if (p == keys.valid - 1) s[i / 4][i % 4] += keys.last_bias - keys.bias;
+    if (p >= keys.valid) s[i / 4][i % 4] = -INFINITY;
+  }
+}
+
+/// Calls step for the pieces of a tile that hold its first `keys` keys.
+template <class Q, class Step, class Keys>
+__device__ __forceinline__ void step_through(unsigned tile, int keys, Step& step, Keys keys_from) {
+  for (int from = 0; from < keys; from += 16 * Q::kPieces)
+    step(std::integral_constant<int, Q::kPieces>{}, tile + static_cast<unsigned>(from / 16) * Q::kPiece,
+         [&] { return keys_from(from); });
+}
+
+/// The same for a fine block of 16 `warps` keys, of which `valid()`, or all if that is more, exist.
+template <class Q, class Step, class Valid>
+__device__ __forceinline__ void step_through_block(unsigned tile, int warps, Step& step, Valid valid) {
+  const auto keys_from = [&](int from) { return TileKeys{valid() - from, 0.0f, 0.0f}; };
+  if (Q::kPieces > 1 && warps == 1)
+    step(std::integral_constant<int, 1>{}, tile, [&] { return keys_from(0); });
+  else
+    step_through<Q>(tile, min(valid(), 16 * warps), step, keys_from);
+}
+
+/// Fine blocks by rows of picks.
+template <class Q>
+struct FineByRows {
+  struct Shared {
+    KeyList list[Q::kWarps];  // at the first warp of a query block
+  };
+
+  /// The place of a thread among the warps of its query block, with their list and their two tiles.
+  struct Ring {
+    int warps, first_warp, thread;
+    KeyList& list;
+    unsigned tiles;
+
+    __device__ __forceinline__ Ring(int shift, int thread_of_block, Shared& shared, unsigned memory)
+        : warps(shift < 4 ? 1 : 1 << (shift - 4)),
+          first_warp(thread_of_block / 32 & -warps),
+          thread(thread_of_block - first_warp * 32),
+          list(shared.list[first_warp]),
+          tiles(memory + Q::kRings + static_cast<unsigned>(first_warp) * 2 * Q::kPiece) {}
+
+    __device__ __forceinline__ unsigned tile(int stage) const {
+      return tiles + static_cast<unsigned>(stage * warps) * Q::kPiece;
+    }
+    __device__ __forceinline__ void copy(int p, int stage) const {
+      copy_picked_block<Q::kD>(list, p, tile(stage), thread);
+    }
+  };
+
+  /// Lists, then the first copies; there is a barrier between.
+  static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
+                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
+    const Ring ring(shift, static_cast<int>(threadIdx.x), shared, memory);
+    const int query = mine.block_first + ring.first_warp * 16;
+    if (ring.thread == 0) {
+      if (set.levels > 0 && query < set.queries)
+        ring.list = key_list(set, 0, head, query, shift);
+      else
+        ring.list.length = 0;
+    }
+    __syncthreads();
+    if (ring.list.length > 0) ring.copy(0, 0);
+  }
+
+  template <class Step>
+  static __device__ __forceinline__ void walk(const AttendedSet<Element>&, int shift,
+                                              const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
+                                              Step& step) {
+    // The thread's number is read anew, lest what follows from it be held in registers all the while.
+    const Ring ring(shift, ptx::thread_number(), shared, memory);
+    const int length = ring.list.length, block = 16 * ring.warps;
+    for (int p = 0, stage = 0; p < length; p += block, stage ^= 1) {
+      ptx::cp_async_wait<0>();
+      if (ring.warps == 1)
+        __syncwarp();
+      else
+        ptx::named_barrier(1 + ring.first_warp, 32 * ring.warps);
+      if (p + block < length) ring.copy(p + block, stage ^ 1);
+      ptx::cp_async_commit();
+      if (mine.rows > 0)
+        step_through_block<Q>(ring.tile(stage), ring.warps, step, [&] { return length - p; });
+    }
+  }
+};
+
+/// Fine blocks by words: what siblings picked together.
+template <class Q>
+struct FineByWords {
+  using Shared = PickedTogether;
+
+  static __device__ __forceinline__ unsigned stage_at(unsigned memory, int stage) {
+    return memory + Q::kRings + static_cast<unsigned>(stage * Q::kWarps) * Q::kPiece;
+  }
+
+  static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
+                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
+    list_picked_together<Q>(set, shift, head, mine.block_first, shared);
+    copy_picked_together<Q>(shared, 0, shift, static_cast<int>(set.queries), stage_at(memory, 0),
+                            static_cast<int>(threadIdx.x));
+  }
+
+  template <class Step>
+  static __device__ __forceinline__ void walk(const AttendedSet<Element>& set, int shift,
+                                              const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
+                                              Step& step) {
+    const int warps = 1 << (shift - 4), siblings = Q::kWarps / warps;
+    const int tokens = static_cast<int>(set.queries);
+    for (int first = 0; first < shared.length; first += siblings) {
+      // The thread's number is read anew, lest what follows from it be held in registers all the while.
+      const int thread = ptx::thread_number(), lane = thread % 32, stage = first / siblings % 2;
+      ptx::cp_async_wait<0>();
+      __syncthreads();
+      copy_picked_together<Q>(shared, first + siblings, shift, tokens, stage_at(memory, stage ^ 1), thread);
+      ptx::cp_async_commit();
+      const bool picked = mine.rows > 0 && lane < siblings && first + lane < shared.length &&
+                          (shared.entry[first + lane] >> thread / 32 / warps & 1) != 0;
+      for (unsigned todo = __ballot_sync(kAllLanes, picked); todo != 0; todo &= todo - 1) {
+        const int at = __ffs(static_cast<int>(todo)) - 1;
+        step_through_block<Q>(
+            stage_at(memory, stage) + static_cast<unsigned>(at * warps) * Q::kPiece, warps, step,
+            [&] { return tokens - static_cast<int>(shared.entry[first + at] >> 8 << shift); });
+      }
+    }
+  }
+};
+
+/// Walks over all keys that the block's queries attend to, fine ones as Fine does. The block's query blocks are
+/// siblings, since 128 and 64 divide B^2. A tile is copied while the one before is used. Calls
+/// step(integral_constant<pieces>, address of the first, keys) for every one or two pieces, in a warp that
+/// has queries; keys() gives the TileKeys, which are to be read no sooner than needed.
+template <class Fine, class Q, class Step>
+__device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& set, int shift, int head,
+                                                   const WarpQueries<Q>& mine, unsigned char* memory,
+                                                   Step step) {
+  constexpr int D = Q::kD;
+  SIMT_SHARED(lists, KeyList[kMaxMmaLevels + 1]);
+  SIMT_SHARED(tile_keys, TileKeys[2]);
+  SIMT_SHARED(fine, typename Fine::Shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  const unsigned base = simt::smem_address(memory);
+
+  // Lists, out of the registers: level l at lists[l], level 0 only in full attention. A lane for each, so that
+  // they wait for their picks together.
+  const int lowest = set.levels == 0 ? 0 : 1;
+  if (thread >= lowest && thread <= set.enriched)
+    lists[thread] = key_list(set, thread, head, mine.block_first, shift);
+  Fine::begin(set, shift, head, mine, base, fine);
+
+  int level = set.enriched, at = 0;  // the next shared tile
+  const auto copy_shared = [&](int stage) {
+    const KeyList& list = lists[level];
+    copy_tile<D, Q::kKeys, Q::kThreads>(list, at, base + static_cast<unsigned>(stage) * Q::kTile, thread);
+    if (thread == 0) {
+      tile_keys[stage].valid = list.length - at;
+      tile_keys[stage].bias = list.bias;
+      tile_keys[stage].last_bias = list.last_bias;
+    }
+    at += Q::kKeys;
+    if (at >= list.length) {
+      at = 0;
+      do --level;
+      while (level >= lowest && lists[level].length == 0);
+    }
+  };
+
+  // One barrier a tile: it says that the tile has come and that nobody uses the one before any longer, whose
+  // place the next copy takes.
+  bool more = level >= lowest;
+  if (more) copy_shared(0);
+  ptx::cp_async_commit();
+  for (int stage = 0; more; stage ^= 1) {
+    ptx::cp_async_wait<0>();
+    __syncthreads();
+    more = level >= lowest;
+    if (more) copy_shared(stage ^ 1);
+    ptx::cp_async_commit();
+    if (mine.rows > 0)
+      step_through<Q>(base + static_cast<unsigned>(stage) * Q::kTile, min(tile_keys[stage].valid, Q::kKeys),
+                      step, [&](int from) {
+                        const TileKeys& keys = tile_keys[stage];
+                        return TileKeys{keys.valid - from, keys.bias, keys.last_bias};
+                      });
+  }
+  Fine::walk(set, shift, mine, base, fine, step);
+}
+
+/// Whether fine blocks go by words: where there are any, and the list of what siblings picked has room.
+template <class Q>
+bool go_by_words(const LlsaOperands& args) {
+  const LlsaPlan& plan = args.plan;
+  return !args.words.empty() && plan.count[1] <= PickedTogether::kMostBlocks &&
+         Q::kQueries / plan.block * plan.width[0] <= PickedTogether::kMost;
+}
+
+}  // namespace llsa::kernels::cuda
