@@ -8,12 +8,14 @@
 // for dQ; V once. Sums are f32, dS is rounded to bf16 for the product with K. No maximum and no rescaling:
 // the LSE is known.
 // Per 16 x 16 pair at D = 64: 24 mma (98,304 FLOP), 256 exponentials, 12 ldmatrix.x4 (6 KB from shared
-// memory), 4 KB of K and V from L2 for each query block's fine keys and once per block for coarse ones. Per
-// query 2 D bytes each of Q, dO and dQ. Bound by ldmatrix (48 clocks of a multiprocessor), on the fine level
-// by ldmatrix and the fill (32) together; the mma take 39 where they reach 62 % of the peak. 96 KiB of shared
-// memory and at most 128 registers: two blocks, 16 warps, per multiprocessor.
+// memory), 4 KB of K and V from L2: once per block of threads for coarse keys, for fine ones once per query
+// block by rows, per distinct key block by words. Per query 2 D bytes each of Q, dO and dQ. Bound by ldmatrix
+// (48 clocks of a multiprocessor), on the fine level by ldmatrix and the fill (by rows 32) together; the mma
+// take 39 where they reach 62 % of the peak. 96 KiB of shared memory, 3 more for lists, and at most 128
+// registers: two blocks, 16 warps, per multiprocessor.
 #include "kernels/cuda/llsa_mma.h"
-#include "kernels/cuda/llsa_mma_walk.cuh"
+#include "kernels/cuda/llsa_mma_rows.cuh"
+#include "kernels/cuda/llsa_mma_words.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {

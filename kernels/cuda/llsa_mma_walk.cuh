@@ -1,16 +1,12 @@
 // The walk of the kernels by query over the keys that sibling query blocks attend to: coarse levels first, in
 // tiles that all warps of a thread block share, then fine blocks, in one of two ways.
 //
-//   rows   every query block goes along its own row of picks, in a ring of its own: the B / 16 warps of a
-//          query block wait for each other only. For tables without words, and for a single level.
-//   words  the query blocks of a thread block are siblings: what any of them picked stands in the words of
-//          their parent (llsa_words.cu). Each of these key blocks is copied once for all, a stage of as many
-//          keys as the thread block has queries, and the warps whose bit is set use it. One barrier per stage.
+//   rows   every query block goes along its own row of picks (llsa_mma_rows.cuh), for tables without words and
+//          for a single level
+//   words  each key block that any of the thread block's query blocks picked is copied once for all of them
+//          (llsa_mma_words.cuh)
 //
-// Both take a query's keys in the same order and give the same bits. The words save the fill: of the blocks
-// that 8 siblings pick at B = 16, 45 to 53 % are distinct on smooth images with RoPE, 80 % on noise (a
-// simulation on the CPU). What they cost is that a stage lasts as long as its busiest warp. Which is more
-// has not been measured; `llsa bench attention` has an arm for each.
+// Both take a query's keys in the same order and give the same bits.
 #pragma once
 
 #include "llsa_mma.cuh"
@@ -147,108 +143,6 @@ __device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned t
   }
 }
 
-/// Copies the block of B keys and values at position p of a list of picks into a tile, by 2 B threads.
-/// Through L1: sibling query blocks pick much the same.
-template <int D>
-__device__ __forceinline__ void copy_picked_block(const KeyList& list, int p, unsigned tile, int thread) {
-  constexpr int kChunks = D / 8;
-  const int first = thread / kChunks, chunk = thread % kChunks, rows = (16 << list.shift) / D;
-  const std::int64_t token = list.token(p) + first;
-  const Element* const k = list.k + (token * list.k_stride + chunk * 8);
-  const Element* const v = list.v + (token * list.v_stride + chunk * 8);
-  const std::int64_t k_step = static_cast<std::int64_t>(rows) * list.k_stride,
-                     v_step = static_cast<std::int64_t>(rows) * list.v_stride;
-  const int there = list.length - p;
-  SIMT_UNROLL
-  for (int i = 0; i < kChunks / 2; ++i) {
-    const int row = first + i * rows;
-    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = row < there ? 16 : 0;
-    ptx::cp_async16_ca(to, k + i * k_step, bytes);
-    ptx::cp_async16_ca(to + 32 * D, v + i * v_step, bytes);
-  }
-}
-
-/// The key blocks that the query blocks of a thread block picked, each once, ascending; and where fine keys
-/// are.
-struct PickedTogether {
-  static constexpr int kMost = 512;
-  static constexpr std::int64_t kMostBlocks = 1 << 24;  // what an entry can name
-
-  const Element* k;
-  const Element* v;
-  int k_stride, v_stride;
-  int length;
-  int found[8];                // by each warp
-  std::uint32_t entry[kMost];  // key block << 8 | the query blocks that picked it, a bit each
-};
-
-/// Makes the list from the words of the parent; by all threads of a block, with a barrier at the end.
-template <class Q>
-__device__ __forceinline__ void list_picked_together(const AttendedSet<Element>& set, int shift, int head,
-                                                     int block_first, PickedTogether& list) {
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const int siblings = Q::kWarps >> (shift - 4), query_block = block_first >> shift;
-  const int parent = query_block >> shift, bit = query_block - (parent << shift);
-  const auto& above = set.level[2];
-  const std::int64_t row = head * above.count + parent;
-  const std::int32_t* const picks = above.picks + row * above.width;
-  const int units = 1 << (shift - 4), positions = above.width << shift;
-  const std::uint16_t* const words = set.words + row * positions * units + bit / 16;
-  const int keys = static_cast<int>(set.level[1].count);
-
-  // A warp takes a run of positions, counts first, then writes behind the warps before it.
-  const int run = (positions + 32 * Q::kWarps - 1) / (32 * Q::kWarps) * 32;
-  const int first = warp * run, end = min(first + run, positions);
-  const auto entry_at = [&](int p) -> std::uint32_t {  // 0: nobody picked it
-    if (p >= end) return 0;
-    const std::uint32_t bits =
-        words[static_cast<std::int64_t>(p) * units] >> bit % 16 & ((1u << siblings) - 1);
-    if (bits == 0) return 0;
-    const std::int32_t j = picks[p >> shift];
-    const int key = (j << shift) + (p & ((1 << shift) - 1));
-    return j < 0 || j >= above.count || key >= keys ? 0 : static_cast<std::uint32_t>(key) << 8 | bits;
-  };
-  int found = 0;
-  for (int p = first; p < end; p += 32) found += __popc(__ballot_sync(kAllLanes, entry_at(p + lane) != 0));
-  if (lane == 0) list.found[warp] = found;
-  if (thread == 0) {
-    list.k = set.k_head(0, head);
-    list.v = set.v_head(0, head);
-    list.k_stride = static_cast<int>(set.k_stride(0));
-    list.v_stride = static_cast<int>(set.v_stride(0));
-  }
-  __syncthreads();
-  int at = 0;
-  for (int w = 0; w < warp; ++w) at += list.found[w];
-  if (thread == Q::kThreads - 1) list.length = min(at + found, PickedTogether::kMost);
-  for (int p = first; p < end; p += 32) {
-    const std::uint32_t entry = entry_at(p + lane);
-    const unsigned there = __ballot_sync(kAllLanes, entry != 0);
-    const int to = at + __popc(there & ((1u << lane) - 1));
-    if (entry != 0 && to < PickedTogether::kMost) list.entry[to] = entry;
-    at += __popc(there);
-  }
-  __syncthreads();
-}
-
-/// Copies the keys and values of entries `first` on into a stage, 16 rows for each warp.
-template <class Q>
-__device__ __forceinline__ void copy_picked_together(const PickedTogether& list, int first, int shift,
-                                                     int tokens, unsigned stage, int thread) {
-  constexpr int D = Q::kD, kChunks = D / 8;
-  SIMT_UNROLL
-  for (int i = 0; i < 16 * Q::kWarps * kChunks / Q::kThreads; ++i) {
-    const int at = thread + i * Q::kThreads, row = at / kChunks, chunk = at % kChunks;
-    const int e = first + (row >> shift);
-    if (e >= list.length) break;  // nobody looks there
-    const int token = static_cast<int>(list.entry[e] >> 8 << shift) + (row & ((1 << shift) - 1));
-    const unsigned to = stage + piece_offset<D>(row, chunk), bytes = token < tokens ? 16 : 0;
-    ptx::cp_async16(to, list.k + (static_cast<std::int64_t>(token) * list.k_stride + chunk * 8), bytes);
-    ptx::cp_async16(to + 32 * D, list.v + (static_cast<std::int64_t>(token) * list.v_stride + chunk * 8),
-                    bytes);
-  }
-}
-
 /// Makes base-2 scores of the products q . k with keys 16 u .. 16 u + 15 of a tile: s = scale s + log2 w -
 /// minus, the last for each of a lane's two rows; -inf beyond the end of the list.
 __device__ __forceinline__ void finish_scores(float (&s)[2][4], float scale, const TileKeys& keys, int u,
@@ -282,111 +176,6 @@ __device__ __forceinline__ void step_through_block(unsigned tile, int warps, Ste
   else
     step_through<Q>(tile, min(valid(), 16 * warps), step, keys_from);
 }
-
-/// Fine blocks by rows of picks.
-template <class Q>
-struct FineByRows {
-  struct Shared {
-    KeyList list[Q::kWarps];  // at the first warp of a query block
-  };
-
-  /// The place of a thread among the warps of its query block, with their list and their two tiles.
-  struct Ring {
-    int warps, first_warp, thread;
-    KeyList& list;
-    unsigned tiles;
-
-    __device__ __forceinline__ Ring(int shift, int thread_of_block, Shared& shared, unsigned memory)
-        : warps(shift < 4 ? 1 : 1 << (shift - 4)),
-          first_warp(thread_of_block / 32 & -warps),
-          thread(thread_of_block - first_warp * 32),
-          list(shared.list[first_warp]),
-          tiles(memory + Q::kRings + static_cast<unsigned>(first_warp) * 2 * Q::kPiece) {}
-
-    __device__ __forceinline__ unsigned tile(int stage) const {
-      return tiles + static_cast<unsigned>(stage * warps) * Q::kPiece;
-    }
-    __device__ __forceinline__ void copy(int p, int stage) const {
-      copy_picked_block<Q::kD>(list, p, tile(stage), thread);
-    }
-  };
-
-  /// Lists, then the first copies; there is a barrier between.
-  static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
-                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
-    const Ring ring(shift, static_cast<int>(threadIdx.x), shared, memory);
-    const int query = mine.block_first + ring.first_warp * 16;
-    if (ring.thread == 0) {
-      if (set.levels > 0 && query < set.queries)
-        ring.list = key_list(set, 0, head, query, shift);
-      else
-        ring.list.length = 0;
-    }
-    __syncthreads();
-    if (ring.list.length > 0) ring.copy(0, 0);
-  }
-
-  template <class Step>
-  static __device__ __forceinline__ void walk(const AttendedSet<Element>&, int shift,
-                                              const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
-                                              Step& step) {
-    // The thread's number is read anew, lest what follows from it be held in registers all the while.
-    const Ring ring(shift, ptx::thread_number(), shared, memory);
-    const int length = ring.list.length, block = 16 * ring.warps;
-    for (int p = 0, stage = 0; p < length; p += block, stage ^= 1) {
-      ptx::cp_async_wait<0>();
-      if (ring.warps == 1)
-        __syncwarp();
-      else
-        ptx::named_barrier(1 + ring.first_warp, 32 * ring.warps);
-      if (p + block < length) ring.copy(p + block, stage ^ 1);
-      ptx::cp_async_commit();
-      if (mine.rows > 0)
-        step_through_block<Q>(ring.tile(stage), ring.warps, step, [&] { return length - p; });
-    }
-  }
-};
-
-/// Fine blocks by words: what siblings picked together.
-template <class Q>
-struct FineByWords {
-  using Shared = PickedTogether;
-
-  static __device__ __forceinline__ unsigned stage_at(unsigned memory, int stage) {
-    return memory + Q::kRings + static_cast<unsigned>(stage * Q::kWarps) * Q::kPiece;
-  }
-
-  static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
-                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
-    list_picked_together<Q>(set, shift, head, mine.block_first, shared);
-    copy_picked_together<Q>(shared, 0, shift, static_cast<int>(set.queries), stage_at(memory, 0),
-                            static_cast<int>(threadIdx.x));
-  }
-
-  template <class Step>
-  static __device__ __forceinline__ void walk(const AttendedSet<Element>& set, int shift,
-                                              const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
-                                              Step& step) {
-    const int warps = 1 << (shift - 4), siblings = Q::kWarps / warps;
-    const int tokens = static_cast<int>(set.queries);
-    for (int first = 0; first < shared.length; first += siblings) {
-      // The thread's number is read anew, lest what follows from it be held in registers all the while.
-      const int thread = ptx::thread_number(), lane = thread % 32, stage = first / siblings % 2;
-      ptx::cp_async_wait<0>();
-      __syncthreads();
-      copy_picked_together<Q>(shared, first + siblings, shift, tokens, stage_at(memory, stage ^ 1), thread);
-      ptx::cp_async_commit();
-      const bool picked = mine.rows > 0 && lane < siblings && first + lane < shared.length &&
-                          (shared.entry[first + lane] >> thread / 32 / warps & 1) != 0;
-      for (unsigned todo = __ballot_sync(kAllLanes, picked); todo != 0; todo &= todo - 1) {
-        const int at = __ffs(static_cast<int>(todo)) - 1;
-        step_through_block<Q>(
-            stage_at(memory, stage) + static_cast<unsigned>(at * warps) * Q::kPiece, warps, step,
-            [&] { return tokens - static_cast<int>(shared.entry[first + at] >> 8 << shift); });
-      }
-    }
-  }
-};
 
 /// Walks over all keys that the block's queries attend to, fine ones as Fine does. The block's query blocks are
 /// siblings, since 128 and 64 divide B^2. A tile is copied while the one before is used. Calls
@@ -446,14 +235,6 @@ __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& s
                       });
   }
   Fine::walk(set, shift, mine, base, fine, step);
-}
-
-/// Whether fine blocks go by words: where there are any, and the list of what siblings picked has room.
-template <class Q>
-bool go_by_words(const LlsaOperands& args) {
-  const LlsaPlan& plan = args.plan;
-  return !args.words.empty() && plan.count[1] <= PickedTogether::kMostBlocks &&
-         Q::kQueries / plan.block * plan.width[0] <= PickedTogether::kMost;
 }
 
 }  // namespace llsa::kernels::cuda

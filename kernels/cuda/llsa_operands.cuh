@@ -50,7 +50,7 @@ struct AttendedSet {
 
   HeadRows<const T> q, k0, v0;
   const std::uint16_t* words = nullptr;  ///< R_1 in units of 16 bits, or null
-  std::int64_t queries = 0;  ///< N
+  std::int64_t queries = 0;              ///< N
   int d = 0, block = 1, levels = 0, enriched = 0;
   bool reweight = false;
   Level level[kMaxLevels + 1];

@@ -8,7 +8,7 @@
 //
 // a word for each of the candidates that the children of i' have in common. The selection on tensor cores
 // writes them as it picks (llsa_mma_select.cu); after the plain one mark_words does. The attention by query
-// reads which keys siblings picked together (llsa_mma_walk.cuh). And who picked child c of J stands in the
+// reads which keys siblings picked together (llsa_mma_words.cuh). And who picked child c of J stands in the
 // words of those who picked J:
 //
 //     list_l(J B + c) = for i' in list_{l+1}(J), ascending: i' B + r for the bits r of R_l[i'][s][c]
