@@ -6,27 +6,6 @@
 
 namespace llsa::kernels::cuda {
 
-/// Copies the block of B keys and values at position p of a list of picks into a tile, by 2 B threads.
-/// Through L1: sibling query blocks pick much the same.
-template <int D>
-__device__ __forceinline__ void copy_picked_block(const KeyList& list, int p, unsigned tile, int thread) {
-  constexpr int kChunks = D / 8;
-  const int first = thread / kChunks, chunk = thread % kChunks, rows = (16 << list.shift) / D;
-  const std::int64_t token = list.token(p) + first;
-  const Element* const k = list.k + (token * list.k_stride + chunk * 8);
-  const Element* const v = list.v + (token * list.v_stride + chunk * 8);
-  const std::int64_t k_step = static_cast<std::int64_t>(rows) * list.k_stride,
-                     v_step = static_cast<std::int64_t>(rows) * list.v_stride;
-  const int there = list.length - p;
-  SIMT_UNROLL
-  for (int i = 0; i < kChunks / 2; ++i) {
-    const int row = first + i * rows;
-    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = row < there ? 16 : 0;
-    ptx::cp_async16_ca(to, k + i * k_step, bytes);
-    ptx::cp_async16_ca(to + 32 * D, v + i * v_step, bytes);
-  }
-}
-
 /// Fine blocks by rows of picks.
 template <class Q>
 struct FineByRows {
@@ -51,7 +30,7 @@ struct FineByRows {
       return tiles + static_cast<unsigned>(stage * warps) * Q::kPiece;
     }
     __device__ __forceinline__ void copy(int p, int stage) const {
-      copy_picked_block<Q::kD>(list, p, tile(stage), thread);
+      copy_key_block<Q::kD>(list.keys, list.token(p), list.length - p, list.shift, tile(stage), thread);
     }
   };
 

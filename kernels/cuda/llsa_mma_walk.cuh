@@ -46,12 +46,24 @@ struct WarpQueries {
         rows(max(0, min(16, static_cast<int>(queries) - first))) {}
 };
 
-/// Keys in the order in which they are attended: dense, or blocks by a row of picks. Only the last may be a
-/// token that covers less than the others.
-struct KeyList {
+/// Where the keys and values of a level lie.
+struct KeyRows {
   const Element* k;
   const Element* v;
   int k_stride, v_stride;
+
+  KeyRows() = default;
+  __device__ __forceinline__ KeyRows(const AttendedSet<Element>& set, int l, int head)
+      : k(set.k_head(l, head)),
+        v(set.v_head(l, head)),
+        k_stride(static_cast<int>(set.k_stride(l))),
+        v_stride(static_cast<int>(set.v_stride(l))) {}
+};
+
+/// Keys in the order in which they are attended: dense, or blocks by a row of picks. Only the last may be a
+/// token that covers less than the others.
+struct KeyList {
+  KeyRows keys;
   const std::int32_t* picks;  // null: dense
   int blocks;                 // how many a pick can name
   int shift;                  // log2 B
@@ -83,10 +95,7 @@ __device__ __forceinline__ int picks_in_use(const std::int32_t* picks, int width
 __device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int head, int query, int shift) {
   const std::int64_t n = set.level[l].count;
   KeyList list;
-  list.k = set.k_head(l, head);
-  list.v = set.v_head(l, head);
-  list.k_stride = static_cast<int>(set.k_stride(l));
-  list.v_stride = static_cast<int>(set.v_stride(l));
+  list.keys = KeyRows(set, l, head);
   list.shift = shift;
   list.picks = nullptr;
   list.blocks = 0;
@@ -138,8 +147,29 @@ __device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned t
     const bool there = p + row < list.length;
     const std::int64_t token = there ? list.token(p + row) : 0;
     const unsigned to = tile + piece_offset<D>(row, chunk), bytes = there ? 16 : 0;
-    ptx::cp_async16(to, list.k + (token * list.k_stride + chunk * 8), bytes);
-    ptx::cp_async16(to + 32 * D, list.v + (token * list.v_stride + chunk * 8), bytes);
+    ptx::cp_async16(to, list.keys.k + (token * list.keys.k_stride + chunk * 8), bytes);
+    ptx::cp_async16(to + 32 * D, list.keys.v + (token * list.keys.v_stride + chunk * 8), bytes);
+  }
+}
+
+/// Copies the block of B keys and values from `token` on, of which `there` exist, or all if that is more, into a
+/// tile, by 2 B threads. Through L1: neighbouring query blocks pick much the same.
+template <int D>
+__device__ __forceinline__ void copy_key_block(const KeyRows& keys, std::int64_t token, int there, int shift,
+                                               unsigned tile, int thread) {
+  constexpr int kChunks = D / 8;
+  const int first = thread / kChunks, chunk = thread % kChunks, rows = (16 << shift) / D;
+  token += first;
+  const Element* const k = keys.k + (token * keys.k_stride + chunk * 8);
+  const Element* const v = keys.v + (token * keys.v_stride + chunk * 8);
+  const std::int64_t k_step = static_cast<std::int64_t>(rows) * keys.k_stride,
+                     v_step = static_cast<std::int64_t>(rows) * keys.v_stride;
+  SIMT_UNROLL
+  for (int i = 0; i < kChunks / 2; ++i) {
+    const int row = first + i * rows;
+    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = row < there ? 16 : 0;
+    ptx::cp_async16_ca(to, k + i * k_step, bytes);
+    ptx::cp_async16_ca(to + 32 * D, v + i * v_step, bytes);
   }
 }
 

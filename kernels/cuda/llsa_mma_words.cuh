@@ -1,27 +1,38 @@
 // Fine blocks by bit words: the query blocks of a thread block are siblings, and what any of them picked
 // stands in the words of their parent, R_1 (llsa_words.cu). From these the warps make a list of key blocks,
-// each with a bit for every query block that picked it. The blocks are copied once for all, a stage of as
-// many keys as the thread block has queries while the one before is used; the warps whose bit is set use
-// them. One barrier per stage.
+// ascending, each with a bit for every query block that picked it. Each is copied once for all, and used by
+// the warps whose bit is set.
 //
-// What this saves against rows is the fill, 4 KB of K and V for every pick of a block that a sibling picked,
-// too. What it costs is that a stage lasts as long as its busiest warp. Which is more has not been measured;
-// `llsa bench attention` has an arm for each.
+// The list is gone through in turns of as many entries as there are query blocks; the copies of three turns
+// have room, the third where the coarse tiles were. Warps keep no step. On entering turn t a warp
+//
+//     tells that its copy for turn t + 1 has come       mbarrier of a turn: the copies of all warps
+//     copies its entry of turn t + 2, when nobody       mbarrier of a place: the uses by all warps; for those
+//       needs what lies there any longer                  who do not use an entry, who copies it arrives
+//     waits for the copies of turn t, uses its picks
+//
+// Each wait is for something earlier in this order, so no warp waits for ever; and a warp tells turn t + 3 no
+// sooner than it has waited for t, so the parity of a phase is enough.
+//
+// What this saves against rows is the fill, 4 KB of K and V at D = 64 for every pick of a key block that a
+// sibling picked, too: of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
+// the benchmark's structured inputs, 80 % on normal ones (counted on the CPU). What it costs is that warps
+// wait for each other. With a barrier for every turn the walk would last as long as 1.9 (2.3) times a warp's
+// own picks, which is how much the busiest warps of the turns have to do together; here a warp may be two
+// turns ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
+// attention` has an arm for each.
 #pragma once
 
 #include "llsa_mma_walk.cuh"
 
 namespace llsa::kernels::cuda {
 
-/// The key blocks that the query blocks of a thread block picked, each once, ascending; and where fine keys
-/// are.
+/// The key blocks that the query blocks of a thread block picked, each once, ascending.
 struct PickedTogether {
   static constexpr int kMost = 512;
   static constexpr std::int64_t kMostBlocks = 1 << 24;  // what an entry can name
 
-  const Element* k;
-  const Element* v;
-  int k_stride, v_stride;
+  KeyRows keys;
   int length;
   int found[8];                // by each warp
   std::uint32_t entry[kMost];  // key block << 8 | the query blocks that picked it, a bit each
@@ -56,12 +67,7 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
   int found = 0;
   for (int p = first; p < end; p += 32) found += __popc(__ballot_sync(kAllLanes, entry_at(p + lane) != 0));
   if (lane == 0) list.found[warp] = found;
-  if (thread == 0) {
-    list.k = set.k_head(0, head);
-    list.v = set.v_head(0, head);
-    list.k_stride = static_cast<int>(set.k_stride(0));
-    list.v_stride = static_cast<int>(set.v_stride(0));
-  }
+  if (thread == 0) list.keys = KeyRows(set, 0, head);
   __syncthreads();
   int at = 0;
   for (int w = 0; w < warp; ++w) at += list.found[w];
@@ -76,60 +82,99 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
   __syncthreads();
 }
 
-/// Copies the keys and values of entries `first` on into a stage, 16 rows for each warp.
-template <class Q>
-__device__ __forceinline__ void copy_picked_together(const PickedTogether& list, int first, int shift,
-                                                     int tokens, unsigned stage, int thread) {
-  constexpr int D = Q::kD, kChunks = D / 8;
-  SIMT_UNROLL
-  for (int i = 0; i < 16 * Q::kWarps * kChunks / Q::kThreads; ++i) {
-    const int at = thread + i * Q::kThreads, row = at / kChunks, chunk = at % kChunks;
-    const int e = first + (row >> shift);
-    if (e >= list.length) break;  // nobody looks there
-    const int token = static_cast<int>(list.entry[e] >> 8 << shift) + (row & ((1 << shift) - 1));
-    const unsigned to = stage + piece_offset<D>(row, chunk), bytes = token < tokens ? 16 : 0;
-    ptx::cp_async16(to, list.k + (static_cast<std::int64_t>(token) * list.k_stride + chunk * 8), bytes);
-    ptx::cp_async16(to + 32 * D, list.v + (static_cast<std::int64_t>(token) * list.v_stride + chunk * 8),
-                    bytes);
-  }
-}
-
-/// Fine blocks by words: what siblings picked together.
 template <class Q>
 struct FineByWords {
-  using Shared = PickedTogether;
+  static constexpr int kTurns = 3;
+  static constexpr unsigned kTurn = Q::kWarps * Q::kPiece;  // bytes
+  static_assert(Q::kRings == kTurn, "the third turn lies where the coarse tiles were");
 
-  static __device__ __forceinline__ unsigned stage_at(unsigned memory, int stage) {
-    return memory + Q::kRings + static_cast<unsigned>(stage * Q::kWarps) * Q::kPiece;
+  struct Shared {
+    PickedTogether list;
+    std::uint64_t come[kTurns];  // mbarriers
+    std::uint64_t used[kTurns * Q::kWarps];
+  };
+
+  /// The part that a warp plays: one of the B / 16 of its query block.
+  struct Part {
+    int shift, warp, lane;
+
+    __device__ __forceinline__ Part(int log2_block, int thread)
+        : shift(log2_block), warp(thread / 32), lane(thread % 32) {}
+    __device__ __forceinline__ int warps() const { return 1 << (shift - 4); }
+    __device__ __forceinline__ int query_block() const { return warp >> (shift - 4); }
+    /// Of entry i of a turn: its tile, and the mbarrier of its uses.
+    __device__ __forceinline__ unsigned tile(unsigned memory, int turn, int i) const {
+      return memory + static_cast<unsigned>(turn + 1) % kTurns * kTurn +
+             static_cast<unsigned>(i << (shift - 4)) * Q::kPiece;
+    }
+    __device__ __forceinline__ unsigned used(const Shared& shared, int turn, int i) const {
+      return simt::smem_address(shared.used + static_cast<unsigned>(turn) % kTurns * Q::kWarps + i);
+    }
+  };
+
+  static __device__ __forceinline__ unsigned come(const Shared& shared, int turn) {
+    return simt::smem_address(shared.come + static_cast<unsigned>(turn) % kTurns);
+  }
+  /// Of the phase of an mbarrier that belongs to a turn.
+  static __device__ __forceinline__ unsigned parity(int turn) {
+    return static_cast<unsigned>(turn) / kTurns % 2;
   }
 
+  /// Copies this warp's part of a turn, whose first entry is `first`, and arrives for those who do not use it.
+  static __device__ __forceinline__ void copy(const Part& part, int turn, int first, int tokens,
+                                              unsigned memory, const Shared& shared) {
+    const int i = part.query_block();
+    if (first + i >= shared.list.length) return;
+    const std::uint32_t entry = shared.list.entry[first + i];
+    const unsigned used = part.used(shared, turn, i);
+    if (turn >= kTurns) ptx::mbarrier_wait(used, parity(turn - kTurns));
+    const int token = static_cast<int>(entry >> 8 << part.shift);
+    const int thread = part.warp % part.warps() * 32 + part.lane;
+    copy_key_block<Q::kD>(shared.list.keys, token, tokens - token, part.shift, part.tile(memory, turn, i),
+                          thread);
+    ptx::cp_async_commit();
+    if (thread < Q::kWarps && (entry >> (thread >> (part.shift - 4)) & 1) == 0) ptx::mbarrier_arrive(used);
+  }
+
+  /// The list, then the copies of two turns.
   static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
                                                const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
-    list_picked_together<Q>(set, shift, head, mine.block_first, shared);
-    copy_picked_together<Q>(shared, 0, shift, static_cast<int>(set.queries), stage_at(memory, 0),
-                            static_cast<int>(threadIdx.x));
+    const int thread = static_cast<int>(threadIdx.x);
+    const Part part(shift, thread);
+    if (thread < kTurns) ptx::mbarrier_init(come(shared, thread), Q::kWarps);
+    if (thread < kTurns * Q::kWarps) ptx::mbarrier_init(simt::smem_address(shared.used + thread), Q::kWarps);
+    list_picked_together<Q>(set, shift, head, mine.block_first, shared.list);
+    for (int turn = 0; turn < kTurns - 1; ++turn)
+      copy(part, turn, turn * (Q::kWarps >> (shift - 4)), static_cast<int>(set.queries), memory, shared);
   }
 
   template <class Step>
   static __device__ __forceinline__ void walk(const AttendedSet<Element>& set, int shift,
                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
                                               Step& step) {
-    const int warps = 1 << (shift - 4), siblings = Q::kWarps / warps;
-    const int tokens = static_cast<int>(set.queries);
-    for (int first = 0; first < shared.length; first += siblings) {
+    const int tokens = static_cast<int>(set.queries), query_blocks = Q::kWarps >> (shift - 4);
+    __syncthreads();  // the coarse tiles are through
+    for (int turn = 0, first = 0; first < shared.list.length; ++turn, first += query_blocks) {
       // The thread's number is read anew, lest what follows from it be held in registers all the while.
-      const int thread = ptx::thread_number(), lane = thread % 32, stage = first / siblings % 2;
+      const Part part(shift, ptx::thread_number());
       ptx::cp_async_wait<0>();
-      __syncthreads();
-      copy_picked_together<Q>(shared, first + siblings, shift, tokens, stage_at(memory, stage ^ 1), thread);
-      ptx::cp_async_commit();
-      const bool picked = mine.rows > 0 && lane < siblings && first + lane < shared.length &&
-                          (shared.entry[first + lane] >> thread / 32 / warps & 1) != 0;
+      __syncwarp();
+      if (part.lane == 0) {
+        if (turn == 0) ptx::mbarrier_arrive(come(shared, 0));
+        if (first + query_blocks < shared.list.length) ptx::mbarrier_arrive(come(shared, turn + 1));
+      }
+      copy(part, turn + 2, first + 2 * query_blocks, tokens, memory, shared);
+      ptx::mbarrier_wait(come(shared, turn), parity(turn));
+      const bool picked = part.lane < query_blocks && first + part.lane < shared.list.length &&
+                          (shared.list.entry[first + part.lane] >> part.query_block() & 1) != 0;
       for (unsigned todo = __ballot_sync(kAllLanes, picked); todo != 0; todo &= todo - 1) {
-        const int at = __ffs(static_cast<int>(todo)) - 1;
-        step_through_block<Q>(
-            stage_at(memory, stage) + static_cast<unsigned>(at * warps) * Q::kPiece, warps, step,
-            [&] { return tokens - static_cast<int>(shared.entry[first + at] >> 8 << shift); });
+        const int i = __ffs(static_cast<int>(todo)) - 1;
+        if (mine.rows > 0)
+          step_through_block<Q>(part.tile(memory, turn, i), 1 << (shift - 4), step, [&] {
+            return tokens - static_cast<int>(shared.list.entry[first + i] >> 8 << shift);
+          });
+        __syncwarp();
+        if (ptx::thread_number() % 32 == 0) ptx::mbarrier_arrive(part.used(shared, turn, i));
       }
     }
   }

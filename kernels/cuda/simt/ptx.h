@@ -1,5 +1,5 @@
 // All inline PTX of the library: one wrapper per instruction, with a body for the device and one for the
-// emulator.
+// emulator. Written for sm_80 and later.
 //
 // Shared memory is named by its address in the shared window (simt::smem_address). Instructions that need
 // sm_90 trap on older devices; the host does not launch kernels with them there.
@@ -35,8 +35,10 @@
 // A body for sm_90 and later; before that a trap.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 #define SIMT_SM90(...) __trap()
+#define SIMT_MBARRIER_WAIT "test_wait"
 #else
 #define SIMT_SM90(...) __VA_ARGS__
+#define SIMT_MBARRIER_WAIT "try_wait"
 #endif
 
 namespace llsa::ptx {
@@ -174,15 +176,16 @@ SIMT_PTX void named_barrier(int id, int threads SIMT_PLACE) {
                 emu::block_barrier(id, threads, false, "bar.sync", place));
 }
 
-// ---- mbarriers and bulk copies (sm_90) ----------------------------------------------------------------
+// ---- mbarriers, and bulk copies (sm_90) ---------------------------------------------------------------
 //
 // An mbarrier is 8 bytes of shared memory, aligned to 8. A phase ends when `count` arrivals and all bytes
-// that were announced have come; phases alternate in parity, beginning with 0. One thread calls
-// mbarrier_init, then mbarrier_fence_init, then all pass a __syncthreads.
+// that were announced have come; phases alternate in parity, beginning with 0. What a thread did before it
+// arrived is seen by those who waited for the end of the phase. One thread calls mbarrier_init, and, where
+// there are bulk copies, mbarrier_fence_init, then all pass a __syncthreads.
 
 SIMT_PTX void mbarrier_init(unsigned address, unsigned count SIMT_PLACE) {
-  SIMT_PTX_BODY(SIMT_SM90(asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(address), "r"(count)
-                                       : "memory")),
+  SIMT_PTX_BODY(asm volatile("mbarrier.init.shared.b64 [%0], %1;\n" ::"r"(address), "r"(count)
+                             : "memory"),
                 emu::mbarrier_init(address, count, place));
 }
 
@@ -192,8 +195,8 @@ SIMT_PTX void mbarrier_fence_init() {
 }
 
 SIMT_PTX void mbarrier_arrive(unsigned address SIMT_PLACE) {
-  SIMT_PTX_BODY(SIMT_SM90(asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(address)
-                                       : "memory")),
+  SIMT_PTX_BODY(asm volatile("mbarrier.arrive.shared.b64 _, [%0];\n" ::"r"(address)
+                             : "memory"),
                 emu::mbarrier_arrive(address, 0, place));
 }
 
@@ -205,16 +208,17 @@ SIMT_PTX void mbarrier_arrive_expect_tx(unsigned address, unsigned bytes SIMT_PL
                 emu::mbarrier_arrive(address, bytes, place));
 }
 
-/// Waits for the end of the phase of this parity.
+/// Waits for the end of the phase of this parity. Before sm_90 by asking again and again, from then on asleep
+/// for a while in between.
 SIMT_PTX void mbarrier_wait(unsigned address, unsigned parity SIMT_PLACE) {
-  SIMT_PTX_BODY(SIMT_SM90(asm volatile("{\n"
-                                       ".reg .pred done;\n"
-                                       "try_%=:\n"
-                                       "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                                       "@!done bra try_%=;\n"
-                                       "}\n" ::"r"(address),
-                                       "r"(parity)
-                                       : "memory")),
+  SIMT_PTX_BODY(asm volatile("{\n"
+                             ".reg .pred done;\n"
+                             "try_%=:\n"
+                             "mbarrier." SIMT_MBARRIER_WAIT ".parity.shared.b64 done, [%0], %1;\n"
+                             "@!done bra try_%=;\n"
+                             "}\n" ::"r"(address),
+                             "r"(parity)
+                             : "memory"),
                 emu::mbarrier_wait(address, parity, place));
 }
 
