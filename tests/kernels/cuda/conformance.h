@@ -36,6 +36,9 @@ void run_cp_async4(const int* source, int* out);
 void run_ldmatrix(const __nv_bfloat16* matrix, std::uint32_t* out);
 /// One warp. d [16][8] += a [16][16] b [16][8].
 void run_mma(const __nv_bfloat16* a, const __nv_bfloat16* b, float* d);
+/// 128 threads. out[i] = sum over rounds r of source[r][32 ((i / 32 + r) % 4) + i % 32] (r + 1), i < 128, by
+/// rows that warps copy for each other.
+void run_mbarrier_ring(const float* source, int rounds, float* out);
 /// 128 threads, sm_90. out[i] = sum over rounds r of source[r][i] * (r + 1), i < 256, by bulk copies.
 void run_bulk_copy(const float* source, int rounds, float* out);
 /// 128 threads: warps 0, 1 and warps 2, 3 meet at barriers of their own; out[128].

@@ -341,6 +341,26 @@ TEST_CASE("mma") {
     }
 }
 
+TEST_CASE("mbarriers between warps that copy for each other") {
+  if (!has_device()) return;
+  for (const int rounds : {1, 2, 3, 4, 13}) {
+    CAPTURE(rounds);
+    std::vector<float> source(static_cast<std::size_t>(rounds) * 128);
+    for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<float>(i % 89);
+    DeviceBuffer<float> in(source), out(128);
+    const auto got = for_all_orders([&] {
+      run_mbarrier_ring(in.data(), rounds, out.data());
+      return out.get();
+    });
+    for (std::size_t i = 0; i < 128; ++i) {
+      float expected = 0;
+      for (std::size_t r = 0; r < static_cast<std::size_t>(rounds); ++r)
+        expected += source[r * 128 + 32 * ((i / 32 + r) % 4) + i % 32] * static_cast<float>(r + 1);
+      CHECK(got[i] == expected);
+    }
+  }
+}
+
 TEST_CASE("bulk copies and mbarriers") {
   if (!has_device()) return;
   int major = 0;

@@ -335,6 +335,8 @@ TEST_CASE("equal bits in all lane and block orders") {
   };
   check_orders(LlsaProblem(sized(300, 32, 16, 3, 2, 2), 1, 2, 31), DType::f32);
   check_orders(LlsaProblem(sized(300, 32, 16, 3, 2, 2), 1, 2, 31), DType::bf16);
+  check_orders(LlsaProblem(sized(600, 32, 16, 8, 2, 0), 1, 1, 34), DType::bf16);  // rounds of a ring of words
+  check_orders(LlsaProblem(sized(1100, 32, 32, 5, 2, 0), 1, 1, 35), DType::bf16);
   check_orders(LlsaProblem(sized(300, 64, 32, 3, 1, 1), 1, 1, 32), DType::bf16);
   check_orders(LlsaProblem(sized(333, 64, 64, 2, 1, 1), 1, 1, 33), DType::bf16);
 }
