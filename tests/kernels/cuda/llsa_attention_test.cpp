@@ -253,16 +253,16 @@ void check_words_against_rows(const LlsaProblem& p) {
 
 TEST_CASE("bf16: fine blocks by words give the bits that they give by rows") {
   if (!cuda_device()) return;
-  check_words_against_rows(LlsaProblem(sized(777, 64, 16, 8, 2, 2), 2, 2, 81));
+  check_words_against_rows(LlsaProblem(sized(600, 64, 16, 8, 2, 2), 1, 2, 81));
   check_words_against_rows(LlsaProblem(sized(1300, 32, 32, 5, 2, 2), 1, 2, 82));
   check_words_against_rows(
-      LlsaProblem(sized(4200, 32, 64, 3, 2, 0), 1, 1, 83));  // two blocks per thread block
-  check_words_against_rows(LlsaProblem(sized(4200, 128, 64, 2, 2, 1), 1, 1, 84));  // one
+      LlsaProblem(sized(700, 32, 64, 3, 2, 0), 1, 1, 83));  // two blocks per thread block
+  check_words_against_rows(LlsaProblem(sized(600, 128, 64, 2, 2, 1), 1, 1, 84));  // one
   check_words_against_rows(LlsaProblem(sized(600, 128, 16, 20, 2, 2), 1, 1, 85));
   check_words_against_rows(LlsaProblem({4400, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
-  check_words_against_rows(LlsaProblem(sized(1500, 32, 16, 64, 2, 0), 1, 1, 87));  // the longest lists
+  check_words_against_rows(LlsaProblem(sized(1040, 32, 16, 64, 2, 0), 1, 1, 87));  // the longest lists
   check_words_against_rows(
-      LlsaProblem(sized(1500, 32, 16, 70, 2, 0), 1, 1, 88));           // beyond: by rows after all
+      LlsaProblem(sized(1130, 32, 16, 70, 2, 0), 1, 1, 88));           // beyond: by rows after all
   check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));  // all pick the same
 }
 
