@@ -1,5 +1,6 @@
-// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, the same
-// without their bit words where they have some, or a kind of full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
+// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, the
+// same without their bit words where they have some, or a kind of full attention. Three sets of inputs take
+// turns, and the arms of a cell are timed in turns, too.
 //
 //   FLOPs   2 products forward and 5 backward over the attended pairs, and the scores of the selection where
 //           it is included; our kernels make 7 backward, since dQ and dK with dV both need the scores and dP

@@ -64,7 +64,13 @@ std::vector<Tensor> check_words(Context& ctx, const char* where, const LlsaIndic
         where, words,
         Shape{q.size(0), q.size(1), plan.count[l + 2], std::int64_t{plan.width[l + 1]} * plan.block, bytes});
     check::dtype(where, words, DType::u8);
-    checked.push_back(contiguous(ctx, indices.words[l]));
+    Tensor found = contiguous(ctx, indices.words[l]);
+    if (reinterpret_cast<std::uintptr_t>(found.raw()) % static_cast<std::size_t>(bytes) != 0) {
+      const Tensor moved = ctx.empty(found.shape(), DType::u8);  // to where words can be read as integers
+      copy(ctx, found, moved);
+      found = moved;
+    }
+    checked.push_back(found);
   }
   return checked;
 }

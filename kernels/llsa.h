@@ -28,10 +28,10 @@ namespace llsa::kernels {
 /// ascending; unused places at the end of a row hold -1.
 ///
 /// words[l - 1] = R_l for l = 1..L-1, the same picks as bit words, u8 [b,H,n_{l+1},w_{l+1} B,bytes]: bit r of
-/// word (i', s B + c) is set where child r of query token i' picked child c of the key in place s of row i' of
-/// I_{l+1}. Words are integers of 2, 4 or 8 bytes for B <= 16, 32 or 64 (llsa_word_bytes). llsa_select makes
-/// them where kernels read them, on CUDA devices with B <= 64; elsewhere the list is empty, and it is to be
-/// left empty beside tables that llsa_select did not make or that were changed.
+/// word (i', s B + c) is set where child r of query token i' picked child c of the key in place s of row i'
+/// of I_{l+1}. Words are integers of 2, 4 or 8 bytes for B <= 16, 32 or 64 (llsa_word_bytes). llsa_select
+/// makes them where kernels read them, on CUDA devices with B <= 64; elsewhere the list is empty, and it is
+/// to be left empty beside tables that llsa_select did not make or that were changed.
 struct LlsaIndices {
   std::vector<Tensor> level;
   std::vector<Tensor> words = {};
@@ -75,8 +75,9 @@ IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t k
 LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const LlsaPlan& plan);
 
 /// Attention over the set that the indices span (from llsa_select or elsewhere; checked to be in range,
-/// ascending, -1 only at row ends; words are taken to agree with them): O[q] = sum_j w_j exp(q.k_j/sqrt(D)) v_j / sum_j w_j exp(q.k_j/sqrt(D)),
-/// with w_j = 1 for fine tokens and c_l[j] for those of level l (1 without reweight).
+/// ascending, -1 only at row ends; words are taken to agree with them): O[q] = sum_j w_j exp(q.k_j/sqrt(D))
+/// v_j / sum_j w_j exp(q.k_j/sqrt(D)), with w_j = 1 for fine tokens and c_l[j] for those of level l (1
+/// without reweight).
 AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                                const LlsaIndices& indices, const LlsaPlan& plan);
 /// The same with coarse keys and values given.

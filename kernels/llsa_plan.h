@@ -40,8 +40,8 @@ struct LlsaPlan {
   std::int64_t keys_per_query() const;
 };
 
-/// Bytes of a word that has a bit for each of the B children of a token: 2, 4 or 8; 0 for B > 64, which no word
-/// holds.
+/// Bytes of a word that has a bit for each of the B children of a token: 2, 4 or 8; 0 for B > 64, which no
+/// word holds.
 int llsa_word_bytes(int block);
 
 /// Checks the options and resolves them. Throws ValueError: N < 1, B < 2, a K < 1 or as many K as there are

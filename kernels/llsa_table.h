@@ -22,8 +22,8 @@ struct LlsaOperands {
 struct LlsaBackend {
   /// levels[l - 1], contiguous, becomes X^(l), for as many levels as are given.
   void (*pyramid)(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels);
-  /// q[l - 1], k[l - 1]: level l of the pyramids; index[l - 1] becomes I_l. L >= 1. A backend whose kernels read
-  /// bit words appends R_1 .. R_{L-1} to `words`.
+  /// q[l - 1], k[l - 1]: level l of the pyramids; index[l - 1] becomes I_l. L >= 1. A backend whose kernels
+  /// read bit words appends R_1 .. R_{L-1} to `words`.
   void (*select)(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
                  const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words);
   /// index i32 [b,H,rows,width] contiguous to offset i32 [b,H,keys+1], query i32 [b,H,rows*width].

@@ -8,14 +8,14 @@
 //
 // Tiling: a warp has 16 queries (at B = 16 one query block); 8 warps (4 at D = 128) are siblings and share
 // the tiles of the coarse levels, 64 keys (32), double-buffered. Fine blocks come by bit words, each once for
-// all warps, 128 keys (64) at a time, double-buffered; or by rows, in a ring of 2 x B keys for each query
-// block, which at B = 32 and 64 is two and four warps (llsa_mma_rows.cuh, llsa_mma_words.cuh). Q, O and the probabilities stay in
-// registers. Per 16 x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2: per
-// block of threads for coarse keys, for fine ones per query block by rows and per distinct key block by
-// words, which is 0.45 to 0.8 of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of LSE. Bound by
-// ldmatrix (32 clocks of a multiprocessor) and, on the fine level, the fill (by rows 32 at B = 16, 8 at 64)
-// together. 96 KiB of shared memory, 3 more for lists, and at most 128 registers: two blocks per
-// multiprocessor.
+// all warps, in three stages of 128 keys (64), of which the coarse tiles become the third
+// (llsa_mma_words.cuh); or by rows, in a ring of 2 x B keys for each query block, which at B = 32 and 64 is
+// two and four warps (llsa_mma_rows.cuh). Q, O and the probabilities stay in registers. Per 16 x 16 pair at D
+// = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2: per block of threads for coarse
+// keys, for fine ones per query block by rows and per distinct key block by words, which is about 0.5 to 0.8
+// of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of LSE. Bound by ldmatrix (32 clocks of a
+// multiprocessor) and, on the fine level, the fill (by rows 32 at B = 16, 8 at 64) together. 96 KiB of shared
+// memory, 3 more for lists, and at most 128 registers: two blocks per multiprocessor.
 #include "kernels/cuda/llsa_mma.h"
 #include "kernels/cuda/llsa_mma_rows.cuh"
 #include "kernels/cuda/llsa_mma_words.cuh"

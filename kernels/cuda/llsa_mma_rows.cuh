@@ -1,5 +1,5 @@
-// Fine blocks by rows of picks: a ring of two tiles of B keys for each query block, whose B / 16 warps wait for
-// each other only.
+// Fine blocks by rows of picks: a ring of two tiles of B keys for each query block, whose B / 16 warps wait
+// for each other only.
 #pragma once
 
 #include "llsa_mma_walk.cuh"
@@ -36,14 +36,17 @@ struct FineByRows {
 
   /// Lists, then the first copies; there is a barrier between.
   static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
-                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
+                                               const WarpQueries<Q>& mine, unsigned memory, KeyList* lists,
+                                               Shared& shared) {
     const Ring ring(shift, static_cast<int>(threadIdx.x), shared, memory);
     const int query = mine.block_first + ring.first_warp * 16;
-    if (ring.thread == 0) {
-      if (set.levels > 0 && query < set.queries)
-        ring.list = key_list(set, 0, head, query, shift);
-      else
-        ring.list.length = 0;
+    // A lane for each list, of all levels, so that they wait for their picks together.
+    const int thread = static_cast<int>(threadIdx.x);
+    const bool makes_shared = makes_shared_list(set, thread), makes_fine = ring.thread == 0;
+    if (makes_fine) ring.list.length = 0;
+    if (makes_shared || (makes_fine && set.levels > 0 && query < set.queries)) {
+      KeyList& list = makes_shared ? lists[thread] : ring.list;
+      list = key_list(set, makes_shared ? thread : 0, head, query, shift);
     }
     __syncthreads();
     if (ring.list.length > 0) ring.copy(0, 0);

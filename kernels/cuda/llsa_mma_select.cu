@@ -20,9 +20,10 @@
 // one mma of each block (four of 64 queries), and comes from L2, or L1 for siblings.
 //
 // FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, 8 per score through shared memory, 4
-// per pick and 2 per candidate and 16 rows written. 16 queries of 128 candidates at D = 64 (B = 16, K = 8): 64 mma, 16 KB of keys, then four rows per
-// warp of at most K steps each with a warp reduction: bound by the latency of those, which is why blocks
-// are small and many fit a multiprocessor. In long rows (n_L of thousands) L2 and shared memory bind.
+// per pick and 2 per candidate and 16 rows written. 16 queries of 128 candidates at D = 64 (B = 16, K = 8):
+// 64 mma, 16 KB of keys, then four rows per warp of at most K steps each with a warp reduction: bound by the
+// latency of those, which is why blocks are small and many fit a multiprocessor. In long rows (n_L of
+// thousands) L2 and shared memory bind.
 #include "kernels/cuda/llsa_mma_select.h"
 
 #include "kernels/cuda/llsa_operands.cuh"
@@ -105,8 +106,8 @@ __device__ __forceinline__ void load_row(Pack<std::uint32_t, 4> (&x)[D / 32], co
                  : Pack<std::uint32_t, 4>{};
 }
 
-/// The bits of a block's rows in R_l; `kept` [rows, S::kMost] are candidates, or -1. The last block of a parent
-/// clears the units behind its own.
+/// The bits of a block's rows in R_l; `kept` [rows, S::kMost] are candidates, or -1. The last block of a
+/// parent clears the units behind its own.
 template <class S>
 __device__ __forceinline__ void write_words(const SelectLevel<Element>& s, const std::int32_t* kept, int rows,
                                             std::uint32_t* marks) {

@@ -1,8 +1,8 @@
 // The walk of the kernels by query over the keys that sibling query blocks attend to: coarse levels first, in
 // tiles that all warps of a thread block share, then fine blocks, in one of two ways.
 //
-//   rows   every query block goes along its own row of picks (llsa_mma_rows.cuh), for tables without words and
-//          for a single level
+//   rows   every query block goes along its own row of picks (llsa_mma_rows.cuh): for tables without words,
+//          for a single level, and for more picks than the other way has room for
 //   words  each key block that any of the thread block's query blocks picked is copied once for all of them
 //          (llsa_mma_words.cuh)
 //
@@ -18,7 +18,7 @@ constexpr int kMaxMmaLevels = 8;
 
 /// Sizes of a block of a query-major kernel. Keys and values come into shared memory in pieces: 16 rows of K,
 /// then the 16 of V, so that what a lane reads of both lies at a fixed distance. There are two tiles of kKeys
-/// that all warps use, then two pieces for every warp: rings of query blocks, or two stages for all.
+/// that all warps use, then two pieces for every warp: rings of query blocks, or stages for all.
 template <int head_dimension, int warps, int per_processor, int pieces>
 struct QueryBlock {
   static constexpr int kD = head_dimension;
@@ -117,6 +117,11 @@ __device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int h
   return list;
 }
 
+/// Whether a thread makes the list of a level that the block's warps share: level l thread l.
+__device__ __forceinline__ bool makes_shared_list(const AttendedSet<Element>& set, int thread) {
+  return thread <= set.enriched && (thread > 0 || set.levels == 0);
+}
+
 /// What a tile holds besides keys and values: with `valid` positions left in its list, counted from its
 /// beginning.
 struct TileKeys {
@@ -152,8 +157,8 @@ __device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned t
   }
 }
 
-/// Copies the block of B keys and values from `token` on, of which `there` exist, or all if that is more, into a
-/// tile, by 2 B threads. Through L1: neighbouring query blocks pick much the same.
+/// Copies the block of B keys and values from `token` on, of which `there` exist, or all if that is more,
+/// into a tile, by 2 B threads. Through L1: neighbouring query blocks pick much the same.
 template <int D>
 __device__ __forceinline__ void copy_key_block(const KeyRows& keys, std::int64_t token, int there, int shift,
                                                unsigned tile, int thread) {
@@ -207,10 +212,11 @@ __device__ __forceinline__ void step_through_block(unsigned tile, int warps, Ste
     step_through<Q>(tile, min(valid(), 16 * warps), step, keys_from);
 }
 
-/// Walks over all keys that the block's queries attend to, fine ones as Fine does. The block's query blocks are
-/// siblings, since 128 and 64 divide B^2. A tile is copied while the one before is used. Calls
-/// step(integral_constant<pieces>, address of the first, keys) for every one or two pieces, in a warp that
-/// has queries; keys() gives the TileKeys, which are to be read no sooner than needed.
+/// Walks over all keys that the block's queries attend to, fine ones as Fine does: its begin() makes lists of
+/// all levels and has a barrier, its walk() comes last. The block's query blocks are siblings, since 128 and
+/// 64 divide B^2. A tile is copied while the one before is used. Calls step(integral_constant<pieces>,
+/// address of the first, keys) for every one or two pieces, in a warp that has queries; keys() gives the
+/// TileKeys, which are to be read no sooner than needed.
 template <class Fine, class Q, class Step>
 __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& set, int shift, int head,
                                                    const WarpQueries<Q>& mine, unsigned char* memory,
@@ -222,12 +228,9 @@ __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& s
   const int thread = static_cast<int>(threadIdx.x);
   const unsigned base = simt::smem_address(memory);
 
-  // Lists, out of the registers: level l at lists[l], level 0 only in full attention. A lane for each, so that
-  // they wait for their picks together.
+  // Lists, out of the registers: level l at lists[l], level 0 only in full attention.
   const int lowest = set.levels == 0 ? 0 : 1;
-  if (thread >= lowest && thread <= set.enriched)
-    lists[thread] = key_list(set, thread, head, mine.block_first, shift);
-  Fine::begin(set, shift, head, mine, base, fine);
+  Fine::begin(set, shift, head, mine, base, lists, fine);
 
   int level = set.enriched, at = 0;  // the next shared tile
   const auto copy_shared = [&](int stage) {

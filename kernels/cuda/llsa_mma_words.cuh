@@ -3,23 +3,24 @@
 // ascending, each with a bit for every query block that picked it. Each is copied once for all, and used by
 // the warps whose bit is set.
 //
-// The list is gone through in turns of as many entries as there are query blocks; the copies of three turns
-// have room, the third where the coarse tiles were. Warps keep no step. On entering turn t a warp
+// The list is gone through in rounds of as many entries as there are query blocks, with three stages for
+// their keys and values, the third where the coarse tiles were. Warps keep no step. On entering round t a
+// warp
 //
-//     tells that its copy for turn t + 1 has come       mbarrier of a turn: the copies of all warps
-//     copies its entry of turn t + 2, when nobody       mbarrier of a place: the uses by all warps; for those
-//       needs what lies there any longer                  who do not use an entry, who copies it arrives
-//     waits for the copies of turn t, uses its picks
+//     arrives at `full` of t + 1           its copy for that round has come; the others' may not
+//     copies its entry of round t + 2      after waiting for `empty` of the place: the uses by all warps; for
+//                                            those who do not use an entry, who copies it arrives
+//     waits for `full` of t, uses its picks, and arrives at `empty` of each
 //
-// Each wait is for something earlier in this order, so no warp waits for ever; and a warp tells turn t + 3 no
-// sooner than it has waited for t, so the parity of a phase is enough.
+// Each wait is for something earlier in this order, so no warp waits for ever; and a warp arrives for round
+// t + 3 no sooner than it has waited for t, so the parity of a phase is enough.
 //
 // What this saves against rows is the fill, 4 KB of K and V at D = 64 for every pick of a key block that a
 // sibling picked, too: of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
 // the benchmark's structured inputs, 80 % on normal ones (counted on the CPU). What it costs is that warps
-// wait for each other. With a barrier for every turn the walk would last as long as 1.9 (2.3) times a warp's
-// own picks, which is how much the busiest warps of the turns have to do together; here a warp may be two
-// turns ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
+// wait for each other. With a barrier for every round the walk would last as long as 1.9 (2.3) times a warp's
+// own picks, which is how much the busiest warps of the rounds have to do together; here a warp may be two
+// rounds ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
 // attention` has an arm for each.
 #pragma once
 
@@ -84,14 +85,14 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
 
 template <class Q>
 struct FineByWords {
-  static constexpr int kTurns = 3;
-  static constexpr unsigned kTurn = Q::kWarps * Q::kPiece;  // bytes
-  static_assert(Q::kRings == kTurn, "the third turn lies where the coarse tiles were");
+  static constexpr int kStages = 3;
+  static constexpr unsigned kStage = Q::kWarps * Q::kPiece;  // bytes
+  static_assert(Q::kRings == kStage, "the third stage lies where the coarse tiles were");
 
   struct Shared {
     PickedTogether list;
-    std::uint64_t come[kTurns];  // mbarriers
-    std::uint64_t used[kTurns * Q::kWarps];
+    std::uint64_t full[kStages];  // mbarriers
+    std::uint64_t empty[kStages * Q::kWarps];
   };
 
   /// The part that a warp plays: one of the B / 16 of its query block.
@@ -102,50 +103,54 @@ struct FineByWords {
         : shift(log2_block), warp(thread / 32), lane(thread % 32) {}
     __device__ __forceinline__ int warps() const { return 1 << (shift - 4); }
     __device__ __forceinline__ int query_block() const { return warp >> (shift - 4); }
-    /// Of entry i of a turn: its tile, and the mbarrier of its uses.
-    __device__ __forceinline__ unsigned tile(unsigned memory, int turn, int i) const {
-      return memory + static_cast<unsigned>(turn + 1) % kTurns * kTurn +
+    /// Of entry i of a round: its tile, and the mbarrier of its uses.
+    __device__ __forceinline__ unsigned tile(unsigned memory, int round, int i) const {
+      return memory + static_cast<unsigned>(round + 1) % kStages * kStage +
              static_cast<unsigned>(i << (shift - 4)) * Q::kPiece;
     }
-    __device__ __forceinline__ unsigned used(const Shared& shared, int turn, int i) const {
-      return simt::smem_address(shared.used + static_cast<unsigned>(turn) % kTurns * Q::kWarps + i);
+    __device__ __forceinline__ unsigned empty(const Shared& shared, int round, int i) const {
+      return simt::smem_address(shared.empty + static_cast<unsigned>(round) % kStages * Q::kWarps + i);
     }
   };
 
-  static __device__ __forceinline__ unsigned come(const Shared& shared, int turn) {
-    return simt::smem_address(shared.come + static_cast<unsigned>(turn) % kTurns);
+  static __device__ __forceinline__ unsigned full(const Shared& shared, int round) {
+    return simt::smem_address(shared.full + static_cast<unsigned>(round) % kStages);
   }
-  /// Of the phase of an mbarrier that belongs to a turn.
-  static __device__ __forceinline__ unsigned parity(int turn) {
-    return static_cast<unsigned>(turn) / kTurns % 2;
+  /// Of the phase of an mbarrier that belongs to a round.
+  static __device__ __forceinline__ unsigned parity(int round) {
+    return static_cast<unsigned>(round) / kStages % 2;
   }
 
-  /// Copies this warp's part of a turn, whose first entry is `first`, and arrives for those who do not use it.
-  static __device__ __forceinline__ void copy(const Part& part, int turn, int first, int tokens,
+  /// Copies this warp's part of a round, whose first entry is `first`, and arrives for those who do not use
+  /// it.
+  static __device__ __forceinline__ void copy(const Part& part, int round, int first, int tokens,
                                               unsigned memory, const Shared& shared) {
     const int i = part.query_block();
     if (first + i >= shared.list.length) return;
     const std::uint32_t entry = shared.list.entry[first + i];
-    const unsigned used = part.used(shared, turn, i);
-    if (turn >= kTurns) ptx::mbarrier_wait(used, parity(turn - kTurns));
+    const unsigned empty = part.empty(shared, round, i);
+    if (round >= kStages) ptx::mbarrier_wait(empty, parity(round - kStages));
     const int token = static_cast<int>(entry >> 8 << part.shift);
     const int thread = part.warp % part.warps() * 32 + part.lane;
-    copy_key_block<Q::kD>(shared.list.keys, token, tokens - token, part.shift, part.tile(memory, turn, i),
+    copy_key_block<Q::kD>(shared.list.keys, token, tokens - token, part.shift, part.tile(memory, round, i),
                           thread);
     ptx::cp_async_commit();
-    if (thread < Q::kWarps && (entry >> (thread >> (part.shift - 4)) & 1) == 0) ptx::mbarrier_arrive(used);
+    if (thread < Q::kWarps && (entry >> (thread >> (part.shift - 4)) & 1) == 0) ptx::mbarrier_arrive(empty);
   }
 
-  /// The list, then the copies of two turns.
+  /// The list, then the copies of two rounds.
   static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
-                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared) {
+                                               const WarpQueries<Q>& mine, unsigned memory, KeyList* lists,
+                                               Shared& shared) {
     const int thread = static_cast<int>(threadIdx.x);
     const Part part(shift, thread);
-    if (thread < kTurns) ptx::mbarrier_init(come(shared, thread), Q::kWarps);
-    if (thread < kTurns * Q::kWarps) ptx::mbarrier_init(simt::smem_address(shared.used + thread), Q::kWarps);
+    if (makes_shared_list(set, thread)) lists[thread] = key_list(set, thread, head, mine.block_first, shift);
+    if (thread < kStages) ptx::mbarrier_init(full(shared, thread), Q::kWarps);
+    if (thread < kStages * Q::kWarps)
+      ptx::mbarrier_init(simt::smem_address(shared.empty + thread), Q::kWarps);
     list_picked_together<Q>(set, shift, head, mine.block_first, shared.list);
-    for (int turn = 0; turn < kTurns - 1; ++turn)
-      copy(part, turn, turn * (Q::kWarps >> (shift - 4)), static_cast<int>(set.queries), memory, shared);
+    for (int round = 0; round < kStages - 1; ++round)
+      copy(part, round, round * (Q::kWarps >> (shift - 4)), static_cast<int>(set.queries), memory, shared);
   }
 
   template <class Step>
@@ -154,33 +159,33 @@ struct FineByWords {
                                               Step& step) {
     const int tokens = static_cast<int>(set.queries), query_blocks = Q::kWarps >> (shift - 4);
     __syncthreads();  // the coarse tiles are through
-    for (int turn = 0, first = 0; first < shared.list.length; ++turn, first += query_blocks) {
+    for (int round = 0, first = 0; first < shared.list.length; ++round, first += query_blocks) {
       // The thread's number is read anew, lest what follows from it be held in registers all the while.
       const Part part(shift, ptx::thread_number());
       ptx::cp_async_wait<0>();
       __syncwarp();
       if (part.lane == 0) {
-        if (turn == 0) ptx::mbarrier_arrive(come(shared, 0));
-        if (first + query_blocks < shared.list.length) ptx::mbarrier_arrive(come(shared, turn + 1));
+        if (round == 0) ptx::mbarrier_arrive(full(shared, 0));
+        if (first + query_blocks < shared.list.length) ptx::mbarrier_arrive(full(shared, round + 1));
       }
-      copy(part, turn + 2, first + 2 * query_blocks, tokens, memory, shared);
-      ptx::mbarrier_wait(come(shared, turn), parity(turn));
+      copy(part, round + 2, first + 2 * query_blocks, tokens, memory, shared);
+      ptx::mbarrier_wait(full(shared, round), parity(round));
       const bool picked = part.lane < query_blocks && first + part.lane < shared.list.length &&
                           (shared.list.entry[first + part.lane] >> part.query_block() & 1) != 0;
       for (unsigned todo = __ballot_sync(kAllLanes, picked); todo != 0; todo &= todo - 1) {
         const int i = __ffs(static_cast<int>(todo)) - 1;
         if (mine.rows > 0)
-          step_through_block<Q>(part.tile(memory, turn, i), 1 << (shift - 4), step, [&] {
+          step_through_block<Q>(part.tile(memory, round, i), 1 << (shift - 4), step, [&] {
             return tokens - static_cast<int>(shared.list.entry[first + i] >> 8 << shift);
           });
         __syncwarp();
-        if (ptx::thread_number() % 32 == 0) ptx::mbarrier_arrive(part.used(shared, turn, i));
+        if (ptx::thread_number() % 32 == 0) ptx::mbarrier_arrive(part.empty(shared, round, i));
       }
     }
   }
 };
 
-/// Whether fine blocks go by words: where there are any, and the list of what siblings picked has room.
+/// Whether fine blocks go by words: where there are any, and the list has room for what siblings picked.
 template <class Q>
 bool go_by_words(const LlsaOperands& args) {
   const LlsaPlan& plan = args.plan;

@@ -42,6 +42,11 @@ QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const T
 }
 
 std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
+  for (const Tensor& table : args.index)
+    if (table.size(2) * table.size(3) > std::int64_t{0x7fffffff})
+      throw ShapeError(cat("[llsa_attention_backward] indices ", table.shape(),
+                           " have more entries per head than 32 bits count"),
+                       "use fewer picks");
   const auto last = static_cast<std::size_t>(std::min(args.plan.levels, args.plan.enriched + 1));
   if (args.words.size() + 1 == args.index.size()) {
     std::vector<IndexTranspose> all = transpose_by_words(ctx, args.plan, args.index, args.words);

@@ -14,7 +14,8 @@ struct QueryTerms {
 QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse);
 
 /// [l - 1]: the transpose of I_l, queries ascending, for those levels whose keys get gradients through it:
-/// l = 1 .. L_e + 1, at most L. From bit words where there are any (llsa_words.h), else sorted.
+/// l = 1 .. L_e + 1, at most L. From bit words (llsa_words.h), or sorted where there are none
+/// and more than one level. Throws ShapeError for tables with more than 2^31 - 1 entries per head.
 std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args);
 
 }  // namespace llsa::kernels::cuda

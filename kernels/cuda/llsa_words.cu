@@ -29,7 +29,7 @@
 // at level L are sorted.
 //
 // Tables may come from elsewhere. A pick need not be a child of its parent's picks then, which a word cannot
-// say: such tables have no words, and are sorted.
+// say: such tables have no words, and are sorted if there are several levels.
 #include "kernels/cuda/llsa_words.h"
 
 #include "kernels/cuda/device/block_scan.cuh"
@@ -219,7 +219,7 @@ struct ListsBelow {
 template <class Word, class Visit>
 __device__ void for_words_of_key(const WordLevel<Word>& level, const ListsBelow& lists, std::int64_t head,
                                  int key, Visit visit) {
-  constexpr int kOwn = (sizeof(Word) + 3) / 4;
+  constexpr int kOwn = (sizeof(Word) + 3) / 4, kBits = 8 * static_cast<int>(sizeof(Bits<Word>));
   constexpr int kAhead = 8 / kOwn;  // entries whose words are on their way
   const int lane = lane_of_thread(), block = level.block;
   const std::int32_t* const list = lists.above_offset + head * (level.above_n + 1) + key;
@@ -247,7 +247,14 @@ __device__ void for_words_of_key(const WordLevel<Word>& level, const ListsBelow&
           word[i][own] = slot_i >= 0 && lane + 32 * own < block ? from[lane + 32 * own] : 0;
       }
       SIMT_UNROLL
-      for (int i = 0; i < kAhead; ++i) visit(__shfl_sync(kAllLanes, node, at + i) * block, word[i]);
+      for (int i = 0; i < kAhead; ++i) {
+        const std::int32_t row = __shfl_sync(kAllLanes, node, at + i) * block;
+        const int rows = min(level.n - row, block);  // no bit names a row beyond the last
+        const Bits<Word> mask = rows < kBits ? (Bits<Word>{1} << rows) - 1 : ~Bits<Word>{0};
+        SIMT_UNROLL
+        for (int own = 0; own < kOwn; ++own) word[i][own] &= mask;
+        visit(row, word[i]);
+      }
     }
   }
 }
@@ -275,10 +282,11 @@ __global__ void __launch_bounds__(kWarps * 32) count_lists(WordLevel<Word> level
 __global__ void __launch_bounds__(kScanThreads) scan_counts(int n, int width, ListsBelow lists) {
   const std::int32_t* const counts = lists.counts + static_cast<std::int64_t>(blockIdx.x) * n;
   std::int32_t* const offset = lists.offset + static_cast<std::int64_t>(blockIdx.x) * (n + 1);
-  const std::int32_t places = n * width;  // that words with more bits than picks must not go beyond
+  // Words with more bits than there are picks must not go beyond these places.
+  const unsigned places = static_cast<unsigned>(n) * static_cast<unsigned>(width);
   block_exclusive_scan(
       n, [&](std::int64_t j) { return counts[j]; },
-      [&](std::int64_t j, std::int32_t begin) { offset[j] = min(begin, places); });
+      [&](std::int64_t j, std::int32_t begin) { offset[j] = min(static_cast<unsigned>(begin), places); });
 }
 
 template <class Word>

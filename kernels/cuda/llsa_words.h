@@ -15,7 +15,8 @@ std::vector<Tensor> empty_words(Context& ctx, const LlsaPlan& plan, const std::v
 void mark_words(Context& ctx, const LlsaPlan& plan, const Tensor& table, const Tensor& above,
                 const Tensor& words);
 
-/// [l - 1]: the transpose of I_l for l = 1..L, equal to index_transpose's, from I_1 .. I_L and R_1 .. R_{L-1}.
+/// [l - 1]: the transpose of I_l for l = 1..L, equal to index_transpose's, from I_1 .. I_L and R_1 ..
+/// R_{L-1}.
 std::vector<IndexTranspose> transpose_by_words(Context& ctx, const LlsaPlan& plan,
                                                const std::vector<Tensor>& index,
                                                const std::vector<Tensor>& words);

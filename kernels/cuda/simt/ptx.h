@@ -244,3 +244,4 @@ SIMT_PTX void fence_async_proxy() {
 #undef SIMT_PLACE
 #undef SIMT_PTX_BODY
 #undef SIMT_SM90
+#undef SIMT_MBARRIER_WAIT

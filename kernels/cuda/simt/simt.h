@@ -25,8 +25,8 @@
 //  5. All lanes of its mask reach a collective (shuffle, vote, reduction, __syncwarp, ldmatrix, mma) at one
 //     source line, and all threads of the block a __syncthreads. No return before a later barrier: let
 //     threads without work pass it idle.
-//  6. cp.async: what a lane copied is there after its cp_async_wait and, for other lanes, a barrier after
-//     that. cp_async_wait<0>() before the kernel ends.
+//  6. cp.async: what a lane copied is there after its cp_async_wait and, for other lanes, a barrier or an
+//     mbarrier after that. cp_async_wait<0>() before the kernel ends.
 //  7. No waiting for other blocks. "The last block sums up": __threadfence(), an atomic counter,
 //     __threadfence().
 //  8. No float atomics: results must not depend on the order of blocks. Integers and bits may be atomic.

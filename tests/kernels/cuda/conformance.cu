@@ -269,18 +269,18 @@ __global__ void bulk_copy_kernel(const float* source, int rounds, float* out) {
 }
 
 // Four warps copy a row of 32 floats each per round and read another warp's, two rounds ahead at most: three
-// places, an mbarrier for the copies of a round, one for the uses of every row.
+// stages, an mbarrier for the copies of a round, one for the uses of every row.
 __global__ void mbarrier_ring_kernel(const float* source, int rounds, float* out) {
   SIMT_SHARED(rows, float[3][4][32]);
-  SIMT_SHARED(come, unsigned long long[3]);
-  SIMT_SHARED(used, unsigned long long[3][4]);
+  SIMT_SHARED(full, unsigned long long[3]);
+  SIMT_SHARED(empty, unsigned long long[3][4]);
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  if (thread < 3) ptx::mbarrier_init(simt::smem_address(&come[thread]), 4);
-  if (thread < 12) ptx::mbarrier_init(simt::smem_address(&used[thread / 4][thread % 4]), 4);
+  if (thread < 3) ptx::mbarrier_init(simt::smem_address(&full[thread]), 4);
+  if (thread < 12) ptx::mbarrier_init(simt::smem_address(&empty[thread / 4][thread % 4]), 4);
   __syncthreads();
   const auto copy = [&](int round) {
     if (round >= rounds) return;
-    const unsigned of_row = simt::smem_address(&used[round % 3][warp]);
+    const unsigned of_row = simt::smem_address(&empty[round % 3][warp]);
     if (round >= 3) ptx::mbarrier_wait(of_row, (round / 3 - 1) & 1);
     ptx::cp_async4(simt::smem_address(&rows[round % 3][warp][lane]), source + round * 128 + thread);
     ptx::cp_async_commit();
@@ -293,15 +293,15 @@ __global__ void mbarrier_ring_kernel(const float* source, int rounds, float* out
     ptx::cp_async_wait<0>();
     __syncwarp();
     if (lane == 0) {
-      if (round == 0) ptx::mbarrier_arrive(simt::smem_address(&come[0]));
-      if (round + 1 < rounds) ptx::mbarrier_arrive(simt::smem_address(&come[(round + 1) % 3]));
+      if (round == 0) ptx::mbarrier_arrive(simt::smem_address(&full[0]));
+      if (round + 1 < rounds) ptx::mbarrier_arrive(simt::smem_address(&full[(round + 1) % 3]));
     }
     copy(round + 2);
-    ptx::mbarrier_wait(simt::smem_address(&come[round % 3]), round / 3 & 1);
+    ptx::mbarrier_wait(simt::smem_address(&full[round % 3]), round / 3 & 1);
     const int row = (warp + round) % 4;
     sum += rows[round % 3][row][lane] * static_cast<float>(round + 1);
     __syncwarp();
-    if (lane == 0) ptx::mbarrier_arrive(simt::smem_address(&used[round % 3][row]));
+    if (lane == 0) ptx::mbarrier_arrive(simt::smem_address(&empty[round % 3][row]));
   }
   out[thread] = sum;
 }

@@ -2,6 +2,8 @@
 // implementation.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "autograd/attention.h"
 #include "core/safetensors.h"
 #include "tests/kernels/cuda/contexts.h"
@@ -78,7 +80,8 @@ void check_bf16(LlsaProblem p) {
   const LlsaIndices indices = indices_of(gpu, p, exact.picks, plan);
   const KernelRun found = run_kernels(gpu, p, indices, plan, DType::bf16);
   const LlsaIndices worded = with_words(gpu, plan, indices.level);
-  if (!worded.words.empty()) check_same_bits(run_kernels(gpu, p, worded, plan, DType::bf16), found);
+  REQUIRE(worded.words.empty() == (plan.levels < 2));
+  if (plan.levels >= 2) check_same_bits(run_kernels(gpu, p, worded, plan, DType::bf16), found);
   const auto at_most_twice = [](const Matrix& f, const Matrix& b, const Matrix& e) {
     CHECK(largest_difference(f, e) <= 2 * largest_difference(b, e) + 1e-6);
   };
@@ -236,34 +239,85 @@ TEST_CASE("bf16: scores that rise or fall along the keys, by little and by much"
   }
 }
 
-/// By words and by rows: forward and backward of the picks that llsa_select makes, bf16.
-void check_words_against_rows(const LlsaProblem& p) {
+/// By words and by rows, bf16: the same bits for the picks that llsa_select makes. Without its bits a fine
+/// block is not attended, which shows whether the words were read.
+void check_words_against_rows(const LlsaProblem& p, bool words_are_read = true) {
   CAPTURE(p.c.n);
   CAPTURE(p.c.d);
   CAPTURE(p.c.block);
   CAPTURE(p.c.topk[0]);
   Context gpu(kGpu);
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
-  const LlsaIndices words = llsa_select(gpu, tensor_of(gpu, p.q, p.shape(), DType::bf16),
-                                        tensor_of(gpu, p.k, p.shape(), DType::bf16), plan);
+  LlsaIndices words = llsa_select(gpu, tensor_of(gpu, p.q, p.shape(), DType::bf16),
+                                  tensor_of(gpu, p.k, p.shape(), DType::bf16), plan);
   REQUIRE(words.words.size() + 1 == words.level.size());
-  check_same_bits(run_kernels(gpu, p, words, plan, DType::bf16),
-                  run_kernels(gpu, p, {words.level}, plan, DType::bf16));
+  const KernelRun by_rows = run_kernels(gpu, p, {words.level}, plan, DType::bf16);
+  check_same_bits(run_kernels(gpu, p, words, plan, DType::bf16), by_rows);
+  fill(gpu, words.words[0], 0);
+  const KernelRun without = run_kernels(gpu, p, words, plan, DType::bf16);
+  CHECK((without.o != by_rows.o) == words_are_read);
+  CHECK((without.dq != by_rows.dq) == words_are_read);
+  CHECK(without.dk != by_rows.dk);  // lists by key come from words in any case
 }
 
 TEST_CASE("bf16: fine blocks by words give the bits that they give by rows") {
   if (!cuda_device()) return;
   check_words_against_rows(LlsaProblem(sized(600, 64, 16, 8, 2, 2), 1, 2, 81));
-  check_words_against_rows(LlsaProblem(sized(1300, 32, 32, 5, 2, 2), 1, 2, 82));
-  check_words_against_rows(
-      LlsaProblem(sized(700, 32, 64, 3, 2, 0), 1, 1, 83));  // two blocks per thread block
-  check_words_against_rows(LlsaProblem(sized(600, 128, 64, 2, 2, 1), 1, 1, 84));  // one
+  check_words_against_rows(LlsaProblem(sized(1300, 32, 32, 5, 2, 2), 1, 1, 82));
+  check_words_against_rows(LlsaProblem(sized(900, 32, 64, 8, 2, 2), 1, 1, 83));  // two query blocks per block
+  check_words_against_rows(LlsaProblem(sized(600, 128, 64, 7, 2, 1), 1, 1, 84));  // one
   check_words_against_rows(LlsaProblem(sized(600, 128, 16, 20, 2, 2), 1, 1, 85));
   check_words_against_rows(LlsaProblem({4400, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
-  check_words_against_rows(LlsaProblem(sized(1040, 32, 16, 64, 2, 0), 1, 1, 87));  // the longest lists
-  check_words_against_rows(
-      LlsaProblem(sized(1130, 32, 16, 70, 2, 0), 1, 1, 88));           // beyond: by rows after all
-  check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));  // all pick the same
+  check_words_against_rows(LlsaProblem(sized(1130, 32, 16, 70, 2, 1), 1, 1, 88), false);  // too many picks
+  check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));                     // all pick the same
+}
+
+/// O and LSE of given indices, bf16.
+Matrix forward_of(Context& gpu, const LlsaProblem& p, const LlsaIndices& indices, const LlsaPlan& plan) {
+  const auto bf16_of = [&](const Matrix& x) { return tensor_of(gpu, x, p.shape(), DType::bf16); };
+  const AttentionResult r = llsa_attention(gpu, bf16_of(p.q), bf16_of(p.k), bf16_of(p.v), indices, plan);
+  Matrix all = to_vector<double>(gpu, r.o);
+  append(all, to_vector<double>(gpu, r.lse));
+  return all;
+}
+
+TEST_CASE("bf16: the longest list of what siblings picked, and words that say more than it holds") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  const LlsaProblem p({8200, 32, 16, {64, 33}, 2, 0, true}, 1, 1, 91);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  REQUIRE(plan.width == std::vector<int>{64, 33});
+  // Query blocks 0 to 7 pick 512 key blocks, each its own 64; the others one.
+  PickTable picks(3);
+  for (std::int64_t i = 0; i < plan.count[2]; ++i) {
+    picks[2].emplace_back();
+    for (std::int64_t j = 0; j < plan.count[2]; ++j) picks[2].back().push_back(j);
+  }
+  for (std::int64_t i = 0; i < plan.count[1]; ++i) {
+    picks[1].emplace_back();
+    for (std::int64_t s = 0; i < 8 && s < 64; ++s) picks[1].back().push_back(8 * s + (i + s) % 8);
+    if (i >= 8) picks[1].back().push_back(i * 7 % plan.count[1]);
+  }
+  LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, {picks}, plan).level);
+  const Matrix by_words = forward_of(gpu, p, indices, plan);
+  CHECK(by_words == forward_of(gpu, p, {indices.level}, plan));
+  fill(gpu, indices.words[0].slice(2, 0, 1), 255);  // the first parent's children everything: cut at 512
+  const Matrix too_many = forward_of(gpu, p, indices, plan);
+  CHECK(std::all_of(too_many.begin(), too_many.end(), [](double x) { return std::isfinite(x); }));
+  CHECK(too_many != by_words);
+}
+
+TEST_CASE("bf16: siblings that picked nothing, by words") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  const LlsaProblem p(sized(600, 32, 16, 3, 2, 2), 1, 1, 93);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  std::vector<PickTable> picks = run_oracle(p).picks;
+  for (std::size_t i = 8; i < 16; ++i) picks[0][1][i].clear();  // a thread block's
+  picks[0][1][20].clear();
+  const LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, picks, plan).level);
+  check_same_bits(run_kernels(gpu, p, indices, plan, DType::bf16),
+                  run_kernels(gpu, p, {indices.level}, plan, DType::bf16));
 }
 
 TEST_CASE("words: what does not fit the plan is refused") {
@@ -286,25 +340,48 @@ TEST_CASE("words: what does not fit the plan is refused") {
   CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), DeviceError);
 }
 
+TEST_CASE("words at an odd address are read all the same") {
+  if (!cuda_device()) return;
+  Context gpu(kGpu);
+  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 1, 92);
+  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
+  const Tensor x = tensor_of(gpu, p.q, p.shape(), DType::bf16);
+  const LlsaIndices good = llsa_select(gpu, x, x, plan);
+  const Shape shape = good.words[0].shape();
+  LlsaIndices odd = good;
+  odd.words = {gpu.empty({shape.numel() + 1}, DType::u8).slice(0, 1, shape.numel() + 1).reshape(shape)};
+  REQUIRE(reinterpret_cast<std::uintptr_t>(odd.words[0].raw()) % 2 == 1);
+  copy(gpu, good.words[0], odd.words[0]);
+  check_same_bits(run_kernels(gpu, p, odd, plan, DType::bf16), run_kernels(gpu, p, good, plan, DType::bf16));
+}
+
 TEST_CASE("the differentiable op keeps the words for its backward pass") {
   if (!cuda_device()) return;
   Context gpu(kGpu);
   const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 2, 90);
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
   for (DType dtype : {DType::f32, DType::bf16}) {
-    const auto run = [&](bool words) {
-      std::vector<Var> x;
-      for (const Matrix* data : {&p.q, &p.k, &p.v})
-        x.emplace_back(gpu, tensor_of(gpu, *data, p.shape(), dtype), true);
-      const Var o = words ? llsa_attention(x[0], x[1], x[2], options_of(p.c))
-                          : llsa_attention(x[0], x[1], x[2],
-                                           {llsa_select(gpu, x[0].value(), x[1].value(), plan).level}, plan);
+    std::vector<Var> x;
+    for (const Matrix* data : {&p.q, &p.k, &p.v})
+      x.emplace_back(gpu, tensor_of(gpu, *data, p.shape(), dtype), true);
+    const LlsaIndices indices = llsa_select(gpu, x[0].value(), x[1].value(), plan);
+    const auto gradients = [&](bool spoil) {
+      for (Var& leaf : x) leaf.zero_grad();
+      const Var o = llsa_attention(x[0], x[1], x[2], indices, plan);
+      if (spoil) fill(gpu, indices.words[0], 0);
       backward(o, tensor_of(gpu, p.g, p.shape(), dtype));
-      Matrix all = to_vector<double>(gpu, o.value());
+      Matrix all;
       for (const Var& leaf : x) append(all, to_vector<double>(gpu, leaf.grad()));
       return all;
     };
-    CHECK(run(true) == run(false));
+    const Matrix kept = gradients(false);
+    const Var o = llsa_attention(x[0], x[1], x[2], options_of(p.c));
+    for (Var& leaf : x) leaf.zero_grad();
+    backward(o, tensor_of(gpu, p.g, p.shape(), dtype));
+    Matrix own;
+    for (const Var& leaf : x) append(own, to_vector<double>(gpu, leaf.grad()));
+    CHECK(own == kept);
+    CHECK(gradients(true) != kept);  // of words that say nothing
   }
 }
 

@@ -36,8 +36,8 @@ LlsaPlan plan_of(std::int64_t n, int block, int topk, int levels) {
   return llsa_plan(n, options);
 }
 
-/// Random picks, of a row's candidates as llsa_select would make them, or of all keys.
-Tables random_tables(const LlsaPlan& plan, std::int64_t heads, std::uint64_t seed, bool nested = true) {
+/// Random picks of a row's candidates, as llsa_select would make them.
+Tables random_tables(const LlsaPlan& plan, std::int64_t heads, std::uint64_t seed) {
   Tables t{plan, heads, {}};
   t.level.resize(static_cast<std::size_t>(plan.levels));
   for (std::size_t l = t.level.size(); l-- > 0;) {
@@ -53,13 +53,10 @@ Tables random_tables(const LlsaPlan& plan, std::int64_t heads, std::uint64_t see
                 Philox{seed + l, 3}.below(static_cast<std::uint64_t>((head * n + row) * n + j), 1u << 30),
                 static_cast<std::int32_t>(j));
         };
-        if (nested && l + 1 < t.level.size()) {
-          for (int e = 0; e < plan.width[l + 1]; ++e) {
-            const std::int64_t j = t.at(l + 1, head, row / plan.block, e);
-            if (j >= 0) add(j * plan.block, std::min((j + 1) * plan.block, n));
-          }
-        } else {
-          add(0, n);
+        if (l + 1 == t.level.size()) add(0, n);
+        for (int e = 0; l + 1 < t.level.size() && e < plan.width[l + 1]; ++e) {
+          const std::int64_t j = t.at(l + 1, head, row / plan.block, e);
+          if (j >= 0) add(j * plan.block, std::min((j + 1) * plan.block, n));
         }
         std::sort(candidates.begin(), candidates.end());
         candidates.resize(std::min(candidates.size(), static_cast<std::size_t>(width)));
@@ -235,16 +232,30 @@ TEST_CASE("words: the coarsest level in one block, in several, and by sorting") 
   }
 }
 
-TEST_CASE("words: with more bits than there are picks the lists stay within their places") {
+TEST_CASE("words: with more bits than there are picks the lists name existing queries, in their places") {
   if (!cuda_device()) return;
   Context gpu(kGpu);
-  const Tables t = random_tables(plan_of(3000, 16, 3, 2), 1, 21);
-  LlsaIndices indices = marked(gpu, t);
-  fill(gpu, indices.words[0], 255);
-  const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words);
-  const auto offset = to_vector<std::int32_t>(gpu, lists[0].offset);
-  CHECK(std::is_sorted(offset.begin(), offset.end()));
-  CHECK(offset.back() == lists[0].query.numel());
+  for (int block : {5, 16, 64}) {
+    CAPTURE(block);
+    const Tables t = random_tables(plan_of(block == 64 ? 8300 : 3001, block, 3, 3), 2, 21);
+    LlsaIndices indices = marked(gpu, t);
+    for (const Tensor& words : indices.words) fill(gpu, words, 255);
+    const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words);
+    for (std::size_t l = 0; l < lists.size(); ++l) {
+      const auto offset = to_vector<std::int32_t>(gpu, lists[l].offset);
+      const auto query = to_vector<std::int32_t>(gpu, lists[l].query);
+      const std::int64_t keys = lists[l].offset.size(2) - 1, places = lists[l].query.size(2);
+      for (std::int64_t head = 0; head < t.heads; ++head) {
+        const auto begin = offset.begin() + head * (keys + 1), end = begin + keys + 1;
+        REQUIRE(std::is_sorted(begin, end));
+        REQUIRE(end[-1] <= places);
+        for (std::int64_t e = 0; e < end[-1]; ++e) {
+          REQUIRE(query[static_cast<std::size_t>(head * places + e)] >= 0);
+          REQUIRE(query[static_cast<std::size_t>(head * places + e)] < t.plan.count[l + 1]);
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("words: equal lists in all lane and block orders") {
