@@ -19,8 +19,8 @@
 // sibling picked, too: of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
 // the benchmark's structured inputs, 80 % on normal ones (counted on the CPU). What it costs is that warps
 // wait for each other. With a barrier for every round the walk would last as long as 1.9 (2.3) times a warp's
-// own picks, which is how much the busiest warps of the rounds have to do together; here a warp may be two
-// rounds ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
+// own picks, which is how much the busiest warps of the rounds have to do together; here a warp may be almost
+// two rounds ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
 // attention` has an arm for each.
 #pragma once
 
@@ -83,6 +83,7 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
   __syncthreads();
 }
 
+/// Fine blocks by words.
 template <class Q>
 struct FineByWords {
   static constexpr int kStages = 3;

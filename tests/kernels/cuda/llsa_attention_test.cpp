@@ -63,8 +63,8 @@ void check_same_bits(const KernelRun& found, const KernelRun& expected) {
   CHECK(found.dv == expected.dv);
 }
 
-/// bf16 against the f64 oracle: at most twice the error of a plain bf16 implementation. With bit words beside
-/// the tables, where there can be any, the same bits as without.
+/// bf16 against the f64 oracle: at most twice the error of a plain bf16 implementation. With bit words where
+/// there are several levels.
 void check_bf16(LlsaProblem p) {
   CAPTURE(p.c.n);
   CAPTURE(p.c.d);
@@ -77,11 +77,9 @@ void check_bf16(LlsaProblem p) {
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
   const OracleAll exact = run_oracle(p);
   const KernelRun plain = run_bf16_reference(p, exact.picks);
-  const LlsaIndices indices = indices_of(gpu, p, exact.picks, plan);
+  const LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, exact.picks, plan).level);
+  REQUIRE(indices.words.empty() == (plan.levels < 2));
   const KernelRun found = run_kernels(gpu, p, indices, plan, DType::bf16);
-  const LlsaIndices worded = with_words(gpu, plan, indices.level);
-  REQUIRE(worded.words.empty() == (plan.levels < 2));
-  if (plan.levels >= 2) check_same_bits(run_kernels(gpu, p, worded, plan, DType::bf16), found);
   const auto at_most_twice = [](const Matrix& f, const Matrix& b, const Matrix& e) {
     CHECK(largest_difference(f, e) <= 2 * largest_difference(b, e) + 1e-6);
   };
@@ -263,11 +261,11 @@ void check_words_against_rows(const LlsaProblem& p, bool words_are_read = true) 
 TEST_CASE("bf16: fine blocks by words give the bits that they give by rows") {
   if (!cuda_device()) return;
   check_words_against_rows(LlsaProblem(sized(600, 64, 16, 8, 2, 2), 1, 2, 81));
-  check_words_against_rows(LlsaProblem(sized(1300, 32, 32, 5, 2, 2), 1, 1, 82));
+  check_words_against_rows(LlsaProblem(sized(700, 32, 32, 5, 2, 2), 1, 1, 82));
   check_words_against_rows(LlsaProblem(sized(900, 32, 64, 8, 2, 2), 1, 1, 83));  // two query blocks per block
   check_words_against_rows(LlsaProblem(sized(600, 128, 64, 7, 2, 1), 1, 1, 84));  // one
   check_words_against_rows(LlsaProblem(sized(600, 128, 16, 20, 2, 2), 1, 1, 85));
-  check_words_against_rows(LlsaProblem({4400, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
+  check_words_against_rows(LlsaProblem({700, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
   check_words_against_rows(LlsaProblem(sized(1130, 32, 16, 70, 2, 1), 1, 1, 88), false);  // too many picks
   check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));                     // all pick the same
 }
