@@ -173,8 +173,8 @@ struct FineByWords {
       ptx::mbarrier_wait(full(shared, round), parity(round));
       const bool picked = part.lane < query_blocks && first + part.lane < shared.list.length &&
                           (shared.list.entry[first + part.lane] >> part.query_block() & 1) != 0;
-      for (unsigned todo = __ballot_sync(kAllLanes, picked); todo != 0; todo &= todo - 1) {
-        const int i = __ffs(static_cast<int>(todo)) - 1;
+      for (unsigned left = __ballot_sync(kAllLanes, picked); left != 0; left &= left - 1) {
+        const int i = __ffs(static_cast<int>(left)) - 1;
         if (mine.rows > 0)
           step_through_block<Q>(part.tile(memory, round, i), 1 << (shift - 4), step, [&] {
             return tokens - static_cast<int>(shared.list.entry[first + i] >> 8 << shift);

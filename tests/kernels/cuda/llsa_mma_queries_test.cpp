@@ -113,6 +113,8 @@ void check(const LlsaCase& c, std::uint64_t seed, std::int64_t heads = 1) {
   const Matrix by_rows = in.dq();
   in.args.words = with_words(gpu, in.plan, in.index).words;
   CHECK(in.dq() == by_rows);
+  fill(gpu, in.args.words[0], 0);
+  CHECK(in.dq() != by_rows);  // words are what was read
 }
 
 }  // namespace
