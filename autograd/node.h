@@ -116,7 +116,7 @@ Var record(const char* op, std::initializer_list<const Var*> inputs, Tensor outp
 std::vector<Var> record_all(const char* op, std::span<const Var* const> inputs, std::vector<Tensor> outputs,
                             Backward backward, std::vector<Tensor> saved = {}, std::any attributes = {});
 
-/// A node without looking at what the inputs want; see checkpoint().
+/// A node without looking at what the inputs want; see recompute().
 std::shared_ptr<Node> make_node(const char* op, std::span<const Var* const> inputs, std::size_t outputs,
                                 Backward backward, std::vector<Tensor> saved, std::any attributes);
 

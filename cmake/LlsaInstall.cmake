@@ -9,7 +9,7 @@ foreach(layer core kernels autograd nn)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h"
           REGEX "/kernels/cuda(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
 endforeach()
-if(EXISTS ${PROJECT_SOURCE_DIR}/apps/main.cpp)
+if(EXISTS ${PROJECT_SOURCE_DIR}/apps/llsa/main.cpp)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   if(LLSA_NVCC)  # cuBLASLt and cuDNN are shared libraries outside of the system's folders
     set_target_properties(llsa PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <numeric>
 
-#include "autograd/checkpoint.h"
 #include "autograd/copy.h"
 #include "autograd/elementwise.h"
 #include "autograd/index.h"
 #include "autograd/matmul.h"
 #include "autograd/norm.h"
+#include "autograd/recompute.h"
 #include "autograd/view.h"
 #include "kernels/copy.h"
 #include "kernels/diffusion.h"
@@ -206,7 +206,7 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
     const auto block = [layer = blocks_[i], rope = g.rope](const std::vector<Var>& inputs) {
       return (*layer)(inputs, rope);
     };
-    h = checkpointing_ ? checkpoint(block, in) : block(in);
+    h = recompute_ ? recompute(block, in) : block(in);
   }
 
   const Var first = reshape(slice(cond, 0, 0, 1), Shape{b, c});

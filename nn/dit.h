@@ -49,7 +49,7 @@ class Dit {
   int null_class() const { return config_.classes; }
 
   /// Recompute each block in backward instead of keeping its activations.
-  void set_checkpointing(bool on) { checkpointing_ = on; }
+  void set_recompute(bool on) { recompute_ = on; }
 
   /// The parameters of a configuration, in order.
   static std::vector<ParameterSpec> declare(const DitConfig& config);
@@ -66,7 +66,7 @@ class Dit {
 
   Context& ctx_;
   DitConfig config_;
-  bool checkpointing_ = false;
+  bool recompute_ = false;
   std::unique_ptr<ParameterStore> store_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   Linear time_1_, time_2_, modulation_;  // of all blocks: stacked

@@ -12,7 +12,7 @@
 #include "kernels/copy.h"
 #include "kernels/tuning.h"
 #include "nn/attention_text.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/checkpoint/tuning_file.h"
@@ -89,7 +89,7 @@ class Run {
         train_step_(model_, optimizer_, ema_, loader_, step_options(),
                     [this](const std::string& message) { say(message); }) {
     schedule_.validate();
-    model_.set_checkpointing(options_.recompute);
+    model_.set_recompute(options_.recompute);
     ctx_.allow_tf32(options_.tf32);
     introduce();
     for (const std::string& warning : images_->warnings()) say(warning);
@@ -192,7 +192,7 @@ class Run {
     if (!options_.init_from.empty()) {
       const std::string source = resolve_checkpoint(options_.init_from);
       say(cat("weights from ", source));
-      for (const std::string& note : init_from_published_model(model_, source)) say(note);
+      for (const std::string& note : init_from_diffusers_model(model_, source)) say(note);
     }
     write_run_config(files_, options_);
     log_ = std::make_unique<TrainLog>(files_.log_path(), 0);
@@ -364,7 +364,7 @@ class Run {
                                ? options_.noise_scale
                                : noise_rescale(options_.model.height, options_.model.width);
       const auto names = options_.model.classes > 0 ? images_->class_names() : std::vector<std::string>{};
-      write_published_model(folder, model_, ema_.flat(), scale, names);
+      write_diffusers_model(folder, model_, ema_.flat(), scale, names);
       write_training_state(folder, options_, model_.parameters(), optimizer_, {step_, loader_.state()});
     });
     saved_step_ = step_;

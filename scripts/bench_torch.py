@@ -22,7 +22,7 @@ import sys
 import time
 
 LONGEST_BACKWARD = 131072
-LONGEST_CALL = 1.2  # seconds: longer calls are left out, and named; longest_call of apps/bench_attention_device.h
+LONGEST_CALL = 1.2  # seconds: longer calls are left out, and named; longest_call of apps/bench/attention_device.h
 ROUNDS = 3
 USUAL_SHAPES = [(1, 6, 65536, 64), (1, 6, 16384, 64), (1, 6, 131072, 64), (16, 6, 16384, 64)]
 

@@ -8,7 +8,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 
 namespace llsa::nn {
 namespace {
@@ -66,7 +66,7 @@ std::vector<CheckpointPath> RunFolder::checkpoints() const {
   for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end;
        it.increment(error)) {
     const std::int64_t step = parse_step(it->path().filename().string());
-    if (step >= 0 && is_published_model(it->path().string())) found.push_back({step, it->path().string()});
+    if (step >= 0 && is_diffusers_model(it->path().string())) found.push_back({step, it->path().string()});
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;
@@ -106,7 +106,7 @@ CheckpointPath checkpoint_to_resume(const RunFolder& run) {
 }
 
 std::string resolve_checkpoint(const std::string& path) {
-  if (is_published_model(path)) return path;
+  if (is_diffusers_model(path)) return path;
   if (const auto latest = RunFolder(path).latest()) return latest->path;
   if (!fs::exists(path))
     throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");

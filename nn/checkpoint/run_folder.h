@@ -5,7 +5,7 @@
 //   .lock                              locked by the process that trains here
 //   log.jsonl                          one object per logged step
 //   samples/step_000001000.png         sample grids
-//   checkpoints/step_000001000/        the published layout (published.h), averaged weights, and
+//   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
 //     training_state/state.json        counters and the loader's position
 //     training_state/state.safetensors weights.*, adam_m.*, adam_v.* in F32

@@ -10,7 +10,7 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/host.h"
 #include "nn/json.h"
 
@@ -102,7 +102,7 @@ std::int64_t read_training_step(const std::string& directory) { return read_coun
 TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer,
                                         Ema& ema) {
   const TrainingCounters counters = read_counters(directory);
-  const std::string weights_path = published_weights_path(directory);
+  const std::string weights_path = diffusers_weights_path(directory);
   const Tensor average = read_weights(store, SafetensorsFile(weights_path).tensors(), weights_path);
   const std::string state_path = (state_folder(directory) / "state.safetensors").string();
   const SafetensorsFile state(state_path);

@@ -1,6 +1,6 @@
 // The benchmark's own arithmetic, and the device benchmark on the CPU at sizes where nothing can be learnt
 // from its times.
-#include "apps/bench.h"
+#include "apps/bench/bench.h"
 
 #include <doctest/doctest.h>
 
@@ -9,8 +9,8 @@
 #include <limits>
 #include <set>
 
-#include "apps/bench_attention_device.h"
-#include "apps/bench_step.h"
+#include "apps/bench/attention_device.h"
+#include "apps/bench/step.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "tests/support/captured_output.h"

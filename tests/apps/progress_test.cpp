@@ -1,4 +1,4 @@
-#include "apps/progress.h"
+#include "apps/llsa/progress.h"
 
 #include <doctest/doctest.h>
 

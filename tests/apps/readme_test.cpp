@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "autograd/op_table.h"
+#include "autograd/table/op_table.h"
 #include "nn/dit_config.h"
 #include "nn/json.h"
 #include "nn/train_options.h"

@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "kernels/copy.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/dit.h"
 #include "tests/support/files.h"
@@ -44,7 +44,7 @@ Tensors tensors_of(Context& ctx, const std::string& path) {
 
 std::string load_failure(Context& ctx, const std::string& directory) {
   try {
-    load_published_model(ctx, directory);
+    load_diffusers_model(ctx, directory);
   } catch (const Error& error) {
     return error.what();
   }
@@ -60,24 +60,24 @@ TEST_CASE("a published model reads back bit for bit") {
   Context ctx(1);
   const Dit model(ctx, small_config(), 3);
   fs::create_directory(dir / "model");
-  write_published_model(dir / "model", model, model.parameters().flat(), 2.0, {"a", "b", "c"});
-  const PublishedModel published = read_published_model(dir / "model");
+  write_diffusers_model(dir / "model", model, model.parameters().flat(), 2.0, {"a", "b", "c"});
+  const DiffusersModel published = read_diffusers_model(dir / "model");
   CHECK(published.noise_scale == 2.0);
   CHECK(published.class_names == std::vector<std::string>{"a", "b", "c"});
   CHECK(published.notes.empty());
-  const auto again = load_published_model(ctx, dir / "model");
+  const auto again = load_diffusers_model(ctx, dir / "model");
   CHECK(kernels::to_vector<float>(ctx, again->parameters().flat()) ==
         kernels::to_vector<float>(ctx, model.parameters().flat()));
-  CHECK(SafetensorsFile(published_weights_path(dir / "model")).metadata().at("format") == "pt");
+  CHECK(SafetensorsFile(diffusers_weights_path(dir / "model")).metadata().at("format") == "pt");
 }
 
 TEST_CASE("damaged checkpoints are refused by name") {
   const test::TempDir dir;
   Context ctx(1);
   const Dit model(ctx, small_config(), 3);
-  const std::string folder = dir / "model", weights = published_weights_path(folder);
+  const std::string folder = dir / "model", weights = diffusers_weights_path(folder);
   fs::create_directory(folder);
-  write_published_model(folder, model, model.parameters().flat(), 1.0, {});
+  write_diffusers_model(folder, model, model.parameters().flat(), 1.0, {});
   const Tensors good = tensors_of(ctx, weights);
   CHECK(load_failure(ctx, folder) == "");
 

@@ -130,7 +130,7 @@ TEST_CASE("checkpointed blocks give the same bits") {
   backward(flow_loss(golden.model, golden.batch()));
   const Tensor plain = kernels::clone(ctx, store.flat_grad());
   store.zero_grad();
-  golden.model.set_checkpointing(true);
+  golden.model.set_recompute(true);
   backward(flow_loss(golden.model, golden.batch()));
   CHECK(test::same_bits(ctx, store.flat_grad(), plain));
 }

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "apps/demo_recipe.h"
+#include "apps/llsa/demo_recipe.h"
 #include "core/error.h"
 #include "core/text_file.h"
 #include "tests/support/text.h"

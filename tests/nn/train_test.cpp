@@ -15,7 +15,7 @@
 #include "core/safetensors.h"
 #include "core/text_file.h"
 #include "kernels/copy.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/data/shapes.h"
@@ -85,7 +85,7 @@ TrainCallbacks stopping_after(int calls) {
 
 // All bytes that make up a training state, but for the configuration, where steps and threads may differ.
 std::string state_bytes(const std::string& checkpoint) {
-  return test::read_file(published_weights_path(checkpoint)) +
+  return test::read_file(diffusers_weights_path(checkpoint)) +
          test::read_file(checkpoint + "/training_state/state.safetensors") +
          test::read_file(checkpoint + "/training_state/state.json");
 }
@@ -237,7 +237,7 @@ TEST_CASE("a run writes configuration, log, grids and the last checkpoints") {
   const TrainOptions stored = TrainOptions::parse(test::read_file(files.config_path()), "config.json");
   CHECK(stored.model.classes == 4);
   CHECK(stored.model.attention == AttentionKind::llsa);
-  const PublishedModel published = read_published_model(checkpoints[1].path);
+  const DiffusersModel published = read_diffusers_model(checkpoints[1].path);
   CHECK(published.class_names == shape_names());
 }
 
@@ -307,7 +307,7 @@ TEST_CASE("names of classes and folders need not be UTF-8") {
   options.data = data;
   options.steps = 2;
   const TrainResult result = run(options, dir / "run");
-  CHECK(read_published_model(result.checkpoint).class_names.size() == 2);
+  CHECK(read_diffusers_model(result.checkpoint).class_names.size() == 2);
 }
 
 TEST_CASE("a folder that holds a run is not overwritten, a folder without one is not resumed") {
@@ -441,7 +441,7 @@ TEST_CASE("training at sides that are no powers of two, with patches, without cl
   options.steps = 2;
   const TrainResult result = run(options, dir / "run");
   CHECK(result.step == 2);
-  CHECK(read_published_model(result.checkpoint).config.attention == AttentionKind::full);
+  CHECK(read_diffusers_model(result.checkpoint).config.attention == AttentionKind::full);
 }
 
 TEST_CASE("a run starts from the weights of another resolution") {

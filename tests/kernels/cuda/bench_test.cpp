@@ -6,8 +6,8 @@
 #include <cmath>
 #include <string>
 
-#include "apps/bench_attention_device.h"
-#include "apps/bench_step.h"
+#include "apps/bench/attention_device.h"
+#include "apps/bench/step.h"
 #include "kernels/bench_ceilings.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"

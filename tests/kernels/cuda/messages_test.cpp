@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "apps/commands.h"
+#include "apps/llsa/commands.h"
 #include "core/cuda/check.h"
 #include "core/device_choice.h"
 #include "kernels/attention.h"

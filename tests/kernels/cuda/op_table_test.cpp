@@ -1,6 +1,6 @@
 // Every op of the table on the CUDA backend against the CPU backend, forward and gradients. Arguments and
 // seeds are made on the CPU and copied, so that both sides compute with the same numbers.
-#include "autograd/op_table.h"
+#include "autograd/table/op_table.h"
 
 #include <doctest/doctest.h>
 

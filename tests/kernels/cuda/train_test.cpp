@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/shapes.h"
 #include "nn/train_step.h"
@@ -82,7 +82,7 @@ Outcome run(const TrainOptions& options, const std::string& out, bool resume = f
   callbacks.on_message = [&](const std::string& text) { outcome.messages += text + "\n"; };
   callbacks.should_stop = [&] { return stop_after-- <= 0; };
   const std::string checkpoint = train(options, out, resume, callbacks).checkpoint;
-  outcome.state = read_file(published_weights_path(checkpoint)) +
+  outcome.state = read_file(diffusers_weights_path(checkpoint)) +
                   read_file(checkpoint + "/training_state/state.safetensors") +
                   read_file(checkpoint + "/training_state/state.json");
   return outcome;

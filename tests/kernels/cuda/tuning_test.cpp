@@ -14,7 +14,7 @@
 #include "core/cuda/graph.h"
 #include "kernels/matmul.h"
 #include "kernels/random.h"
-#include "nn/checkpoint/published.h"
+#include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/shapes.h"
 #include "nn/train.h"
@@ -347,7 +347,7 @@ Told run(const nn::TrainOptions& options, const std::string& out, bool resume = 
 }
 
 std::string weights_of(const Told& told) {
-  return read_file(nn::published_weights_path(told.result.checkpoint)) +
+  return read_file(nn::diffusers_weights_path(told.result.checkpoint)) +
          read_file(told.result.checkpoint + "/training_state/state.safetensors");
 }
 

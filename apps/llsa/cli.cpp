@@ -1,0 +1,249 @@
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <map>
+#include <type_traits>
+
+#include "apps/llsa/commands.h"
+#include "apps/llsa/model_flags.h"
+#include "nn/data/image_io.h"
+#include "nn/train_options.h"
+
+#ifndef LLSA_VERSION
+#error "the build has to define LLSA_VERSION"
+#endif
+
+namespace llsa::apps {
+namespace {
+
+void add_data(CLI::App& app, DataShapesArgs& args) {
+  CLI::App* data = app.add_subcommand("data", "Make image data");
+  data->require_subcommand(1);
+  CLI::App* shapes = data->add_subcommand(
+      "shapes", "Coloured circles, rings, squares and triangles: a small set to learn from");
+  shapes->add_option("--out", args.out, "folder to make, one sub-folder per class")->required();
+  shapes->add_option("--count", args.count, "number of images")->capture_default_str();
+  shapes->add_option("--size", args.size, "side in pixels")->capture_default_str();
+  shapes->add_option("--seed", args.seed, "another seed gives another set")->capture_default_str();
+  shapes->add_flag("--replace", args.replace, "replace an earlier set in the folder");
+}
+
+// Flags whose texts are collected: which key or field they belong to is the tables' business.
+using Texts = std::map<std::string, std::string>;
+
+CLI::Option* add_text(CLI::App* command, Texts& texts, const std::string& flag, const std::string& help,
+                      const std::string& group) {
+  return command->add_option("--" + flag, texts[flag], help)->group(group);
+}
+
+FlagTexts given(const CLI::App& command, const Texts& texts) {
+  FlagTexts out;
+  for (const auto& [flag, text] : texts) {
+    if (command.count("--" + flag) > 0) out.emplace_back(flag, text);
+  }
+  return out;
+}
+
+// What a flag takes, and what holds without it.
+void describe(CLI::Option& option, const nn::Setting& setting) {
+  static const nn::TrainOptions defaults;
+  std::visit(
+      [&](auto member) {
+        const auto& value = defaults.*member;
+        using Value = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_same_v<Value, bool>) {
+          // No default_str(): it would be taken for the value of a flag that is given without one.
+          option.type_name(value ? "BOOL=true" : "BOOL=false")->expected(0, 1);
+        } else if constexpr (std::is_same_v<Value, std::string>) {
+          option.type_name(setting.choices.empty() ? "TEXT" : "WORD")->default_str(value);
+        } else {
+          option.type_name(std::is_same_v<Value, double> ? "NUMBER" : "INT")->default_str(cat(value));
+        }
+      },
+      setting.member);
+}
+
+void describe(CLI::Option& option, const ModelFlag& flag) {
+  static const nn::TrainOptions defaults;
+  option.type_name(cat(flag.takes, "=", flag.value(defaults.model)));
+  if (std::string(flag.takes) == "BOOL") option.expected(0, 1);
+}
+
+std::string help_of(const nn::Setting& setting) {
+  std::string help = setting.help;
+  std::string words;
+  for (const std::string& word : setting.choices) words += (words.empty() ? "" : " | ") + word;
+  return words.empty() ? help : help + " (" + words + ")";
+}
+
+CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& model) {
+  CLI::App* train = app.add_subcommand("train", "Train a DiT on a folder of images");
+  train->footer(
+      "Flags override the file given by --config. What a run was started with is kept in RUN/config.json, "
+      "which is itself such a "
+      "file.\nCtrl-C saves a checkpoint and ends; --resume goes on from the last one as if nothing had "
+      "happened.");
+  train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints")
+      ->required();
+  train->add_option("--config", args.config, "JSON file with settings and model");
+  train->add_flag("--resume", args.resume, "go on with the run in --out");
+  for (const ModelFlag& flag : model_flags())
+    describe(*add_text(train, model, flag.flag, flag.help, "Model"), flag);
+  for (const nn::Setting& setting : nn::train_settings()) {
+    describe(*add_text(train, settings, setting.flag, help_of(setting), "Training"), setting);
+  }
+  return train;
+}
+
+template <class Args>
+void add_machine(CLI::App& command, Args& args) {
+  command.add_option("--device", args.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  command.add_option("--dtype", args.dtype, "what the model computes in")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command.add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+  command.add_flag("--tf32", args.tf32, "CUDA: products of f32 matrices may round their operands to TF32");
+}
+
+CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
+  CLI::App* sample = app.add_subcommand("sample", "Draw images from a trained model");
+  sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the diffusers layout")
+      ->required();
+  sample->add_option("--out", args.out, "PNG file for a grid of all images");
+  sample->add_option("--each", args.each, "folder for one PNG per image");
+  sample->add_option("--count", args.count, "number of images")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  sample->add_option("--class", args.class_name, "name or number of a class; default: all in turn");
+  sample->add_option("--guidance", args.guidance, "1 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
+  sample->add_option("--steps", args.steps, "Euler steps")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  sample->add_option("--seed", args.seed, "of the noise")->capture_default_str();
+  sample->add_option("--size", args.size, "HxW or N; default: the model's own");
+  sample->add_option("--batch", args.batch, "images at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  add_machine(*sample, args);
+  return sample;
+}
+
+CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
+  CLI::App* eval =
+      app.add_subcommand("eval", "Score a model against held-out images (random-feature Frechet distance)");
+  eval->add_option("model", args.model, "folder of a run, or of a checkpoint")->required();
+  eval->add_option("--data", args.data, "folder of held-out images")->required();
+  eval->add_option("--count", args.count, "images to generate")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1000000));
+  eval->add_option("--reference", args.reference, "real images to score against")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1000000));
+  eval->add_option("--guidance", args.guidance, "1 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
+  eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
+  eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
+  eval->add_option("--background", args.background,
+                   "colour under transparent pixels; default: as in training, if the checkpoint says")
+      ->check([](const std::string& text) {
+        try {
+          nn::parse_colour(text);
+          return std::string();
+        } catch (const ValueError& error) {
+          return std::string(error.what());
+        }
+      });
+  eval->add_option("--max-pixels", args.max_pixels,
+                   "larger images are left out; default: as in training, if the checkpoint says")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  add_machine(*eval, args);
+  eval->add_flag("--json", args.json, "print one JSON object");
+  return eval;
+}
+
+CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
+  bench
+      ->add_option("what", args.what,
+                   "attention: LLSA beside full attention; step: training steps; ops: every op")
+      ->required()
+      ->check(CLI::IsMember({"attention", "step", "ops"}));
+  bench->add_option("--json", args.json, "file for the figures");
+  add_machine(*bench, args);
+  bench->add_flag("--tune", args.tune, "CUDA: time the algorithms of matrix products, take the fastest");
+  bench
+      ->add_option_function<std::string>(
+          "--graph", [&args](const std::string& text) { args.graph = parse_bool("graph", text); },
+          "step: measure it replayed from CUDA graphs, too; default: on a GPU")
+      ->type_name("BOOL")
+      ->expected(0, 1);
+  bench
+      ->add_option("--max-tokens", args.max_tokens,
+                   "attention: longest sequence; default: 65536 on the CPU, 262144 on a GPU")
+      ->check(CLI::Range(64, 1 << 24));
+  bench
+      ->add_option("--seconds", args.seconds,
+                   "what has not begun by then is left out, and named; default: everything is measured")
+      ->check(CLI::Range(0.0, 86400.0));
+  return bench;
+}
+
+}  // namespace
+
+int run_command_line(int argc, const char* const* argv) {
+  CLI::App app("Trains and runs pixel-space Diffusion Transformers with log-linear sparse attention (LLSA).",
+               "llsa");
+  app.set_version_flag("--version", "llsa " LLSA_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+
+  DataShapesArgs shapes_args;
+  TrainArgs train_args;
+  Texts settings, model;
+  SampleArgs sample_args;
+  EvalArgs eval_args;
+  InfoArgs info_args;
+  BenchArgs bench_args;
+  add_data(app, shapes_args);
+  CLI::App* train = add_train(app, train_args, settings, model);
+  CLI::App* sample = add_sample(app, sample_args);
+  CLI::App* eval = add_eval(app, eval_args);
+  CLI::App* info = app.add_subcommand("info", "Say what a checkpoint holds");
+  info->add_option("model", info_args.model, "folder of a run, or of a checkpoint")->required();
+  CLI::App* bench = add_bench(app, bench_args);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request, std::cout, std::cout);
+  } catch (const CLI::ParseError& error) {
+    std::string command = "llsa";
+    for (const CLI::App* sub = &app; !sub->get_subcommands().empty();) {
+      sub = sub->get_subcommands().front();
+      command += " " + sub->get_name();
+    }
+    const std::string first = argc > 1 ? argv[1] : "";
+    if (command == "llsa" && !first.empty() && first.front() != '-') {
+      throw UsageError("there is no command '" + first + "'",
+                       "data, train, sample, eval, info, bench; see llsa --help");
+    }
+    throw UsageError(error.what(), "see " + command + " --help");
+  }
+  if (train->parsed()) {
+    train_args.settings = given(*train, settings);
+    train_args.model = given(*train, model);
+    return run_train(train_args);
+  }
+  if (sample->parsed()) return run_sample(sample_args);
+  if (eval->parsed()) return run_eval(eval_args);
+  if (info->parsed()) return run_info(info_args);
+  if (bench->parsed()) return run_bench(bench_args);
+  return run_data_shapes(shapes_args);
+}
+
+}  // namespace llsa::apps

@@ -1,0 +1,55 @@
+#include <cstdio>
+
+#include "apps/llsa/commands.h"
+#include "apps/llsa/progress.h"
+#include "core/safetensors.h"
+#include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/checkpoint/training_state.h"
+#include "nn/diffusers_config.h"
+
+namespace llsa::apps {
+
+int run_info(const InfoArgs& args) {
+  const std::string checkpoint = nn::resolve_checkpoint(args.model);
+  const nn::DiffusersModel model = nn::read_diffusers_model(checkpoint);
+  const nn::DitConfig& config = model.config;
+
+  // Loading checks every tensor against the configuration.
+  Context ctx(1);
+  const auto dit = nn::load_diffusers_model(ctx, checkpoint);
+  std::printf("checkpoint   %s\n", checkpoint.c_str());
+  std::printf("model        %lld parameters: %d blocks, width %d, %d heads of %d\n",
+              static_cast<long long>(dit->parameters().parameter_count()), config.layers, config.channels(),
+              config.heads, config.head_dim);
+  std::printf("images       %d x %d pixels, patch %d: %lld tokens%s\n", config.height, config.width,
+              config.patch, static_cast<long long>(config.tokens()),
+              config.reorder ? " in Morton order" : "");
+  std::printf("attention    %s", nn::name_of(config.attention).c_str());
+  if (config.attention == nn::AttentionKind::llsa) {
+    const kernels::LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
+    std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels,
+                plan.enriched, static_cast<long long>(plan.keys_per_query()));
+  }
+  std::printf("\nclasses      ");
+  if (config.classes == 0) std::printf("none");
+  for (int c = 0; c < config.classes; ++c) {
+    const auto at = static_cast<std::size_t>(c);
+    std::printf("%s%s", c ? ", " : "",
+                at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
+  }
+  std::printf("\nnoise scale  %g\n", model.noise_scale);
+  const std::string obstacle = nn::published_reader_obstacle(config);
+  std::printf("published reader   %s\n",
+              obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
+  if (nn::has_training_state(checkpoint)) {
+    std::printf("training     state of step %lld, can be resumed\n",
+                static_cast<long long>(nn::read_training_step(checkpoint)));
+  } else {
+    std::printf("training     no state: can be sampled from and be a start for --init-from\n");
+  }
+  for (const std::string& note : model.notes) std::printf("note         %s\n", note.c_str());
+  return 0;
+}
+
+}  // namespace llsa::apps

@@ -1,0 +1,27 @@
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "apps/llsa/commands.h"
+
+// The one place where errors become text and exit codes: 0 done, 1 failed, 2 wrong command line.
+int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an ordinary write error
+  const auto fail = [](const std::exception& error, int code) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "error: %s\n", error.what());
+    const auto* ours = dynamic_cast<const llsa::Error*>(&error);
+    if (ours != nullptr && !ours->hint().empty()) std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
+    return code;
+  };
+  try {
+    const int code = llsa::apps::run_command_line(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw llsa::IoError("standard output could not be written", "is its disk full, or its reader gone?");
+    return code;
+  } catch (const llsa::apps::UsageError& error) {
+    return fail(error, 2);
+  } catch (const std::exception& error) {
+    return fail(error, 1);
+  }
+}

@@ -1,0 +1,114 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/llsa/commands.h"
+#include "apps/llsa/model_flags.h"
+#include "apps/llsa/output.h"
+#include "core/device_choice.h"
+#include "nn/attention_text.h"
+#include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/data/grid.h"
+#include "nn/diffusion/flow.h"
+#include "nn/diffusion/sampler.h"
+#include "nn/host.h"
+
+namespace llsa::apps {
+namespace {
+
+// A class by its name or its number. Throws UsageError listing what there is.
+std::int32_t find_class(const nn::DiffusersModel& model, const std::string& wanted) {
+  const int classes = model.config.classes;
+  if (classes == 0) throw UsageError("--class: this model was trained without classes");
+  for (int c = 0; c < classes; ++c) {
+    const bool named = static_cast<std::size_t>(c) < model.class_names.size() &&
+                       model.class_names[static_cast<std::size_t>(c)] == wanted;
+    if (named || cat(c) == wanted) return c;
+  }
+  std::string known;
+  for (const std::string& name : model.class_names) known += (known.empty() ? "" : ", ") + name;
+  throw UsageError(cat("--class takes ", known.empty() ? "" : "one of " + known + ", or ",
+                       "a number from 0 to ", classes - 1, ", got '", wanted, "'"));
+}
+
+// The model's configuration at the size of the images that are drawn.
+nn::DitConfig at_size(nn::DitConfig config, const nn::SampleOptions& options) {
+  if (options.height == 0) return config;
+  nn::check_sides(options.height, options.width, config.patch);
+  config.height = static_cast<int>(options.height);
+  config.width = static_cast<int>(options.width);
+  return config;
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
+}
+
+void write_each(const std::string& folder, const Tensor& images) {
+  for (std::int64_t i = 0; i < images.size(0); ++i) {
+    char name[32];
+    std::snprintf(name, sizeof name, "/%06lld.png", static_cast<long long>(i));
+    nn::write_png(folder + name, nn::to_image(images.select(0, i)));
+  }
+}
+
+}  // namespace
+
+int run_sample(const SampleArgs& args) {
+  if (args.out.empty() && args.each.empty()) {
+    throw UsageError("llsa sample needs somewhere to write to", "--out GRID.png, --each FOLDER, or both");
+  }
+  check_output(args.out);
+  const std::string checkpoint = nn::resolve_checkpoint(args.model);
+  const nn::DiffusersModel published = nn::read_diffusers_model(checkpoint);
+  for (const std::string& note : published.notes) print_note(note);
+
+  nn::SampleOptions options;
+  options.count = args.count;
+  options.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  options.steps = args.steps;
+  options.seed = args.seed;
+  options.batch = args.batch;
+  if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
+  // At another size the noise is scaled as it would have been in training.
+  options.noise_scale = published.noise_scale;
+  if (!args.size.empty()) {
+    options.noise_scale *= nn::noise_rescale(options.height, options.width) /
+                           nn::noise_rescale(published.config.height, published.config.width);
+  }
+  if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
+
+  const DeviceChoice choice = choose_device(args.device);
+  print_note(passed_over_text(choice));
+  const DType dtype = dtype_from_name(args.dtype);
+  Context ctx(choice.device, args.threads);
+  ctx.allow_tf32(args.tf32);
+  const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype);
+  print_note(nn::slower_attention_text(at_size(model->config(), options), choice.device, dtype));
+  if (!args.each.empty()) make_folder(args.each);
+  const bool live = isatty(STDERR_FILENO) != 0;
+  const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
+    if (live)
+      std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
+                   static_cast<long long>(count));
+  });
+  const Tensor images = nn::to_host(ctx, drawn);
+  if (live) std::fprintf(stderr, "\r\033[K");
+
+  std::vector<std::int32_t> classes;
+  if (published.config.classes > 0 && args.class_name.empty()) {
+    for (std::int64_t i = 0; i < args.count; ++i)
+      classes.push_back(static_cast<std::int32_t>(i % published.config.classes));
+  }
+  if (!args.out.empty()) nn::write_png(args.out, nn::make_grid(images, classes));
+  if (!args.each.empty()) write_each(args.each, images);
+  std::printf("%lld images from %s: %s\n", static_cast<long long>(args.count), checkpoint.c_str(),
+              (args.out.empty() ? args.each : args.out).c_str());
+  return 0;
+}
+
+}  // namespace llsa::apps

@@ -1,0 +1,72 @@
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include "apps/llsa/commands.h"
+#include "apps/llsa/model_flags.h"
+#include "apps/llsa/progress.h"
+#include "core/text_file.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/checkpoint/training_state.h"
+#include "nn/train.h"
+
+namespace llsa::apps {
+namespace {
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+// The first signal asks the run to save and end, the second one ends it at once.
+extern "C" void on_stop_signal(int signal) {
+  stop_requested = 1;
+  std::signal(signal, SIG_DFL);
+}
+
+// Where the options start from before flags are applied: the file, else what the run to be resumed was
+// started with, else defaults.
+nn::TrainOptions base_options(const TrainArgs& args) {
+  if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
+  if (args.resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
+  return {};
+}
+
+nn::TrainOptions effective_options(const TrainArgs& args) {
+  nn::TrainOptions options = base_options(args);
+  for (const auto& [flag, text] : args.settings) {
+    for (const nn::Setting& setting : nn::train_settings()) {
+      if (flag != setting.flag) continue;
+      try {
+        nn::set_from_text(options, setting, text);
+      } catch (const ValueError& error) {
+        throw UsageError(error.what(), error.hint());
+      }
+    }
+  }
+  apply_model_flags(options.model, args.model);
+  try {
+    options.validate();
+  } catch (const ValueError& error) {  // a file that is wrong by itself was refused when it was read
+    throw UsageError(error.what(), error.hint());
+  }
+  if (options.data.empty())
+    throw UsageError("llsa train needs a folder of images", "give it with --data DIR");
+  return options;
+}
+
+}  // namespace
+
+int run_train(const TrainArgs& args) {
+  const nn::TrainOptions options = effective_options(args);
+  Progress progress;
+  nn::TrainCallbacks callbacks;
+  callbacks.on_report = [&](const nn::StepReport& report) { progress.report(report); };
+  callbacks.on_message = [&](const std::string& text) { progress.message(text); };
+  callbacks.should_stop = [] { return stop_requested != 0; };
+  std::signal(SIGINT, on_stop_signal);
+  std::signal(SIGTERM, on_stop_signal);
+  const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
+  progress.message(cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ",
+                       result.checkpoint, result.stopped ? "; go on with --resume" : ""));
+  return 0;
+}
+
+}  // namespace llsa::apps

@@ -1,0 +1,62 @@
+// A checkpoint directory in the diffusers layout: averaged weights and configuration, readable by
+// other programs.
+//
+//   model_index.json
+//   denoiser/config.json
+//   denoiser/diffusion_pytorch_model.safetensors     F32, metadata {"format": "pt"}
+//   scheduler/scheduler_config.json                  noise_rescale
+//   classes.json                                     names of the classes, when there are any; other readers
+//   pass over it
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../../core/context.h"
+#include "../../core/tensor.h"
+#include "../dit.h"
+
+namespace llsa::nn {
+
+/// What such a directory says, without its weights.
+struct DiffusersModel {
+  DitConfig config;
+  double noise_scale = 1.0;              ///< s, the deviation of the noise that the model was trained with
+  std::vector<std::string> class_names;  ///< empty when unknown
+  std::vector<std::string> notes;        ///< what was ignored or assumed, one sentence each
+};
+
+/// True when `directory` has a denoiser/config.json.
+bool is_diffusers_model(const std::string& directory);
+
+/// Reads the configuration files. Throws IoError for a missing or unreadable file, ValueError for content
+/// that this model cannot honour; both name the file.
+DiffusersModel read_diffusers_model(const std::string& directory);
+
+/// Path of the weights inside the directory.
+std::string diffusers_weights_path(const std::string& directory);
+
+/// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
+/// parameters.
+void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
+                           double noise_scale, const std::vector<std::string>& class_names);
+
+/// Weights of every parameter of `store` from the tensors of a file, as a flat buffer in the store's layout.
+/// Tensor names are `prefix` + the parameter's name; names with another prefix are not looked at. `path`
+/// stands in messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, and one that
+/// names a tensor with a value that is not finite.
+Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
+                    const std::string& path, const std::string& prefix = "");
+
+/// A model with the weights of a directory. The context must outlive it.
+std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory,
+                                          DType dtype = DType::f32);
+
+/// Starts a model from the weights of another resolution (or the same): everything but the position embedding
+/// has to fit; that one is resized, or keeps its own start when the file has none. Returns what was done, one
+/// sentence each.
+std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory);
+
+}  // namespace llsa::nn

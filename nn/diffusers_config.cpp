@@ -1,0 +1,228 @@
+// The published directory's JSON. "sparse_l<L>" counts levels; sparse_topk as a list is coarsest level first
+// for L >= 2, and [unused, K_1] for L = 1.
+#include "nn/diffusers_config.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+
+namespace llsa::nn {
+namespace {
+
+const char* const kClass = "RopeDiTTransformer2DModel";
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what, std::string hint = {}) {
+  throw ValueError(cat("[", where, "] ", what), std::move(hint));
+}
+
+/// L of "sparse_l<L>", 0 for "pixel".
+int parse_levels(const std::string& where, std::string type) {
+  const std::string suffix = "_varlen";
+  if (type.size() > suffix.size() && type.compare(type.size() - suffix.size(), suffix.size(), suffix) == 0)
+    type.resize(type.size() - suffix.size());
+  if (type == "pixel") return 0;
+  const std::string prefix = "sparse_l";
+  if (type.compare(0, prefix.size(), prefix) == 0) {
+    const std::string number = type.substr(prefix.size());
+    if (!number.empty() && number.size() <= 2 &&
+        std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+        std::stoi(number) >= 1)
+      return std::stoi(number);
+  }
+  refuse(where, cat("key \"attn_type\": expected \"pixel\" or \"sparse_l<levels>\", got \"", type, '"'),
+         type == "vsa" || type == "sla" ? "this program has no " + type + " attention" : "");
+}
+
+/// K_1 .. K_L from the published list.
+std::vector<int> parse_topk(const std::string& where, const std::vector<std::int64_t>& list, int levels) {
+  const auto at = [&list](std::size_t i) { return static_cast<int>(list[i]); };
+  if (list.size() == 1 || levels == 0) return {at(0)};
+  const auto expected = static_cast<std::size_t>(std::max(2, levels));
+  if (list.size() != expected)
+    refuse(where, cat("key \"sparse_topk\": expected an integer or a list of ", expected, ", got a list of ",
+                      list.size()));
+  if (levels == 1) return {at(1)};
+  std::vector<int> topk;
+  for (std::size_t i = list.size(); i-- > 0;) topk.push_back(at(i));
+  return topk;
+}
+
+/// For validation only: how many levels a resolved LLSA configuration has at its size.
+kernels::LlsaPlan plan_of(const DitConfig& config) {
+  return kernels::llsa_plan(config.tokens(), config.llsa);
+}
+
+}  // namespace
+
+std::string diffusers_config_json(const DitConfig& given) {
+  const DitConfig config = given.resolved();
+  JsonWriter json;
+  json.add("_class_name", kClass).add("activation_fn", "gelu-approximate");
+  json.add("attention_bias", config.attention_bias).add("attention_head_dim", config.head_dim);
+  bool sparse = config.attention == AttentionKind::llsa;
+  kernels::LlsaPlan plan;
+  if (sparse) {
+    plan = plan_of(config);
+    sparse = plan.levels > 0;
+  }
+  json.add("attn_type", sparse ? cat("sparse_l", plan.levels) : std::string("pixel"));
+  json.add("axes_dims_rope", std::vector<std::int64_t>{config.head_dim / 2, config.head_dim / 2});
+  json.add("in_channels", config.in_channels).add("norm_eps", 1e-5);
+  json.add("num_attention_heads", config.heads);
+  if (config.classes > 0)
+    json.add("num_embeds_ada_norm", config.classes);
+  else
+    json.add_null("num_embeds_ada_norm");
+  json.add("num_layers", config.layers)
+      .add("out_channels", config.out_channels)
+      .add("patch_size", config.patch);
+  if (config.qk_norm)
+    json.add("qk_norm", "rms_norm");
+  else
+    json.add_null("qk_norm");
+  const auto sides = [&json](const char* key, int rows, int columns) {
+    if (rows == columns)
+      json.add(key, rows);
+    else
+      json.add(key, std::vector<std::int64_t>{rows, columns});
+  };
+  if (config.rope_size)
+    sides("rope_size", (*config.rope_size)[0], (*config.rope_size)[1]);
+  else
+    json.add_null("rope_size");
+  sides("sample_size", config.height, config.width);
+  json.add("sparse_block_size", config.llsa.block);
+  if (sparse) {
+    json.add("sparse_levels_enriched", plan.enriched).add("sparse_reweight", config.llsa.reweight);
+    if (std::all_of(plan.topk.begin(), plan.topk.end(), [&plan](int k) { return k == plan.topk.front(); }))
+      json.add("sparse_topk", plan.topk.front());
+    else
+      json.add("sparse_topk", std::vector<std::int64_t>(plan.topk.rbegin(), plan.topk.rend()));
+  } else {
+    json.add("sparse_topk", config.llsa.topk.front());
+  }
+  json.add("token_permutation", config.reorder);
+  if (config.pos_embed) json.add("llsa_pos_embed", true);
+  return json.pretty();
+}
+
+DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where) {
+  JsonObject json(text, where);
+  DiffusersConfig out;
+  DitConfig& c = out.config;
+  const auto count = [&json](const char* key, int otherwise, std::int64_t least, std::int64_t most) {
+    return static_cast<int>(json.integer(key, otherwise, least, most));
+  };
+  const auto count_or_null = [&](const char* key, int otherwise, std::int64_t least, std::int64_t most) {
+    return json.absent_or_null(key) ? otherwise : count(key, otherwise, least, most);
+  };
+  json.choice("_class_name", kClass, {kClass});
+  c.heads = count("num_attention_heads", 16, 1, 4096);
+  c.head_dim = count("attention_head_dim", 72, 4, 4096);
+  c.layers = count("num_layers", 28, 1, 4096);
+  c.in_channels = count("in_channels", 4, 1, 4096);
+  c.out_channels = count_or_null("out_channels", c.in_channels, 1, 4096);
+  c.patch = count("patch_size", 1, 1, 1 << 16);
+  const auto sides = [&json, &where](const char* key, std::int64_t otherwise) {
+    const auto list = json.integers(key, {otherwise}, 1, 1 << 16);
+    if (list.size() > 2)
+      refuse(where, cat("key \"", key, "\": expected n or [rows, columns], got a list of ", list.size()));
+    return std::array<int, 2>{static_cast<int>(list.front()), static_cast<int>(list.back())};
+  };
+  const auto size = sides("sample_size", 32);
+  c.height = size[0];
+  c.width = size[1];
+  if (!json.absent_or_null("rope_size")) c.rope_size = sides("rope_size", 1);
+  c.classes = count_or_null("num_embeds_ada_norm", 0, 0, 1 << 24);
+  c.qk_norm = !json.absent_or_null("qk_norm") && !json.choice("qk_norm", "rms_norm", {"rms_norm"}).empty();
+  c.attention_bias = json.boolean("attention_bias", true);
+  c.reorder = json.boolean("token_permutation", false);
+  c.init = InitKind::published;
+  c.pos_embed = json.boolean("llsa_pos_embed", false);
+
+  const int levels = parse_levels(where, json.string("attn_type", "pixel"));
+  c.llsa.block = count("sparse_block_size", 16, 2, 1 << 20);
+  c.llsa.topk = parse_topk(where, json.integers("sparse_topk", {16}, 1, 1 << 24), levels);
+  c.attention = levels > 0 ? AttentionKind::llsa : AttentionKind::full;
+  c.llsa.levels = levels > 0 ? levels : -1;
+  const int enriched = count("sparse_levels_enriched", levels, 0, 62);
+  if (levels > 0) c.llsa.enriched = enriched;
+  c.llsa.reweight = json.boolean("sparse_reweight", true);
+
+  const auto axes = json.integers("axes_dims_rope", {36, 36}, 1, 4096);
+  if (axes.size() != 2 || axes[0] != axes[1] || axes[0] + axes[1] != c.head_dim)
+    refuse(where, cat("key \"axes_dims_rope\": expected [", c.head_dim / 2, ", ", c.head_dim / 2,
+                      "], half of attention_head_dim for each axis"));
+  json.choice("activation_fn", "gelu-approximate", {"gelu-approximate"});
+  if (const double eps = json.number("norm_eps", 1e-5, 0.0, 1.0); eps != 1e-5)
+    refuse(where, cat("key \"norm_eps\": expected 1e-05, got ", eps));
+  if (json.boolean("pred_x0", false))
+    refuse(where, "key \"pred_x0\": models that predict x0 are not supported");
+  if (!json.absent_or_null("image_rescale") && json.number("image_rescale", 1.0, 0.0, 1e6) != 1.0)
+    refuse(where, "key \"image_rescale\": only 1 is supported");
+  if (!json.absent_or_null("shift") && json.number("shift", 1.0, 0.0, 1e6) != 1.0)
+    refuse(where, "key \"shift\": only 1 is supported");
+
+  // Settings of other parts of the published program, and marks of the library that wrote the file.
+  const std::set<std::string> silent = {"_diffusers_version",      "_name_or_path", "dropout",
+                                        "norm_elementwise_affine", "norm_type",     "upcast_attention",
+                                        "norm_num_groups"};
+  for (const auto& key : json.unread())
+    if (silent.count(key) == 0)
+      out.notes.push_back(cat(where, ": key \"", key, "\" is not known here and was ignored"));
+  try {
+    c.validate();
+  } catch (const ValueError& e) {
+    throw ValueError(cat("[", where, "] ", e.what()), e.hint());
+  }
+  return out;
+}
+
+std::string published_reader_obstacle(const DitConfig& given) {
+  const DitConfig config = given.resolved();
+  if (config.pos_embed) return "it has a learned position embedding";
+  if (config.height != config.width) return "its images are not square";
+  if (config.attention != AttentionKind::llsa) return {};
+  const auto plan = plan_of(config);
+  if (plan.levels > 2) return cat("it knows LLSA of 1 and 2 levels, this has ", plan.levels);
+  if (plan.levels > 0 && plan.enriched < plan.levels) return "it enriches all levels, this model does not";
+  if (plan.levels > 0 && !plan.reweight) return "it always re-weights coarse tokens, this model does not";
+  return {};
+}
+
+std::string scheduler_config_json(double noise_rescale) {
+  return JsonWriter()
+      .add("_class_name", "FlowMatchEulerDiscreteTrainingScheduler")
+      .add("noise_rescale", noise_rescale)
+      .add("num_train_timesteps", 1000)
+      .add("shift", 1.0)
+      .pretty();
+}
+
+double parse_scheduler_config(const std::string& text, const std::string& where) {
+  JsonObject json(text, where);
+  if (json.integer("num_train_timesteps", 1000, 1, 1 << 30) != 1000)
+    refuse(where, "key \"num_train_timesteps\": only 1000 is supported");
+  if (!json.absent_or_null("shift") && json.number("shift", 1.0, 0.0, 1e6) != 1.0)
+    refuse(where, "key \"shift\": only 1 is supported");
+  if (!json.absent_or_null("image_rescale") && json.number("image_rescale", 1.0, 0.0, 1e6) != 1.0)
+    refuse(where, "key \"image_rescale\": only 1 is supported");
+  if (json.boolean("pred_x0", false))
+    refuse(where, "key \"pred_x0\": models that predict x0 are not supported");
+  const double scale =
+      json.absent_or_null("noise_rescale") ? 1.0 : json.number("noise_rescale", 1.0, 0.0, 1e6);
+  if (!(scale > 0.0)) refuse(where, cat("key \"noise_rescale\": expected a number above 0, got ", scale));
+  return scale;
+}
+
+std::string model_index_json() {
+  return JsonWriter()
+      .add("_class_name", "FlowMatchingPipeline")
+      .add("denoiser", std::vector<std::string>{"llsa.models.rope_dit_transformer_2d", kClass})
+      .add("scheduler", std::vector<std::string>{"llsa.schedulers.flow_training_scheduler",
+                                                 "FlowMatchEulerDiscreteTrainingScheduler"})
+      .pretty();
+}
+
+}  // namespace llsa::nn

@@ -1,0 +1,179 @@
+#include "nn/diffusers_config.h"
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tests/support/text.h"
+
+namespace llsa::nn {
+
+namespace {
+
+using llsa::test::contains;
+
+template <class F>
+std::string message_of(F&& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+/// The published text of a small model with an extra piece of JSON.
+std::string published(const std::string& extra) {
+  return R"({"_class_name": "RopeDiTTransformer2DModel", "_diffusers_version": "0.30", "num_attention_heads": 2,
+    "attention_head_dim": 8, "num_layers": 1, "in_channels": 3, "axes_dims_rope": [4, 4], "sample_size": 64)" +
+         extra + "}";
+}
+
+DitConfig read(const std::string& extra) {
+  return parse_diffusers_config(published(extra), "config.json").config;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("nn/diffusers_config");
+
+TEST_CASE("missing keys take the published defaults") {
+  const auto c = parse_diffusers_config("{}", "config.json").config;
+  CHECK(c.heads == 16);
+  CHECK(c.head_dim == 72);
+  CHECK(c.layers == 28);
+  CHECK(c.in_channels == 4);
+  CHECK(c.out_channels == 4);
+  CHECK(c.height == 32);
+  CHECK(c.attention == AttentionKind::full);
+  CHECK_FALSE(c.qk_norm);
+  CHECK(c.attention_bias);
+  CHECK_FALSE(c.reorder);
+  CHECK(c.classes == 0);
+}
+
+TEST_CASE("attention kinds and the order of sparse_topk") {
+  CHECK(read(R"(, "attn_type": "pixel")").attention == AttentionKind::full);
+  DitConfig c = read(R"(, "attn_type": "sparse_l1", "sparse_topk": [9, 5])");
+  CHECK(c.attention == AttentionKind::llsa);
+  CHECK(c.llsa.levels == 1);
+  CHECK(c.llsa.topk == std::vector<int>{5});
+  c = read(R"(, "attn_type": "sparse_l2_varlen", "sparse_topk": [9, 5], "sparse_block_size": 8)");
+  CHECK(c.llsa.levels == 2);
+  CHECK(c.llsa.topk == std::vector<int>{5, 9});
+  CHECK(c.llsa.block == 8);
+  CHECK(c.llsa.enriched == 2);
+  c = read(R"(, "attn_type": "sparse_l3", "sparse_topk": [1, 2, 3], "sparse_block_size": 4,
+              "sparse_levels_enriched": 1, "sparse_reweight": false)");
+  CHECK(c.llsa.topk == std::vector<int>{3, 2, 1});
+  CHECK(c.llsa.enriched == 1);
+  CHECK_FALSE(c.llsa.reweight);
+  CHECK(read(R"(, "attn_type": "sparse_l2", "sparse_topk": 6)").llsa.topk == std::vector<int>{6});
+}
+
+TEST_CASE("what this model cannot do is refused") {
+  for (const char* extra :
+       {R"(, "attn_type": "vsa")", R"(, "attn_type": "sla")", R"(, "attn_type": "sparse_l0")",
+        R"(, "attn_type": 3)", R"(, "activation_fn": "gelu")", R"(, "norm_eps": 1e-6)",
+        R"(, "pred_x0": true)", R"(, "image_rescale": 0.5)", R"(, "shift": 3.0)",
+        R"(, "qk_norm": "layer_norm")", R"(, "sparse_topk": [1, 2, 3], "attn_type": "sparse_l2")"})
+    CHECK_THROWS_AS(read(extra), ValueError);
+  CHECK(contains(message_of([] { parse_diffusers_config(R"({"axes_dims_rope": [16, 56]})", "c"); }),
+                 "axes_dims_rope"));
+  CHECK(contains(message_of([] { read(R"(, "num_layers": 2)"); }), "given twice"));
+}
+
+TEST_CASE("unknown keys are noted, not refused") {
+  const auto out = parse_diffusers_config(published(R"(, "strange": 1, "dropout": 0.0)"), "config.json");
+  REQUIRE(out.notes.size() == 1);
+  CHECK(contains(out.notes[0], "\"strange\""));
+}
+
+TEST_CASE("a configuration survives the published form") {
+  DitConfig c;
+  c.head_dim = 16;
+  c.height = c.width = 64;
+  c.classes = 7;
+  c.attention = AttentionKind::llsa;
+  c.llsa = {4, {3, 2, 5}, 3, 2, false};
+  c.pos_embed = true;
+  const DitConfig back = parse_diffusers_config(diffusers_config_json(c), "config.json").config;
+  CHECK(back.head_dim == 16);
+  CHECK(back.classes == 7);
+  CHECK(back.attention == AttentionKind::llsa);
+  CHECK(back.llsa.block == 4);
+  CHECK(back.llsa.topk == c.llsa.topk);
+  CHECK(back.llsa.levels == 3);
+  CHECK(back.llsa.enriched == 2);
+  CHECK_FALSE(back.llsa.reweight);
+  CHECK(back.pos_embed);
+  CHECK(back.qk_norm);
+  CHECK(back.reorder);
+  CHECK_FALSE(published_reader_obstacle(c).empty());
+
+  c.pos_embed = false;
+  c.llsa = {16, {8}, -1, -1, true};
+  CHECK(published_reader_obstacle(c).empty());
+  CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"sparse_l2\""));
+  c.attention = AttentionKind::full;
+  CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"pixel\""));
+  CHECK(parse_diffusers_config(diffusers_config_json(c), "config.json").notes.empty());
+}
+
+TEST_CASE("why the published program cannot load a model") {
+  DitConfig loadable;
+  loadable.height = loadable.width = 64;
+  loadable.attention = AttentionKind::llsa;
+  loadable.llsa = {16, {8}, 2, -1, true};
+  const struct {
+    const char* says;  // "" where it can
+    void (*change)(DitConfig&);
+  } cases[] = {
+      {"", [](DitConfig&) {}},
+      {"", [](DitConfig& c) { c.llsa.levels = 1; }},
+      {"learned position embedding", [](DitConfig& c) { c.pos_embed = true; }},
+      {"not square", [](DitConfig& c) { c.width = 32; }},
+      {"1 and 2 levels, this has 3",
+       [](DitConfig& c) {
+         c.llsa.block = 4;
+         c.llsa.levels = 3;
+       }},
+      {"enriches all levels", [](DitConfig& c) { c.llsa.enriched = 1; }},
+      {"re-weights", [](DitConfig& c) { c.llsa.reweight = false; }},
+      // Full attention, asked for or because there are too few tokens for a level, has none of these.
+      {"",
+       [](DitConfig& c) {
+         c.attention = AttentionKind::full;
+         c.llsa = {4, {8}, 3, 1, false};
+       }},
+      {"",
+       [](DitConfig& c) {
+         c.height = c.width = 8;
+         c.llsa = {16, {8}, 0, 0, false};
+       }},
+      {"not square",
+       [](DitConfig& c) {
+         c.attention = AttentionKind::full;
+         c.height = 32;
+       }},
+  };
+  for (const auto& [says, change] : cases) {
+    DitConfig config = loadable;
+    change(config);
+    const std::string obstacle = published_reader_obstacle(config);
+    CAPTURE(obstacle);
+    CHECK(obstacle.empty() == std::string(says).empty());
+    CHECK(contains(obstacle, says));
+  }
+}
+
+TEST_CASE("scheduler and index files") {
+  CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s") == 2.5);
+  CHECK(parse_scheduler_config("{}", "s") == 1.0);
+  CHECK_THROWS_AS(parse_scheduler_config(R"({"shift": 3.0})", "s"), ValueError);
+  CHECK_THROWS_AS(parse_scheduler_config(R"({"noise_rescale": 0})", "s"), ValueError);
+  CHECK(contains(model_index_json(), "\"FlowMatchingPipeline\""));
+}
+
+TEST_SUITE_END();
+
+}  // namespace llsa::nn
