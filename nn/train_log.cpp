@@ -37,7 +37,8 @@ std::string lines_until(const std::string& text, const std::string& path, std::i
 }  // namespace
 
 TrainLog::TrainLog(const std::string& path, std::int64_t step) : path_(path) {
-  const bool exists = std::filesystem::exists(path);
+  std::error_code ignored;
+  const bool exists = std::filesystem::exists(path, ignored);
   write_file_atomically(path, exists && step > 0 ? lines_until(read_text_file(path), path, step) : "");
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(cat("cannot open ", path, ": ", std::strerror(errno)));
@@ -65,10 +66,6 @@ void TrainLog::write(const StepReport& report) {
     if (n < 0) throw IoError(cat("cannot write ", path_, ": ", std::strerror(errno)));
     done += static_cast<std::size_t>(n);
   }
-}
-
-void write_run_config(const RunFolder& files, const TrainOptions& options) {
-  write_file_atomically(files.config_path(), options.json());
 }
 
 }  // namespace llsa::nn

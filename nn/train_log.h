@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include "checkpoint/run_folder.h"
 #include "train.h"
 
 namespace llsa::nn {
@@ -26,8 +25,5 @@ class TrainLog {
   std::string path_;
   int descriptor_ = -1;
 };
-
-/// Writes config.json of a run.
-void write_run_config(const RunFolder& files, const TrainOptions& options);
 
 }  // namespace llsa::nn

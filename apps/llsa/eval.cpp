@@ -3,16 +3,17 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
-#include "nn/attention_text.h"
+#include "kernels/copy.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/image_io.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/dit_config.h"
 #include "nn/eval/frechet.h"
-#include "nn/host.h"
 #include "nn/json.h"
+#include "nn/train_folder.h"
 
 namespace llsa::apps {
 
@@ -54,7 +55,7 @@ int run_eval(const EvalArgs& args) {
   sampling.noise_scale = published.noise_scale;
 
   const auto score_of = [&](nn::Dit& model) {
-    return reference.score(host, nn::to_host(ctx, nn::sample(ctx, model, sampling)));
+    return reference.score(host, kernels::to_host(ctx, nn::sample(ctx, model, sampling)));
   };
   const auto trained = nn::load_diffusers_model(ctx, checkpoint, dtype);
   print_note(nn::slower_attention_text(trained->config(), choice.device, dtype));

@@ -7,8 +7,8 @@
 #include "apps/llsa/progress.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
-#include "nn/checkpoint/training_state.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 
 namespace llsa::apps {
 namespace {

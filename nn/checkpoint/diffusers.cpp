@@ -13,7 +13,6 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "nn/diffusers_config.h"
-#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -32,6 +31,11 @@ fs::path scheduler_path(const std::string& directory) {
   return fs::path(directory) / "scheduler" / "scheduler_config.json";
 }
 fs::path classes_path(const std::string& directory) { return fs::path(directory) / "classes.json"; }
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
 
 // Heads of teacher networks that the published training may leave in a file; no part of the model.
 bool is_ignored(const std::string& name) { return name.rfind("repa_layer.", 0) == 0; }
@@ -76,7 +80,7 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
   if (!is_floating(from.dtype())) {
     throw IoError(cat(path, ": ", name, " has dtype ", name_of(from.dtype()), ", expected a floating one"));
   }
-  kernels::copy(ctx, from_host(ctx, from), into);
+  kernels::copy(ctx, kernels::from_host(ctx, from), into);
   if (ctx.item(kernels::all_finite(ctx, into)) == 0) {
     throw IoError(cat(path, ": ", name, " has a value that is not finite"),
                   "the file comes from a run that had diverged");
@@ -85,7 +89,10 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
 
 }  // namespace
 
-bool is_diffusers_model(const std::string& directory) { return fs::is_regular_file(config_path(directory)); }
+bool is_diffusers_model(const std::string& directory) {
+  std::error_code ignored;
+  return fs::is_regular_file(config_path(directory), ignored);
+}
 
 std::string diffusers_weights_path(const std::string& directory) {
   return (fs::path(directory) / "denoiser" / "diffusion_pytorch_model.safetensors").string();
@@ -96,13 +103,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (fs::exists(scheduler)) {
+  if (exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
-  if (fs::exists(classes)) {
+  if (exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
     json.finish();
@@ -127,7 +134,7 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
   for (const Parameter& parameter : model.parameters().all()) {
     tensors.emplace_back(
         parameter.name,
-        to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
+        kernels::to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
   }
   write_safetensors(diffusers_weights_path(directory), tensors, {{"format", "pt"}});
   write_file_atomically((root / "model_index.json").string(), model_index_json());
@@ -149,11 +156,16 @@ Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const
   return flat;
 }
 
+Tensor read_diffusers_weights(const ParameterStore& store, const std::string& directory) {
+  const std::string path = diffusers_weights_path(directory);
+  return read_weights(store, SafetensorsFile(path).tensors(), path);
+}
+
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory, DType dtype) {
   const DiffusersModel published = read_diffusers_model(directory);
   auto model = std::make_unique<Dit>(ctx, published.config, 0, dtype);
-  const std::string path = diffusers_weights_path(directory);
-  model->parameters().load(read_weights(model->parameters(), SafetensorsFile(path).tensors(), path));
+  model->parameters().load(read_diffusers_weights(model->parameters(), directory));
+  model->set_noise_scale(published.noise_scale);
   return model;
 }
 
@@ -194,7 +206,7 @@ std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string
                         target.shape[2], "]"));
     }
     const NoGrad no_grad;
-    const Var grid(ctx, kernels::cast(ctx, from_host(ctx, source), store.flat().dtype()));
+    const Var grid(ctx, kernels::cast(ctx, kernels::from_host(ctx, source), store.flat().dtype()));
     const Tensor resized = resize_position_embedding(grid, target.shape[0], target.shape[1]).value();
     read_tensor(ctx, resized, store.view(flat, target), kPosEmbed, path);
     notes.push_back(cat("the position embedding was resized from ", source.shape(), " to ", target.shape));

@@ -50,6 +50,9 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
                     const std::string& path, const std::string& prefix = "");
 
+/// The same for the weights of a directory.
+Tensor read_diffusers_weights(const ParameterStore& store, const std::string& directory);
+
 /// A model with the weights of a directory. The context must outlive it.
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory,
                                           DType dtype = DType::f32);

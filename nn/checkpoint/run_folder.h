@@ -7,8 +7,10 @@
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
-//     training_state/state.json        counters and the loader's position
-//     training_state/state.safetensors weights.*, adam_m.*, adam_v.* in F32
+//     training_state/                  what resuming needs (training_state.h)
+//
+// That is what train() writes. A training loop of your own may keep other files in its checkpoints; one with
+// a training state, or in the diffusers layout, is found again.
 //
 // A checkpoint is built under a temporary name and renamed when every byte is on the disk, so one that has
 // its final name is whole, whenever the program was killed.
