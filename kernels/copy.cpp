@@ -119,16 +119,4 @@ Tensor transfer(Context& from, const Tensor& x, Context& to) {
   return out;
 }
 
-Tensor to_host(Context& ctx, const Tensor& x) {
-  if (ctx.device().is_cpu()) return x;
-  Context host(1);
-  return transfer(ctx, x, host);
-}
-
-Tensor from_host(Context& ctx, const Tensor& x) {
-  if (ctx.device().is_cpu()) return x;
-  Context host(1);
-  return transfer(host, x, ctx);
-}
-
 }  // namespace llsa::kernels

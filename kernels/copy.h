@@ -36,11 +36,6 @@ void copy_to_host(Context& ctx, const Tensor& src, void* host);
 /// for each other.
 Tensor transfer(Context& from, const Tensor& x, Context& to);
 
-/// x, on the context's device, as a tensor on the CPU, and x, a tensor on the CPU, on the context's device. On
-/// the CPU both are x itself. to_host() waits for the device. Throw DeviceError for an x that is elsewhere.
-Tensor to_host(Context& ctx, const Tensor& x);
-Tensor from_host(Context& ctx, const Tensor& x);
-
 /// A tensor with the vector's elements. Throws ShapeError when the sizes differ.
 template <class X>
 Tensor from_vector(Context& ctx, const std::vector<X>& values, const Shape& shape) {

@@ -87,9 +87,10 @@ struct DitConfig {
 /// sizes.
 void check_sides(std::int64_t height, std::int64_t width, int patch);
 
-/// A sentence for the user where a resolved configuration makes attention slower than it has to be: in bf16 on
-/// a GPU, if LLSA does not run on tensor cores altogether ("LLSA attention runs on the plain kernels, which are
-/// slower: head dimension 48 is not one of 32, 64, 128"). Empty otherwise: f32 and f64 have plain kernels only.
+/// A sentence for the user where a resolved configuration makes attention slower than it has to be: in bf16
+/// on a GPU, if LLSA does not run on tensor cores altogether ("LLSA attention runs on the plain kernels,
+/// which are slower: head dimension 48 is not one of 32, 64, 128"). Empty otherwise: f32 and f64 have plain
+/// kernels only.
 std::string slower_attention_text(const DitConfig& config, Device device, DType dtype);
 
 }  // namespace llsa::nn

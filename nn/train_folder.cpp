@@ -10,6 +10,7 @@
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/host.h"
 
 namespace llsa::nn {
 namespace {
@@ -121,8 +122,8 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
   sampling.noise_scale = run_.options.noise_scale;
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-  const Tensor images = kernels::to_host(
-      run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = run_.host.should_stop}));
+  const Tensor images =
+      to_host(run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = run_.host.should_stop}));
   averaged.restore();
   if (images.size(0) < sampling.count) return;
   write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));

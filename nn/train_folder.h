@@ -1,4 +1,5 @@
-// What train() keeps in a run folder: it begins or resumes a run there, saves checkpoints, draws sample grids.
+// What train() keeps in a run folder: it begins or resumes a run there, saves checkpoints, draws sample
+// grids.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// How a run is going: losses and gradient norms are read back, added up, logged, reported, and looked into when
-// they stop being finite.
+// How a run is going: losses and gradient norms are read back, added up, logged, reported, and looked into
+// when they stop being finite.
 #pragma once
 
 #include <chrono>

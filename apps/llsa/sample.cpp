@@ -7,17 +7,17 @@
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
-#include "kernels/copy.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
+#include "nn/host.h"
 
 namespace llsa::apps {
 namespace {
 
-// A class by its name or its number. Throws UsageError listing what there is.
+// A class by its name or its number. Throws UsageError that lists the classes.
 std::int32_t find_class(const nn::DiffusersModel& model, const std::string& wanted) {
   const int classes = model.config.classes;
   if (classes == 0) throw UsageError("--class: this model was trained without classes");
@@ -63,17 +63,17 @@ int run_sample(const SampleArgs& args) {
   }
   check_output(args.out);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
-  const nn::DiffusersModel published = nn::read_diffusers_model(checkpoint);
-  for (const std::string& note : published.notes) print_note(note);
+  const nn::DiffusersModel about = nn::read_diffusers_model(checkpoint);
+  for (const std::string& note : about.notes) print_note(note);
 
   nn::SampleOptions options;
   options.count = args.count;
-  options.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  options.guidance = about.config.classes > 0 ? args.guidance : 1.0;
   options.steps = args.steps;
   options.seed = args.seed;
   options.batch = args.batch;
   if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
-  if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
+  if (!args.class_name.empty()) options.classes = {find_class(about, args.class_name)};
 
   const DeviceChoice choice = choose_device(args.device);
   print_note(passed_over_text(choice));
@@ -90,7 +90,7 @@ int run_sample(const SampleArgs& args) {
       std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
                    static_cast<long long>(total));
     };
-  const Tensor images = kernels::to_host(ctx, nn::sample(ctx, *model, options, callbacks));
+  const Tensor images = to_host(ctx, nn::sample(ctx, *model, options, callbacks));
   if (live) std::fprintf(stderr, "\r\033[K");
 
   // A grid of several classes is sorted by them.

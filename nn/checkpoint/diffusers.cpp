@@ -13,6 +13,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "nn/diffusers_config.h"
+#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -37,7 +38,7 @@ bool exists(const std::string& path) {
   return fs::exists(path, ignored);
 }
 
-// Heads of teacher networks that the published training may leave in a file; no part of the model.
+// Heads of teacher networks, which other training programs leave in a file. They are no part of the model.
 bool is_ignored(const std::string& name) { return name.rfind("repa_layer.", 0) == 0; }
 
 std::string listed(const std::vector<std::string>& names) {
@@ -80,7 +81,7 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
   if (!is_floating(from.dtype())) {
     throw IoError(cat(path, ": ", name, " has dtype ", name_of(from.dtype()), ", expected a floating one"));
   }
-  kernels::copy(ctx, kernels::from_host(ctx, from), into);
+  kernels::copy(ctx, from_host(ctx, from), into);
   if (ctx.item(kernels::all_finite(ctx, into)) == 0) {
     throw IoError(cat(path, ": ", name, " has a value that is not finite"),
                   "the file comes from a run that had diverged");
@@ -134,7 +135,7 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
   for (const Parameter& parameter : model.parameters().all()) {
     tensors.emplace_back(
         parameter.name,
-        kernels::to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
+        to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
   }
   write_safetensors(diffusers_weights_path(directory), tensors, {{"format", "pt"}});
   write_file_atomically((root / "model_index.json").string(), model_index_json());
@@ -162,10 +163,10 @@ Tensor read_diffusers_weights(const ParameterStore& store, const std::string& di
 }
 
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory, DType dtype) {
-  const DiffusersModel published = read_diffusers_model(directory);
-  auto model = std::make_unique<Dit>(ctx, published.config, 0, dtype);
+  const DiffusersModel about = read_diffusers_model(directory);
+  auto model = std::make_unique<Dit>(ctx, about.config, 0, dtype);
   model->parameters().load(read_diffusers_weights(model->parameters(), directory));
-  model->set_noise_scale(published.noise_scale);
+  model->set_noise_scale(about.noise_scale);
   return model;
 }
 
@@ -206,7 +207,7 @@ std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string
                         target.shape[2], "]"));
     }
     const NoGrad no_grad;
-    const Var grid(ctx, kernels::cast(ctx, kernels::from_host(ctx, source), store.flat().dtype()));
+    const Var grid(ctx, kernels::cast(ctx, from_host(ctx, source), store.flat().dtype()));
     const Tensor resized = resize_position_embedding(grid, target.shape[0], target.shape[1]).value();
     read_tensor(ctx, resized, store.view(flat, target), kPosEmbed, path);
     notes.push_back(cat("the position embedding was resized from ", source.shape(), " to ", target.shape));

@@ -90,7 +90,7 @@ std::string RunFolder::save(std::int64_t step, const std::function<void(const st
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
-    // Out of sight first, under a name that counts as temporary: a half-deleted folder must not look like a
+    // The folder is first renamed to a temporary name, because a half-deleted folder must not look like a
     // checkpoint.
     const fs::path path = found[i].path;
     const fs::path doomed = path.parent_path() / cat(".", path.filename().string(), ".tmp-", getpid(), "-0");

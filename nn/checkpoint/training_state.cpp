@@ -9,8 +9,8 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "kernels/copy.h"
 #include "nn/checkpoint/diffusers.h"
+#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -94,8 +94,8 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
   std::vector<std::pair<std::string, Tensor>> tensors;
   const auto add = [&](const char* prefix, const Tensor& flat) {
     for (const Parameter& parameter : state.parameters.all())
-      tensors.emplace_back(prefix + parameter.name, kernels::to_host(state.parameters.context(),
-                                                                     state.parameters.view(flat, parameter)));
+      tensors.emplace_back(prefix + parameter.name,
+                           to_host(state.parameters.context(), state.parameters.view(flat, parameter)));
   };
   add(kWeights, state.parameters.flat());
   add(kFirstMoment, state.optimizer.first_moment());

@@ -27,9 +27,9 @@ struct TrainingState {
   Loader* loader = nullptr;
 };
 
-/// Begins or resumes a run of a training loop of your own: prepares the folder, restores the latest checkpoint
-/// if there is one, and returns the steps that were done by then, else 0. Throws as restore_training_state and
-/// RunFolder::prepare.
+/// Begins or resumes a run of a training loop of your own: prepares the folder, restores the latest
+/// checkpoint if there is one, and returns the steps that were done by then, else 0. Throws as
+/// restore_training_state and RunFolder::prepare.
 std::int64_t resume_latest(RunFolder& run, const TrainingState& state);
 /// Saves a checkpoint that holds the training state alone, and returns its path. Throws IoError.
 std::string save_checkpoint(const RunFolder& run, const TrainingState& state, std::int64_t step);
