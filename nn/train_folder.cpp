@@ -1,6 +1,7 @@
 #include "nn/train_folder.h"
 
 #include <filesystem>
+#include <functional>
 
 #include "core/atomic_file.h"
 #include "core/text_file.h"
@@ -122,8 +123,9 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
   sampling.noise_scale = run_.options.noise_scale;
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-  const Tensor images =
-      to_host(run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = run_.host.should_stop}));
+  // A callback may have a state of its own, so it is not copied.
+  const Tensor images = to_host(
+      run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = std::ref(run_.host.should_stop)}));
   averaged.restore();
   if (images.size(0) < sampling.count) return;
   write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
