@@ -40,8 +40,8 @@ class Dit {
   /// that the patch divides.
   Var forward(const Var& x, const Tensor& t, const Tensor& y);
 
-  ParameterStore& parameters() { return *store_; }
-  const ParameterStore& parameters() const { return *store_; }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
   /// Resolved: the attention kind is full or llsa.
   const DitConfig& config() const { return config_; }
   Context& context() const { return ctx_; }
@@ -50,9 +50,6 @@ class Dit {
 
   /// Recompute each block in backward instead of keeping its activations.
   void set_recompute(bool on) { recompute_ = on; }
-
-  /// The parameters of a configuration, in order.
-  static std::vector<ParameterSpec> declare(const DitConfig& config);
 
  private:
   struct Block;
@@ -67,7 +64,7 @@ class Dit {
   Context& ctx_;
   DitConfig config_;
   bool recompute_ = false;
-  std::unique_ptr<ParameterStore> store_;
+  Parameters parameters_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   Linear time_1_, time_2_, modulation_;  // of all blocks: stacked
   Var class_tables_;

@@ -47,7 +47,7 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 /// Tensor names are `prefix` + the parameter's name; names with another prefix are not looked at. `path`
 /// stands in messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, and one that
 /// names a tensor with a value that is not finite.
-Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
+Tensor read_weights(const Parameters& store, const std::map<std::string, Tensor>& tensors,
                     const std::string& path, const std::string& prefix = "");
 
 /// A model with the weights of a directory. The context must outlive it.

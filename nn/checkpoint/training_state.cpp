@@ -56,9 +56,8 @@ TrainingCounters read_counters(const std::string& directory) {
 
 }  // namespace
 
-void write_training_state(const std::string& directory, const TrainOptions& options,
-                          const ParameterStore& store, const AdamW& optimizer,
-                          const TrainingCounters& counters) {
+void write_training_state(const std::string& directory, const TrainOptions& options, const Parameters& store,
+                          const AdamW& optimizer, const TrainingCounters& counters) {
   const fs::path folder = state_folder(directory);
   std::error_code error;
   fs::create_directory(folder, error);
@@ -99,7 +98,7 @@ bool has_training_state(const std::string& directory) {
 
 std::int64_t read_training_step(const std::string& directory) { return read_counters(directory).step; }
 
-TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer,
+TrainingCounters restore_training_state(const std::string& directory, Parameters& store, AdamW& optimizer,
                                         Ema& ema) {
   const TrainingCounters counters = read_counters(directory);
   const std::string weights_path = diffusers_weights_path(directory);

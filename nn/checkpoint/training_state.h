@@ -19,9 +19,8 @@ struct TrainingCounters {
 };
 
 /// Writes directory/training_state. Throws IoError.
-void write_training_state(const std::string& directory, const TrainOptions& options,
-                          const ParameterStore& store, const AdamW& optimizer,
-                          const TrainingCounters& counters);
+void write_training_state(const std::string& directory, const TrainOptions& options, const Parameters& store,
+                          const AdamW& optimizer, const TrainingCounters& counters);
 
 /// True when a checkpoint can be resumed from.
 bool has_training_state(const std::string& directory);
@@ -35,7 +34,7 @@ TrainOptions read_training_options(const std::string& directory);
 /// Brings weights, moments, averages and counters back; the averages come from the published weights beside
 /// the state. Throws IoError or ValueError naming the file and what is wrong; the arguments are then as they
 /// were or partly restored, and not to be used.
-TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer,
+TrainingCounters restore_training_state(const std::string& directory, Parameters& store, AdamW& optimizer,
                                         Ema& ema);
 
 }  // namespace llsa::nn
