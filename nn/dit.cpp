@@ -208,6 +208,16 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
   return reshape(pixels, Shape{b, config_.out_channels, rows * p, columns * p});
 }
 
+Dit::operator Denoiser() {
+  return {.predict = [this](const Var& x, const Tensor& t, const Tensor& y) { return forward(x, t, y); },
+          .channels = config_.in_channels,
+          .height = config_.height,
+          .width = config_.width,
+          .classes = config_.classes,
+          .dtype = parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32,
+          .noise_scale = noise_scale_};
+}
+
 namespace {
 
 /// Weights [to,from] of linear interpolation between cell centres.

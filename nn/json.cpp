@@ -1,9 +1,9 @@
-// Checked JSON over nlohmann-json: the parser is the package's, the strictness is here.
+// Checked JSON over nlohmann-json, which parses; the checks are here.
 #include "nn/json.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <locale>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -47,6 +47,7 @@ std::string describe(const Json& value) {
 
 std::string range_text(const char* what, double least, double most) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   out.precision(15);
   out << what;
   if (std::isfinite(most))

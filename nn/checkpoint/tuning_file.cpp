@@ -45,7 +45,8 @@ void TuningFile::remove() {
 }
 
 std::string TuningFile::restore(Context& ctx) {
-  if (!fs::exists(path_)) return "";
+  std::error_code ignored;
+  if (!fs::exists(path_, ignored)) return "";
   const std::string text = read_text_file(path_);
   try {
     const kernels::ProductChoices stored = parse(text);

@@ -89,7 +89,7 @@ TEST_CASE("output, loss and all gradients, then the clipped AdamW step") {
   const Var v = golden.model.forward(Var(ctx, batch.x_t), batch.t, batch.y);
   CHECK(test::relative_error(ctx, v.value(), golden.at("v")) <= kTolerance);
 
-  const Var loss = flow_loss(golden.model, batch);
+  const Var loss = flow_loss(golden.ctx, golden.model, batch);
   CHECK(ctx.item(loss.value()) == doctest::Approx(ctx.item(golden.at("loss"))).epsilon(kTolerance));
   store.zero_grad();
   backward(loss);
@@ -127,11 +127,11 @@ TEST_CASE("checkpointed blocks give the same bits") {
   Context& ctx = golden.ctx;
   Parameters& store = golden.model.parameters();
   store.zero_grad();
-  backward(flow_loss(golden.model, golden.batch()));
+  backward(flow_loss(golden.ctx, golden.model, golden.batch()));
   const Tensor plain = kernels::clone(ctx, store.flat_grad());
   store.zero_grad();
   golden.model.set_recompute(true);
-  backward(flow_loss(golden.model, golden.batch()));
+  backward(flow_loss(golden.ctx, golden.model, golden.batch()));
   CHECK(test::same_bits(ctx, store.flat_grad(), plain));
 }
 

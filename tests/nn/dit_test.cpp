@@ -49,7 +49,7 @@ FlowBatch random_batch(Context& ctx, const DitConfig& c, std::int64_t b, DType d
 void train_step(Context& ctx, Dit& model, AdamW& optimizer, Ema& ema, std::int64_t first_id) {
   const FlowBatch batch = random_batch(ctx, model.config(), 4, DType::f32, first_id);
   model.parameters().zero_grad();
-  backward(flow_loss(model, batch));
+  backward(flow_loss(ctx, model, batch));
   optimizer.step(1e-3, &ema);
 }
 
@@ -101,7 +101,7 @@ TEST_CASE("the gradient of the loss along a random direction, by differences in 
       Dit model(ctx, c, 1, DType::f64);
       Parameters& store = model.parameters();
       const FlowBatch batch = random_batch(ctx, c, 2, DType::f64);
-      backward(flow_loss(model, batch));
+      backward(flow_loss(ctx, model, batch));
       const Tensor start = kernels::clone(ctx, store.flat());
       const Tensor direction = kernels::random_normal(ctx, start.shape(), DType::f64, 9, 9);
       const auto g = kernels::to_vector<double>(ctx, store.flat_grad());
@@ -110,7 +110,7 @@ TEST_CASE("the gradient of the loss along a random direction, by differences in 
       const auto loss_at = [&](double h) {
         store.load(kernels::add(ctx, start, kernels::affine(ctx, direction, h, 0.0)));
         const NoGrad no_grad;
-        return ctx.item(flow_loss(model, batch).value());
+        return ctx.item(flow_loss(ctx, model, batch).value());
       };
       const double h = 1e-6;
       CHECK((loss_at(h) - loss_at(-h)) / (2 * h) == doctest::Approx(slope).epsilon(1e-5));
@@ -165,7 +165,7 @@ TEST_CASE("sizes without a power of two, other resolutions, odd patches") {
   Dit model(ctx, c, 1);
   CHECK(model.parameters().find("pos_embed").shape == Shape{15, 10, 16});
   FlowBatch batch = random_batch(ctx, c, 2, DType::f32);
-  backward(flow_loss(model, batch));
+  backward(flow_loss(ctx, model, batch));
   const auto finite = [&](const Tensor& x) { return ctx.item(kernels::all_finite(ctx, x)) == 1.0; };
   CHECK(finite(model.parameters().flat_grad()));
   for (const auto& [height, width] : {std::pair{2, 2}, {16, 16}, {62, 34}}) {
@@ -201,8 +201,8 @@ TEST_CASE("bf16 follows f32") {
   const DitConfig c = small();
   const FlowBatch batch = random_batch(ctx, c, 2, DType::f32);
   Dit exact(ctx, c, 1), narrow(ctx, c, 1, DType::bf16);
-  const Var a = flow_loss(exact, batch);
-  const Var b = flow_loss(narrow, batch);
+  const Var a = flow_loss(ctx, exact, batch);
+  const Var b = flow_loss(ctx, narrow, batch);
   CHECK(ctx.item(b.value()) == doctest::Approx(ctx.item(a.value())).epsilon(0.03));
   backward(a);
   backward(b);
@@ -271,7 +271,7 @@ TEST_CASE("training lowers the loss") {
   const FlowBatch batch = random_batch(ctx, c, 4, DType::f32);
   double first = 0, last = 0;
   for (int step = 0; step < 60; ++step) {
-    const Var loss = flow_loss(model, batch);
+    const Var loss = flow_loss(ctx, model, batch);
     model.parameters().zero_grad();
     backward(loss);
     optimizer.step(3e-3);
