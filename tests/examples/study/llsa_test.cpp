@@ -67,7 +67,7 @@ TEST_CASE("the engine picks the same blocks and computes the same outputs and gr
                                                                    {257, 16, 16, {2}, 2, 2, true},
                                                                    {300, 9, 16, {8}, 2, 1, false},
                                                                    {127, 4, 5, {100}, 2, 2, true}}) {
-    CAPTURE(s.n, s.block, s.levels, s.enriched);
+    INFO("N = ", s.n, ", B = ", s.block, ", L = ", s.levels, ", L_e = ", s.enriched);
     Rows q = random_rows(s, ++seed), k = random_rows(s, ++seed), v = random_rows(s, ++seed),
          d_o = random_rows(s, ++seed);
     const std::vector<llsa_study::Table> picks =
@@ -114,7 +114,7 @@ TEST_CASE("the engine picks the same blocks and computes the same outputs and gr
 TEST_CASE("it chooses as many levels as the engine, and counts as many keys") {
   for (const int block : {2, 3, 16})
     for (const int n : {1, 2, 3, 4, 8, 9, 26, 27, 255, 256, 257, 4095, 4096, 5000}) {
-      CAPTURE(block, n);
+      INFO("B = ", block, ", N = ", n);
       LlsaOptions options;
       options.block = block;
       const LlsaPlan plan = llsa_plan(n, options);
