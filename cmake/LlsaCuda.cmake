@@ -238,8 +238,9 @@ function(llsa_nvcc_objects variable)
     set(object ${PROJECT_BINARY_DIR}/nvcc/${name}.o)
     cmake_path(GET object PARENT_PATH folder)
     file(MAKE_DIRECTORY ${folder})
+    # nvcc writes the target's name as it is given: a relative one has no blank that would split it in two.
     add_custom_command(OUTPUT ${object}
-                       COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT ${object} -c ${file} -o ${object}
+                       COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT nvcc/${name}.o -c ${file} -o ${object}
                        DEPENDS ${file} DEPFILE ${object}.d COMMENT "nvcc ${name}" VERBATIM)
     list(APPEND objects ${object})
   endforeach()

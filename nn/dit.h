@@ -46,8 +46,8 @@ class Dit {
   /// noise_rescale of the size, as for a new model. load_diffusers_model() sets it.
   void set_noise_scale(double scale) { noise_scale_ = scale; }
 
-  ParameterStore& parameters() { return *store_; }
-  const ParameterStore& parameters() const { return *store_; }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
   /// Resolved: the attention kind is full or llsa.
   const DitConfig& config() const { return config_; }
   Context& context() const { return ctx_; }
@@ -56,9 +56,6 @@ class Dit {
 
   /// Recompute each block in backward instead of keeping its activations.
   void set_recompute(bool on) { recompute_ = on; }
-
-  /// The parameters of a configuration, in order.
-  static std::vector<ParameterSpec> declare(const DitConfig& config);
 
  private:
   struct Block;
@@ -74,7 +71,7 @@ class Dit {
   DitConfig config_;
   bool recompute_ = false;
   double noise_scale_ = 0;
-  std::unique_ptr<ParameterStore> store_;
+  Parameters parameters_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   Linear time_1_, time_2_, modulation_;  // of all blocks: stacked
   Var class_tables_;

@@ -22,7 +22,7 @@ void require_graphs(const Context& ctx) {
         "leave graphs off (--graph false), or choose another device (--device)");
 }
 
-TrainStep::TrainStep(ParameterStore& parameters, AdamW& optimizer, Ema* ema, Objective objective,
+TrainStep::TrainStep(Parameters& parameters, AdamW& optimizer, Ema* ema, Objective objective,
                      TrainStepOptions options)
     : ctx_(parameters.context()),
       parameters_(parameters),

@@ -49,7 +49,7 @@ class TrainStep {
   /// A step that moves `parameters` by `optimizer`, and takes them into the average `ema` unless that is
   /// null. All of them, and what the objective refers to, must outlive the step. Throws ValueError for an
   /// objective without a loss or accumulate < 1, DeviceError for a graph on the CPU.
-  TrainStep(ParameterStore& parameters, AdamW& optimizer, Ema* ema, Objective objective,
+  TrainStep(Parameters& parameters, AdamW& optimizer, Ema* ema, Objective objective,
             TrainStepOptions options = {});
 
   /// One step. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
@@ -72,7 +72,7 @@ class TrainStep {
   void say(const std::string& message) const;
 
   Context& ctx_;
-  ParameterStore& parameters_;
+  Parameters& parameters_;
   AdamW& optimizer_;
   Ema* ema_;
   Objective objective_;

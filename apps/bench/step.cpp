@@ -68,7 +68,7 @@ nn::FlowBatch flow_batch(const nn::Dit& model, const nn::Batch& batch) {
 }
 
 // Weights away from their start, where adaLN-Zero makes every block an identity.
-nn::ParameterStore& disturbed(Context& ctx, nn::ParameterStore& store) {
+nn::Parameters& disturbed(Context& ctx, nn::Parameters& store) {
   const Tensor noise = kernels::random_normal(ctx, store.flat().shape(), DType::f32, 5, 0);
   store.load(kernels::add(ctx, store.flat(),
                           kernels::cast(ctx, kernels::affine(ctx, noise, 0.02, 0.0), store.flat().dtype())));

@@ -49,7 +49,7 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-void check_names(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+void check_names(const Parameters& store, const TensorMap& tensors, const std::string& path,
                  const std::string& prefix) {
   std::vector<std::string> missing, unknown, misshapen;
   for (const Parameter& parameter : store.all()) {
@@ -146,7 +146,7 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
   }
 }
 
-Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+Tensor read_weights(const Parameters& store, const TensorMap& tensors, const std::string& path,
                     const std::string& prefix) {
   check_names(store, tensors, path, prefix);
   Tensor flat = store.zeros_like_flat();
@@ -157,7 +157,7 @@ Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const
   return flat;
 }
 
-Tensor read_diffusers_weights(const ParameterStore& store, const std::string& directory) {
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory) {
   const std::string path = diffusers_weights_path(directory);
   return read_weights(store, SafetensorsFile(path).tensors(), path);
 }
@@ -171,7 +171,7 @@ std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& direc
 }
 
 std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory) {
-  ParameterStore& store = model.parameters();
+  Parameters& store = model.parameters();
   Context& ctx = store.context();
   const std::string path = diffusers_weights_path(directory);
   const SafetensorsFile file(path);
@@ -182,14 +182,13 @@ std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string
     store.load(read_weights(store, file.tensors(), path));
     return notes;
   }
-  // All but the position embedding, through a store that does not have one.
-  std::vector<ParameterSpec> specs;
-  for (const ParameterSpec& spec : Dit::declare(model.config())) {
-    if (spec.name != kPosEmbed) specs.push_back(spec);
-  }
+  // All but the position embedding, through a model that does not have one.
+  DitConfig config = model.config();
+  config.pos_embed = false;
+  const Dit without(ctx, config, 0, store.flat().dtype());
+  const Parameters& rest = without.parameters();
   TensorMap others = file.tensors();
   others.erase(kPosEmbed);
-  const ParameterStore rest(ctx, specs, 0, store.flat().dtype());
   const Tensor weights = read_weights(rest, others, path);
   const Tensor flat = kernels::clone(ctx, store.flat());
   for (const Parameter& parameter : rest.all()) {

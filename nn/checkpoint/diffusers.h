@@ -46,11 +46,11 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 /// Tensor names are `prefix` + the parameter's name; names with another prefix are ignored. `path` stands in
 /// messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, or that names a tensor
 /// with a value that is not finite.
-Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
+Tensor read_weights(const Parameters& store, const std::map<std::string, Tensor>& tensors,
                     const std::string& path, const std::string& prefix = "");
 
 /// The same for the weights of a directory.
-Tensor read_diffusers_weights(const ParameterStore& store, const std::string& directory);
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
 /// A model with the weights of a directory. The context must outlive it.
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory,

@@ -21,7 +21,7 @@ namespace llsa::nn {
 
 /// Everything that changes from step to step. A part that is null is neither written nor restored.
 struct TrainingState {
-  ParameterStore& parameters;
+  Parameters& parameters;
   AdamW& optimizer;
   Ema* ema = nullptr;
   Loader* loader = nullptr;

@@ -84,7 +84,7 @@ TEST_CASE("noisy images") {
 TEST_CASE("output, loss and all gradients, then the clipped AdamW step") {
   Golden golden;
   Context& ctx = golden.ctx;
-  ParameterStore& store = golden.model.parameters();
+  Parameters& store = golden.model.parameters();
   const FlowBatch batch = golden.batch();
   const Var v = golden.model.forward(Var(ctx, batch.x_t), batch.t, batch.y);
   CHECK(test::relative_error(ctx, v.value(), golden.at("v")) <= kTolerance);
@@ -125,7 +125,7 @@ TEST_CASE("output, loss and all gradients, then the clipped AdamW step") {
 TEST_CASE("checkpointed blocks give the same bits") {
   Golden golden;
   Context& ctx = golden.ctx;
-  ParameterStore& store = golden.model.parameters();
+  Parameters& store = golden.model.parameters();
   store.zero_grad();
   backward(flow_loss(golden.ctx, golden.model, golden.batch()));
   const Tensor plain = kernels::clone(ctx, store.flat_grad());
