@@ -5,6 +5,7 @@
 #include <llsa/autograd/node.h>
 #include <llsa/llsa.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 
