@@ -1,17 +1,15 @@
 #include "nn/train_folder.h"
 
-#include <filesystem>
 #include <functional>
 
 #include "core/atomic_file.h"
 #include "core/text_file.h"
-#include "kernels/copy.h"
+#include "kernels/make.h"
 #include "kernels/tuning.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
-#include "nn/host.h"
 
 namespace llsa::nn {
 namespace {
@@ -133,8 +131,7 @@ void TrainFolder::draw(std::int64_t step) {
 
 TrainOptions read_training_options(const std::string& checkpoint) {
   const std::string path = options_path(checkpoint);
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!path_exists(path)) {
     throw IoError(cat(checkpoint, " has no training_state: it can be sampled from, not resumed"),
                   "start a new run from its weights with --init-from");
   }

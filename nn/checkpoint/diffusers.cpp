@@ -12,8 +12,8 @@
 #include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
+#include "kernels/make.h"
 #include "nn/diffusers_config.h"
-#include "nn/host.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -32,11 +32,6 @@ fs::path scheduler_path(const std::string& directory) {
   return fs::path(directory) / "scheduler" / "scheduler_config.json";
 }
 fs::path classes_path(const std::string& directory) { return fs::path(directory) / "classes.json"; }
-
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
 
 // Heads of teacher networks, which other training programs leave in a file. They are no part of the model.
 bool is_ignored(const std::string& name) { return name.rfind("repa_layer.", 0) == 0; }
@@ -104,13 +99,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (exists(scheduler)) {
+  if (path_exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
-  if (exists(classes)) {
+  if (path_exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
     json.finish();

@@ -26,7 +26,8 @@ using llsa::test::contains;
 // y = x w^T on random x, with all that trains it.
 struct Regression {
   Context ctx{2};
-  ParameterStore parameters{ctx, {{"w", Shape{1, 3}, Init::normal(1.0)}}, 1};
+  Parameters parameters{ctx, 1};
+  Var w = parameters.declare("w", {1, 3}, Init::normal(1.0));
   AdamW adam{parameters};
   Ema average{parameters};
   Tensor goal = kernels::from_vector(ctx, std::vector<float>{0.5f, -1.0f, 2.0f}, {1, 3});
@@ -41,7 +42,7 @@ struct Regression {
     x = Var(ctx, kernels::random_normal(ctx, {16, 3}, DType::f32, 5, taken++));
     y = linear(x, Var(ctx, goal));
   }
-  Var loss() const { return mse(linear(x, parameters.at("w")), y); }
+  Var loss() const { return mse(linear(x, w), y); }
   void run(int steps) {
     for (int i = 0; i < steps; ++i) step.run(3e-2);
   }
