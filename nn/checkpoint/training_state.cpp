@@ -9,9 +9,9 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "nn/checkpoint/diffusers.h"
 #include "nn/host.h"
 #include "nn/json.h"
+#include "nn/parameter_file.h"
 
 namespace llsa::nn {
 namespace {
@@ -122,7 +122,7 @@ std::int64_t restore_training_state(const std::string& checkpoint, const Trainin
   };
   state.parameters.load(buffer(kWeights));
   state.optimizer.restore(buffer(kFirstMoment), buffer(kSecondMoment), counters.step);
-  if (state.ema) state.ema->restore(buffer(kAverage));
+  if (state.ema) state.ema->restore(buffer(kAverage), counters.step);
   if (state.loader) state.loader->restore(counters.loader);
   return counters.step;
 }
