@@ -85,7 +85,10 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
 
 }  // namespace
 
-bool is_diffusers_model(const std::string& directory) { return fs::is_regular_file(config_path(directory)); }
+bool is_diffusers_model(const std::string& directory) {
+  std::error_code ignored;
+  return fs::is_regular_file(config_path(directory), ignored);
+}
 
 std::string diffusers_weights_path(const std::string& directory) {
   return (fs::path(directory) / "denoiser" / "diffusion_pytorch_model.safetensors").string();
@@ -96,13 +99,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (fs::exists(scheduler)) {
+  if (path_exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
-  if (fs::exists(classes)) {
+  if (path_exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
     json.finish();

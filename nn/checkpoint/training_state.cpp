@@ -1,7 +1,6 @@
 #include "nn/checkpoint/training_state.h"
 
-#include <cinttypes>
-#include <cstdlib>
+#include <charconv>
 #include <filesystem>
 #include <limits>
 #include <utility>
@@ -31,10 +30,10 @@ std::string word_text(std::uint64_t word) { return cat(word); }
 
 std::uint64_t parse_word(JsonObject& json, const std::string& key, const std::string& path) {
   const std::string text = json.string(key, "");
-  char* end = nullptr;
-  errno = 0;
-  const std::uint64_t word = std::strtoull(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || errno != 0 || text.front() == '-') {
+  std::uint64_t word = 0;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, word);
+  if (error != std::errc() || end != text_end) {
     throw ValueError(cat(path, ": ", key, " has to be a 64-bit number in quotes, got '", text, "'"));
   }
   return word;
@@ -86,7 +85,7 @@ void write_training_state(const std::string& directory, const TrainOptions& opti
 
 TrainOptions read_training_options(const std::string& directory) {
   const fs::path path = state_folder(directory) / "config.json";
-  if (!fs::exists(path)) {
+  if (!path_exists(path.string())) {
     throw IoError(cat(directory, " has no training_state: it can be sampled from, not resumed"),
                   "start a new run from its weights with --init-from");
   }
@@ -94,7 +93,7 @@ TrainOptions read_training_options(const std::string& directory) {
 }
 
 bool has_training_state(const std::string& directory) {
-  return fs::exists(state_folder(directory) / "state.json");
+  return path_exists((state_folder(directory) / "state.json").string());
 }
 
 std::int64_t read_training_step(const std::string& directory) { return read_counters(directory).step; }
