@@ -1,6 +1,7 @@
 // The DiT's parameters and forward pass.
 #include "nn/dit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 

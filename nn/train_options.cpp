@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <type_traits>
 
@@ -19,10 +21,11 @@ template <class T>
 T parse_number(const Setting& setting, const std::string& text) {
   constexpr bool kInteger = std::is_same_v<T, std::int64_t>;
   T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, value);
   const bool in_range =
       static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
-  if (error != std::errc() || end != text.data() + text.size() || !in_range) {
+  if (error != std::errc() || end != text_end || !in_range) {
     throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
                          static_cast<T>(setting.least), " to ", static_cast<T>(setting.most), ", got '", text,
                          "'"));

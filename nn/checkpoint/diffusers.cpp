@@ -32,11 +32,6 @@ fs::path scheduler_path(const std::string& directory) {
 }
 fs::path classes_path(const std::string& directory) { return fs::path(directory) / "classes.json"; }
 
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 // The tensors of a file of weights, but for the heads of teacher networks that other trainers may leave in it.
 // Those are no part of the model.
 TensorMap model_tensors(const std::string& path) {
@@ -61,13 +56,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (exists(scheduler)) {
+  if (path_exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
-  if (exists(classes)) {
+  if (path_exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
     json.finish();

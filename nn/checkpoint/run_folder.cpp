@@ -8,6 +8,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/text_file.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/training_state.h"
 
@@ -110,8 +111,7 @@ CheckpointPath checkpoint_to_resume(const RunFolder& run) {
 std::string resolve_checkpoint(const std::string& path) {
   if (is_diffusers_model(path)) return path;
   if (const auto latest = RunFolder(path).latest()) return latest->path;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored))
+  if (!path_exists(path))
     throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
   throw IoError(
       cat(path,

@@ -80,10 +80,7 @@ std::string save_checkpoint(const RunFolder& run, const TrainingState& state, st
 
 std::string training_state_folder(const std::string& checkpoint) { return checkpoint + "/training_state"; }
 
-bool has_training_state(const std::string& checkpoint) {
-  std::error_code ignored;
-  return fs::exists(state_path(checkpoint), ignored);
-}
+bool has_training_state(const std::string& checkpoint) { return path_exists(state_path(checkpoint)); }
 
 void write_training_state(const std::string& checkpoint, const TrainingState& state, std::int64_t step) {
   const std::string folder = training_state_folder(checkpoint);

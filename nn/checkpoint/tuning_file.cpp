@@ -45,8 +45,7 @@ void TuningFile::remove() {
 }
 
 std::string TuningFile::restore(Context& ctx) {
-  std::error_code ignored;
-  if (!fs::exists(path_, ignored)) return "";
+  if (!path_exists(path_)) return "";
   const std::string text = read_text_file(path_);
   try {
     const kernels::ProductChoices stored = parse(text);

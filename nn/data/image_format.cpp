@@ -239,7 +239,8 @@ std::string lower_extension(const std::string& name) {
   const std::size_t dot = name.find_last_of("./");
   if (dot == std::string::npos || name[dot] == '/') return {};
   std::string extension = name.substr(dot);
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : extension)  // not by tolower(): in some locales that changes other letters, or leaves out I
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return extension;
 }
 
