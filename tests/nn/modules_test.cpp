@@ -142,6 +142,27 @@ TEST_CASE("Attention is its parts") {
   CHECK_THROWS_AS(Attention(params, "none", {.heads = 0}), ValueError);
 }
 
+TEST_CASE("causal attention of a token is full attention of the tokens up to it") {
+  Context ctx(1);
+  Parameters params(ctx, 1, DType::f64);
+  AttentionOptions options{.heads = 2, .head_dim = 4};
+  const Attention full(params, "full", options);
+  options.causal = true;
+  const Attention causal(params, "causal", options);
+  for (const Parameter& p : params.all())  // the same weights
+    if (p.name.rfind("full.", 0) == 0)
+      kernels::copy(ctx, p.var.value(), params.at("causal." + p.name.substr(5)).value());
+  const Var x = random_var(ctx, Shape{2, 6, 8});
+  const Tensor got = causal(x).value();
+  for (const std::int64_t n : {1, 2, 6}) {
+    CAPTURE(n);
+    const Var upto = full(slice(x, 1, 0, n));
+    CHECK(test::relative_error(ctx, got.slice(1, n - 1, n), upto.value().slice(1, n - 1, n)) <= 1e-12);
+  }
+  options.llsa.emplace();
+  CHECK_THROWS_AS(Attention(params, "both", options), ValueError);
+}
+
 TEST_CASE("Sequential takes layers, functions, lambdas and others of its kind") {
   Context ctx(1);
   Parameters params(ctx, 1, DType::f64);
