@@ -10,7 +10,7 @@
 #include "autograd/var.h"
 #include "core/device_choice.h"
 #include "kernels/copy.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/attention_text.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
