@@ -23,7 +23,7 @@ comma := ,
 # Sanitizer builds live in a folder of their own: build/address-undefined, build/thread.
 VARIANT := $(if $(SANITIZE),$(BUILD)/$(subst $(comma),-,$(SANITIZE)),$(BUILD))
 INSTALL_BUILD := $(BUILD)/install$(if $(NATIVE),-native)
-COMPILER := $(if $(filter-out default,$(origin CXX)),-DCMAKE_CXX_COMPILER=$(CXX))
+COMPILER := $(if $(filter-out default,$(origin CXX)),"-DCMAKE_CXX_COMPILER=$(CXX)")
 # Always given, so that no earlier choice stays in force unseen.
 CUDA_OPTIONS := -DLLSA_CUDA=$(or $(CUDA),AUTO) "-DCUDA_ARCHS=$(CUDA_ARCHS)" -DLLSA_CUDNN=$(or $(CUDNN),AUTO)
 
@@ -31,61 +31,61 @@ CUDA_OPTIONS := -DLLSA_CUDA=$(or $(CUDA),AUTO) "-DCUDA_ARCHS=$(CUDA_ARCHS)" -DLL
 CMAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
 
 configure:
-	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(VARIANT) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) -DLLSA_COVERAGE=$(or $(COVERAGE),OFF) "-DLLSA_TESTS=$(or $(TESTS),.)" >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	@scripts/setup --build "$(BUILD)" build
+	@$(CMAKE) -S . -B "$(VARIANT)" $(COMPILER) $(CUDA_OPTIONS) -DLLSA_SANITIZE=$(SANITIZE) -DLLSA_COVERAGE=$(or $(COVERAGE),OFF) "-DLLSA_TESTS=$(or $(TESTS),.)" >"$(BUILD)/configure.log" || { cat "$(BUILD)/configure.log"; exit 1; }
 
 all: configure
-	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa
+	@$(CMAKE) --build "$(VARIANT)" --parallel $(JOBS) --target llsa
 
 demo: all
-	@scripts/demo $(BUILD)
+	@scripts/demo "$(BUILD)"
 
 test: configure
-	@$(CMAKE) --build $(VARIANT) --parallel $(JOBS) --target llsa_all_tests
-	@SANITIZE=$(SANITIZE) scripts/test $(VARIANT)
+	@$(CMAKE) --build "$(VARIANT)" --parallel $(JOBS) --target llsa_all_tests
+	@SANITIZE=$(SANITIZE) scripts/test "$(VARIANT)"
 
 bench: all
-	@$(BUILD)/llsa bench attention
-	@$(BUILD)/llsa bench step
+	@"$(BUILD)/llsa" bench attention
+	@"$(BUILD)/llsa" bench step
 
 format:
-	@scripts/setup --build $(BUILD) lint
-	@scripts/lint --fix $(BUILD)
+	@scripts/setup --build "$(BUILD)" lint
+	@scripts/lint --fix "$(BUILD)"
 
 lint: configure
-	@scripts/setup --build $(BUILD) lint
-	@scripts/lint $(LINT) $(BUILD)
+	@scripts/setup --build "$(BUILD)" lint
+	@scripts/lint $(LINT) "$(BUILD)"
 
 install:
-	@scripts/setup --build $(BUILD) build
-	@$(CMAKE) -S . -B $(INSTALL_BUILD) $(COMPILER) $(CUDA_OPTIONS) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
-	    -DCMAKE_INSTALL_PREFIX=$(PREFIX) >$(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
-	@$(CMAKE) --build $(INSTALL_BUILD) --parallel $(JOBS)
-	@DESTDIR=$(DESTDIR) $(CMAKE) --install $(INSTALL_BUILD)
+	@scripts/setup --build "$(BUILD)" build
+	@$(CMAKE) -S . -B "$(INSTALL_BUILD)" $(COMPILER) $(CUDA_OPTIONS) -DLLSA_NATIVE=$(if $(NATIVE),ON,OFF) -DLLSA_BUILD_TESTS=OFF \
+	    "-DCMAKE_INSTALL_PREFIX=$(PREFIX)" >"$(BUILD)/configure.log" || { cat "$(BUILD)/configure.log"; exit 1; }
+	@$(CMAKE) --build "$(INSTALL_BUILD)" --parallel $(JOBS)
+	@DESTDIR="$(DESTDIR)" $(CMAKE) --install "$(INSTALL_BUILD)"
 
 check-all:
-	@scripts/setup --build $(BUILD) build lint check
-	@scripts/check-all $(BUILD)
+	@scripts/setup --build "$(BUILD)" build lint check
+	@scripts/check-all "$(BUILD)"
 
 coverage:
-	@scripts/setup --build $(BUILD) build coverage
-	@scripts/coverage $(if $(filter KERNELS,$(COVERAGE)),--kernels $(VARIANT),$(BUILD))
+	@scripts/setup --build "$(BUILD)" build coverage
+	@scripts/coverage $(if $(filter KERNELS,$(COVERAGE)),--kernels "$(VARIANT)","$(BUILD)")
 
 ptxas-report:
-	@mkdir -p $(BUILD)
-	@JOBS=$(JOBS) scripts/ptxas-report $(BUILD)
+	@mkdir -p "$(BUILD)"
+	@JOBS=$(JOBS) scripts/ptxas-report "$(BUILD)"
 
 gpu-check:
-	@LLSA_SETUP=check scripts/setup --build $(BUILD) build
-	@scripts/gpu-check $(BUILD)
+	@LLSA_SETUP=check scripts/setup --build "$(BUILD)" build
+	@scripts/gpu-check "$(BUILD)"
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf "$(BUILD)"
 
 help:
 	@echo "make            library and program, for this machine's processor: $(BUILD)/libllsa.a, $(BUILD)/llsa"
 	@echo "make demo       make a data set, train on it, sample a grid, score it: $(BUILD)/demo"
-	@echo "make test       unit tests, layering, installed package, README"
+	@echo "make test       unit tests, layering, installed package, README and docs"
 	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
 	@echo "                TESTS='^(core|nn/data)/': those files of tests/ alone"
 	@echo "make bench      speed of attention and of the training step"

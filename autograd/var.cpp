@@ -2,6 +2,8 @@
 
 #include "autograd/var.h"
 
+#include <ostream>
+
 #include "autograd/node.h"
 #include "kernels/copy.h"
 
@@ -76,5 +78,10 @@ void Var::set_value(Tensor value) {
 }
 
 Var Var::detach() const { return Var(context(), value()); }
+
+std::ostream& operator<<(std::ostream& out, const Var& x) {
+  if (!x.defined()) return out << Tensor();
+  return out << (x.requires_grad() ? "requires grad, " : "") << x.value();
+}
 
 }  // namespace llsa

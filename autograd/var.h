@@ -12,6 +12,7 @@
 // must not be overwritten before its backward.
 #pragma once
 
+#include <iosfwd>
 #include <memory>
 
 #include "../core/context.h"
@@ -37,6 +38,8 @@ class Var {
   int rank() const { return value().rank(); }
   DType dtype() const { return value().dtype(); }
   Context& context() const { return *state().context; }
+  /// The only element, as Context::item reads it: the host waits for the device. Throws ShapeError unless there is one element.
+  double item() const { return context().item(value()); }
 
   /// True for leaves made so, and for everything computed from them while gradients are recorded.
   bool requires_grad() const { return defined() && state_->node != nullptr; }
@@ -77,6 +80,9 @@ class Var {
   }
   std::shared_ptr<State> state_;
 };
+
+/// The value as a tensor is written, with "requires grad" where that is so.
+std::ostream& operator<<(std::ostream& out, const Var& x);
 
 /// What backward() does with the graph it walks.
 enum class Graph {

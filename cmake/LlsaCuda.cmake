@@ -225,7 +225,7 @@ if(NOT gencode)
               -gencode arch=compute_90,code=compute_90)
 endif()
 set(LLSA_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
-                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra)
+                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra,-fPIC)
 if(LLSA_WERROR)
   list(APPEND LLSA_NVCC_FLAGS -Werror=all-warnings)
 endif()
@@ -238,8 +238,9 @@ function(llsa_nvcc_objects variable)
     set(object ${PROJECT_BINARY_DIR}/nvcc/${name}.o)
     cmake_path(GET object PARENT_PATH folder)
     file(MAKE_DIRECTORY ${folder})
+    # nvcc writes the target's name as it is given: a relative one has no blank that would split it in two.
     add_custom_command(OUTPUT ${object}
-                       COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT ${object} -c ${file} -o ${object}
+                       COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT nvcc/${name}.o -c ${file} -o ${object}
                        DEPENDS ${file} DEPFILE ${object}.d COMMENT "nvcc ${name}" VERBATIM)
     list(APPEND objects ${object})
   endforeach()

@@ -5,7 +5,7 @@
 
 namespace llsa::nn {
 
-Ema::Ema(const ParameterStore& store, const kernels::EmaOptions& options)
+Ema::Ema(const Parameters& store, const kernels::EmaOptions& options)
     : store_(store), options_(options), flat_(kernels::clone(store.context(), store.flat())) {
   if (!(options.power >= 0.0) || !(options.max_decay >= 0.0 && options.max_decay <= 1.0))
     throw ValueError(cat("[ema] expected a power of at least 0 and a largest decay from 0 to 1, got ",

@@ -14,7 +14,7 @@ namespace llsa::nn {
 class Ema {
  public:
   /// Starts at the store's present weights.
-  explicit Ema(const ParameterStore& store, const kernels::EmaOptions& options = {});
+  explicit Ema(const Parameters& store, const kernels::EmaOptions& options = {});
 
   /// Takes in the store's present weights as update number n, an i64 [1] tensor.
   void update(const Tensor& n);
@@ -25,7 +25,7 @@ class Ema {
   void restore(const Tensor& flat);
 
  private:
-  const ParameterStore& store_;
+  const Parameters& store_;
   kernels::EmaOptions options_;
   Tensor flat_;
 };

@@ -2,7 +2,7 @@
 
 #include "kernels/copy.h"
 
-namespace llsa::nn {
+namespace llsa {
 
 Tensor to_host(Context& ctx, const Tensor& x) {
   if (ctx.device().is_cpu()) return x;
@@ -16,4 +16,4 @@ Tensor from_host(Context& ctx, const Tensor& x) {
   return kernels::transfer(host, x, ctx);
 }
 
-}  // namespace llsa::nn
+}  // namespace llsa

@@ -4,11 +4,11 @@
 
 #include "../core/context.h"
 
-namespace llsa::nn {
+namespace llsa {
 
 /// x, on the context's device, as a tensor on the CPU. The host waits for the device.
 Tensor to_host(Context& ctx, const Tensor& x);
 /// x, a tensor on the CPU, on the context's device. Throws DeviceError for another x.
 Tensor from_host(Context& ctx, const Tensor& x);
 
-}  // namespace llsa::nn
+}  // namespace llsa

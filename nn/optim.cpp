@@ -6,7 +6,7 @@
 
 namespace llsa::nn {
 
-AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
+AdamW::AdamW(Parameters& store, const AdamWOptions& options)
     : store_(store),
       options_(options),
       m_(store.zeros_like_flat()),

@@ -25,7 +25,7 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  explicit AdamW(ParameterStore& store, const AdamWOptions& options = {});
+  explicit AdamW(Parameters& store, const AdamWOptions& options = {});
 
   /// One update from the store's gradients, which stay as they are, and of the average when there is one.
   /// From the first gradient that is not finite on nothing moves any more, so the cause can still be looked
@@ -57,7 +57,7 @@ class AdamW {
   void restore(const Tensor& first_moment, const Tensor& second_moment, std::int64_t updates);
 
  private:
-  ParameterStore& store_;
+  Parameters& store_;
   AdamWOptions options_;
   Tensor m_, v_, lr_, step_;
   kernels::ClipResult clip_;

@@ -1,8 +1,8 @@
 #include "nn/train_options.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <map>
 #include <type_traits>
@@ -20,17 +20,12 @@ constexpr double kMany = 1e12;  // upper end of counts that have no natural limi
 template <class T>
 T parse_number(const Setting& setting, const std::string& text) {
   constexpr bool kInteger = std::is_same_v<T, std::int64_t>;
-  char* end = nullptr;
-  errno = 0;
-  T value;
-  if constexpr (kInteger) {
-    value = std::strtoll(text.c_str(), &end, 10);
-  } else {
-    value = std::strtod(text.c_str(), &end);
-  }
+  T value{};
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, value);
   const bool in_range =
       static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
-  if (text.empty() || *end != '\0' || errno != 0 || !in_range) {
+  if (error != std::errc() || end != text_end || !in_range) {
     throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
                          static_cast<T>(setting.least), " to ", static_cast<T>(setting.most), ", got '", text,
                          "'"));

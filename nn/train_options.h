@@ -1,8 +1,9 @@
-// Everything a training run is told, in one struct and one table.
+// All settings of a training run, in one struct and one table.
 //
 // The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume
 // may change it. The JSON reader and writer, the command line, the list of differences on resume and the
-// configuration reference all walk it. The model's own keys (dit_config.h) stand in the same JSON object.
+// configuration reference are all made from it. The model's own keys (dit_config.h) stand in the same JSON
+// object.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,7 @@
 namespace llsa::nn {
 
 struct TrainOptions {
-  DitConfig
-      model;  ///< model.classes: from the image folder unless the configuration names it (see model_classes)
+  DitConfig model;                  ///< model.classes is set from model_classes
   std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
 
   // data

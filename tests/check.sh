@@ -2,6 +2,9 @@
 # `finish` prints "N passed, N failed" and exits.
 passed=0 failed=0
 
+# llsa_flags [--libs]: sets `flags` to what a compiler needs for the installed package, of which folders may have blanks.
+llsa_flags() { eval "flags=($(pkg-config --cflags "$@" llsa))"; }
+
 check() {
   local name=$1 output
   shift

@@ -1,5 +1,6 @@
 #include "apps/bench/bench.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>

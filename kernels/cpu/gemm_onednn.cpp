@@ -5,6 +5,8 @@
 // (dnnl_sgemm 76-88 %), 78-91 % with a transposed a (dnnl_sgemm 86-92 %). So: the primitive, but dnnl_sgemm
 // for a transposed f32 a. Own code could gain little and is not worth having.
 //
+// oneDNN 2.6 and 3 are both supported. They differ in two places here: `describe` and `goes_to_sgemm`.
+//
 // Creating a primitive takes far longer than a panel, so every thread keeps those it has used. oneDNN's own
 // scratch memory is passed in, which keeps primitives independent of each other. libgomp is the runtime of
 // libdnnl: its thread count is set to one around every call and put back afterwards, so that a program that
@@ -119,6 +121,18 @@ dnnl::engine& engine() {
   return instance;
 }
 
+/// oneDNN 3 has no operation descriptors any more: their arguments go to the primitive descriptor.
+dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc& b, const memory::desc* bias,
+                                      const memory::desc& c, const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+  if (bias == nullptr) return {engine(), a, b, c, attributes};
+  return {engine(), a, b, *bias, c, attributes};
+#else
+  using Operation = dnnl::matmul::desc;
+  return {bias == nullptr ? Operation(a, b, c) : Operation(a, b, *bias, c), attributes, engine()};
+#endif
+}
+
 /// Throws dnnl::error with status unimplemented where this processor has no such product.
 Product make_product(const Key& key) {
   const auto type = key.is_bf16 ? memory::data_type::bf16 : memory::data_type::f32;
@@ -136,8 +150,7 @@ Product make_product(const Key& key) {
     sum.append_sum(1.0f);
     attributes.set_post_ops(sum);
   }
-  const dnnl::matmul::primitive_desc description(
-      key.bias ? dnnl::matmul::desc(a, b, bias, c) : dnnl::matmul::desc(a, b, c), attributes, engine());
+  const dnnl::matmul::primitive_desc description = describe(a, b, key.bias ? &bias : nullptr, c, attributes);
   const memory::desc scratch = description.scratchpad_desc();
   Product product{dnnl::matmul(description), {}, static_cast<std::int64_t>(scratch.get_size())};
   const auto add = [&](int name, const memory::desc& desc) {
@@ -218,6 +231,13 @@ Key make_key(std::int64_t m, std::int64_t n, std::int64_t k, const MatrixRef<T>&
           std::is_same_v<T, bf16>};
 }
 
+/// Whether an f32 product goes to dnnl_sgemm. Apart from a transposed a: the matmul primitive of oneDNN 3.7.2
+/// gives wrong sums on AVX-512 where c has one column and its rows lie apart.
+bool goes_to_sgemm(const Key& key) {
+  constexpr bool kWrongInOneColumn = DNNL_VERSION_MAJOR >= 3;
+  return key.a_transposed || (kWrongInOneColumn && key.n == 1 && key.ldc > 1);
+}
+
 /// Whether oneDNN takes bf16 here: from AVX-512 on.
 bool has_bf16() {
   static const bool answer = [] {
@@ -253,11 +273,11 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<float> a, Ma
   const OneThread one_thread;
   const SignalsHeld held;
   const Key key = make_key(m, n, k, a, b, bias != nullptr, ldc, accumulate);
-  if (key.a_transposed) {
+  if (goes_to_sgemm(key)) {
     if (bias != nullptr) set_rows(m, n, bias, c, ldc);
     const float beta = accumulate || bias != nullptr ? 1.0f : 0.0f;
-    const dnnl_status_t status = dnnl_sgemm('T', key.b_transposed ? 'T' : 'N', m, n, k, 1.0f, a.data, key.lda,
-                                            b.data, key.ldb, beta, c, std::max(key.ldc, n));
+    const dnnl_status_t status = dnnl_sgemm(key.a_transposed ? 'T' : 'N', key.b_transposed ? 'T' : 'N', m, n,
+                                            k, 1.0f, a.data, key.lda, b.data, key.ldb, beta, c, key.ldc);
     if (status != dnnl_success) fail(key, "sgemm");
     return;
   }

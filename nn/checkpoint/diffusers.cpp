@@ -33,7 +33,7 @@ fs::path scheduler_path(const std::string& directory) {
 }
 fs::path classes_path(const std::string& directory) { return fs::path(directory) / "classes.json"; }
 
-// Heads of teacher networks that the published training may leave in a file; no part of the model.
+// Heads of teacher networks, which other training programs leave in a file. They are no part of the model.
 bool is_ignored(const std::string& name) { return name.rfind("repa_layer.", 0) == 0; }
 
 std::string listed(const std::vector<std::string>& names) {
@@ -44,7 +44,7 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-void check_names(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+void check_names(const Parameters& store, const TensorMap& tensors, const std::string& path,
                  const std::string& prefix) {
   std::vector<std::string> missing, unknown, misshapen;
   for (const Parameter& parameter : store.all()) {
@@ -85,7 +85,10 @@ void read_tensor(Context& ctx, const Tensor& from, const Tensor& into, const std
 
 }  // namespace
 
-bool is_diffusers_model(const std::string& directory) { return fs::is_regular_file(config_path(directory)); }
+bool is_diffusers_model(const std::string& directory) {
+  std::error_code ignored;
+  return fs::is_regular_file(config_path(directory), ignored);
+}
 
 std::string diffusers_weights_path(const std::string& directory) {
   return (fs::path(directory) / "denoiser" / "diffusion_pytorch_model.safetensors").string();
@@ -96,13 +99,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (fs::exists(scheduler)) {
+  if (path_exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
   const std::string classes = classes_path(directory).string();
-  if (fs::exists(classes)) {
+  if (path_exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
     json.finish();
@@ -138,7 +141,7 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
   }
 }
 
-Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const std::string& path,
+Tensor read_weights(const Parameters& store, const TensorMap& tensors, const std::string& path,
                     const std::string& prefix) {
   check_names(store, tensors, path, prefix);
   Tensor flat = store.zeros_like_flat();
@@ -149,16 +152,21 @@ Tensor read_weights(const ParameterStore& store, const TensorMap& tensors, const
   return flat;
 }
 
-std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory, DType dtype) {
-  const DiffusersModel published = read_diffusers_model(directory);
-  auto model = std::make_unique<Dit>(ctx, published.config, 0, dtype);
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory) {
   const std::string path = diffusers_weights_path(directory);
-  model->parameters().load(read_weights(model->parameters(), SafetensorsFile(path).tensors(), path));
+  return read_weights(store, SafetensorsFile(path).tensors(), path);
+}
+
+std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory, DType dtype) {
+  const DiffusersModel about = read_diffusers_model(directory);
+  auto model = std::make_unique<Dit>(ctx, about.config, 0, dtype);
+  model->parameters().load(read_diffusers_weights(model->parameters(), directory));
+  model->set_noise_scale(about.noise_scale);
   return model;
 }
 
 std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory) {
-  ParameterStore& store = model.parameters();
+  Parameters& store = model.parameters();
   Context& ctx = store.context();
   const std::string path = diffusers_weights_path(directory);
   const SafetensorsFile file(path);
@@ -169,14 +177,13 @@ std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string
     store.load(read_weights(store, file.tensors(), path));
     return notes;
   }
-  // All but the position embedding, through a store that does not have one.
-  std::vector<ParameterSpec> specs;
-  for (const ParameterSpec& spec : Dit::declare(model.config())) {
-    if (spec.name != kPosEmbed) specs.push_back(spec);
-  }
+  // All but the position embedding, through a model that does not have one.
+  DitConfig config = model.config();
+  config.pos_embed = false;
+  const Dit without(ctx, config, 0, store.flat().dtype());
+  const Parameters& rest = without.parameters();
   TensorMap others = file.tensors();
   others.erase(kPosEmbed);
-  const ParameterStore rest(ctx, specs, 0, store.flat().dtype());
   const Tensor weights = read_weights(rest, others, path);
   const Tensor flat = kernels::clone(ctx, store.flat());
   for (const Parameter& parameter : rest.all()) {

@@ -45,7 +45,7 @@ void TuningFile::remove() {
 }
 
 std::string TuningFile::restore(Context& ctx) {
-  if (!fs::exists(path_)) return "";
+  if (!path_exists(path_)) return "";
   const std::string text = read_text_file(path_);
   try {
     const kernels::ProductChoices stored = parse(text);

@@ -27,7 +27,7 @@ struct Outcome {
 };
 
 Outcome llsa_program(const std::string& arguments) {
-  const std::string command = std::string(LLSA_PROGRAM) + " " + arguments + " 2>&1";
+  const std::string command = "'" LLSA_PROGRAM "' " + arguments + " 2>&1";
   std::FILE* pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);
   Outcome outcome;
@@ -167,8 +167,8 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
   }
   const Outcome no_graph = llsa_program("bench step --graph --device cpu --json " + json);
   CHECK(no_graph.code == 1);
-  CHECK(contains(no_graph.text, "--graph needs a CUDA device, this run computes on cpu"));
-  CHECK(contains(no_graph.text, "hint: give --graph false, or another --device"));
+  CHECK(contains(no_graph.text, "a step can be replayed from graphs on a CUDA device only, and this is cpu"));
+  CHECK(contains(no_graph.text, "hint: leave graphs off (--graph false), or choose another device (--device)"));
   CHECK(!fs::exists(json));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program("bench attention --device cuda --json " + json);
@@ -267,7 +267,7 @@ TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
   REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
   const std::string endless = tiny_training(data, run, "--steps 100000000 --sample-every 0");
   const std::string command =
-      "( " LLSA_PROGRAM " " + endless + " & pid=$!; for i in $(seq 200); do grep -q step " + run +
+      "( \"" LLSA_PROGRAM "\" " + endless + " & pid=$!; for i in $(seq 200); do grep -q step " + run +
       "/log.jsonl 2>/dev/null && break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $? ) 2>&1";
   std::FILE* pipe = popen(("bash -c '" + command + "'").c_str(), "r");
   REQUIRE(pipe != nullptr);
@@ -292,7 +292,7 @@ TEST_CASE("a killed run loses at most the steps since its last checkpoint") {
     const std::string resume = round > 0 ? " --resume" : "";
     // Killed at some moment after two more checkpoints, most likely while the next one is being written.
     std::ostringstream command;
-    command << "( " << LLSA_PROGRAM << " " << tiny_training(data, run, more) << resume
+    command << "( \"" LLSA_PROGRAM "\" " << tiny_training(data, run, more) << resume
             << " 2>/dev/null & pid=$!; "
             << "before=$(ls " << run << "/checkpoints 2>/dev/null | tail -1); "
             << "for i in $(seq 400); do now=$(ls " << run << "/checkpoints 2>/dev/null | tail -1); "

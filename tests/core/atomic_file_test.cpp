@@ -65,8 +65,7 @@ TEST_CASE("a full disk leaves the old file and nothing else") {
 TEST_CASE("a folder without permission is named with the reason") {
   TempDir dir;
   fs::permissions(dir.path(), fs::perms{0555});
-  const int code = run_in_child([&] {
-    if (!become_unprivileged()) return 3;
+  const int code = run_as_ordinary_user([&] {
     try {
       write_file_atomically(dir / "a", "x");
     } catch (const IoError& error) {
@@ -75,8 +74,7 @@ TEST_CASE("a folder without permission is named with the reason") {
     return 2;
   });
   CHECK(code == 0);
-  const int directory_code = run_in_child([&] {
-    if (!become_unprivileged()) return 3;
+  const int directory_code = run_as_ordinary_user([&] {
     try {
       AtomicDirectory made(dir / "d");
     } catch (const IoError&) {

@@ -137,8 +137,7 @@ TEST_CASE("files that cannot be opened") {
   CHECK_THROWS_AS(SafetensorsFile("/dev/null"), IoError);
   write_file(dir / "secret", bytes_of("{}", ""));
   std::filesystem::permissions(dir / "secret", std::filesystem::perms{0});
-  CHECK(run_in_child([&] {
-          if (!become_unprivileged()) return 3;
+  CHECK(run_as_ordinary_user([&] {
           try {
             SafetensorsFile file(dir / "secret");
           } catch (const IoError& error) {

@@ -218,8 +218,10 @@ TEST_CASE("any number of threads gives the same bits") {
     }
     CHECK(same_bits_for_any_threads([&](Context& ctx) {
       const Tensor a = random_tensor(ctx, Shape{6, 65, 130}, dtype, 1),
-                   b = random_tensor(ctx, Shape{130, 300}, dtype, 2);
-      return std::vector<Tensor>{matmul(ctx, a, b), matmul(ctx, a, a, false, true), matmul(ctx, a, a, true)};
+                   b = random_tensor(ctx, Shape{130, 300}, dtype, 2),
+                   c = random_tensor(ctx, Shape{130, 257}, dtype, 3);  // the last tile has one column
+      return std::vector<Tensor>{matmul(ctx, a, b), matmul(ctx, a, c), matmul(ctx, a, a, false, true),
+                                 matmul(ctx, a, a, true)};
     }));
   }
 }

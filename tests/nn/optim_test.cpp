@@ -12,11 +12,15 @@ namespace llsa::nn {
 
 namespace {
 
-std::vector<ParameterSpec> specs() {
-  return {{"w", Shape{33}, Init::normal(1.0)}, {"b", Shape{7}, Init::normal(0.1)}};
-}
+/// A weight and a bias.
+struct Pair : Parameters {
+  explicit Pair(Context& ctx, DType dtype = DType::f32) : Parameters(ctx, 5, dtype) {
+    declare("w", Shape{33}, Init::normal(1.0));
+    declare("b", Shape{7}, Init::normal(0.1));
+  }
+};
 
-void set_gradient(Context& ctx, ParameterStore& store, int step) {
+void set_gradient(Context& ctx, Parameters& store, int step) {
   for (const Parameter& p : store.all()) {
     std::vector<double> g;
     for (std::int64_t i = 0; i < p.shape.numel(); ++i)
@@ -31,7 +35,7 @@ TEST_SUITE_BEGIN("nn/optim");
 
 TEST_CASE("AdamW equals its formula over several clipped steps, padding stays zero") {
   Context ctx(2);
-  ParameterStore store(ctx, specs(), 5, DType::f64);
+  Pair store(ctx, DType::f64);
   AdamWOptions options;
   options.clip = 0.5;
   options.adam.weight_decay = 0.1;
@@ -65,7 +69,7 @@ TEST_CASE("AdamW equals its formula over several clipped steps, padding stays ze
 
 TEST_CASE("a gradient that is not finite changes nothing and is counted") {
   Context ctx(1);
-  ParameterStore store(ctx, specs(), 5);
+  Pair store(ctx);
   AdamW optimizer(store);
   Ema ema(store);
   set_gradient(ctx, store, 1);
@@ -91,7 +95,7 @@ TEST_CASE("a gradient that is not finite changes nothing and is counted") {
 
 TEST_CASE("no step waits for the device") {
   Context ctx(1);
-  ParameterStore store(ctx, specs(), 5);
+  Pair store(ctx);
   AdamW optimizer(store);
   Ema ema(store);
   set_gradient(ctx, store, 1);
@@ -104,7 +108,7 @@ TEST_CASE("no step waits for the device") {
 TEST_CASE("the average of constant steps equals its closed form") {
   // avg_n = sum_i a_i w_i with a_i = (1 - d_i) prod_{j>i} d_j, d_n = min(1 - n^-3/4, 0.9999).
   Context ctx(1);
-  ParameterStore store(ctx, specs(), 5, DType::f64);
+  Pair store(ctx, DType::f64);
   Ema ema(store);
   const Tensor n = ctx.zeros(Shape{1}, DType::i64);
   std::vector<std::vector<double>> weights;
@@ -129,7 +133,7 @@ TEST_CASE("the average of constant steps equals its closed form") {
 
 TEST_CASE("the fused step and the separate average agree bit for bit") {
   Context ctx(1);
-  ParameterStore a(ctx, specs(), 5), b(ctx, specs(), 5);
+  Pair a(ctx), b(ctx);
   AdamW fused(a), plain(b);
   Ema ema_a(a), ema_b(b);
   for (int step = 1; step <= 5; ++step) {
@@ -145,7 +149,7 @@ TEST_CASE("the fused step and the separate average agree bit for bit") {
 
 TEST_CASE("a restored optimiser goes on as if it had not stopped") {
   Context ctx(1);
-  ParameterStore a(ctx, specs(), 5), b(ctx, specs(), 5);
+  Pair a(ctx), b(ctx);
   AdamW first(a);
   Ema ema_a(a);
   for (int step = 1; step <= 3; ++step) {
@@ -169,7 +173,7 @@ TEST_CASE("a restored optimiser goes on as if it had not stopped") {
 
 TEST_CASE("bf16 models update f32 master weights") {
   Context ctx(1);
-  ParameterStore store(ctx, specs(), 5, DType::bf16);
+  Pair store(ctx, DType::bf16);
   AdamW optimizer(store);
   const Tensor before = kernels::clone(ctx, store.flat());
   set_gradient(ctx, store, 1);
