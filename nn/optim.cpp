@@ -105,4 +105,27 @@ void AdamW::restore(const Tensor& first_moment, const Tensor& second_moment, std
   kernels::copy(params_.context(), second_moment, v_);
 }
 
+Sgd::Sgd(Parameters& params, const SgdOptions& options)
+    : Optimizer(params, options.clip, options.decays), options_{options.momentum, options.weight_decay} {
+  if (options.momentum != 0.0) v_ = params.zeros_like_flat();
+}
+
+void Sgd::update_run(const Run& run, Ema* ema, const Tensor& decay) {
+  Context& ctx = params_.context();
+  kernels::SgdOptions options = options_;
+  if (!run.decays) options.weight_decay = 0.0;
+  kernels::sgd_step(ctx,
+                    {run.of(params_.flat()), run.of(params_.flat_grad()), run.of(v_), run.of(params_.low())},
+                    {lr_, clip_.factor, clip_.skip}, options);
+  if (ema) kernels::ema_update(ctx, run.of(ema->flat()), run.of(params_.flat()), decay, clip_.skip);
+}
+
+void Sgd::restore(const Tensor& velocity, std::int64_t updates) {
+  if (velocity.defined() != v_.defined() || (v_.defined() && velocity.shape() != v_.shape()))
+    throw ShapeError(cat("[sgd] expected ", v_.defined() ? cat("a velocity of ", v_.shape()) : "no velocity",
+                         ", got ", velocity.defined() ? velocity.shape().str() : std::string("none")));
+  restore_counter(updates);
+  if (v_.defined()) kernels::copy(params_.context(), velocity, v_);
+}
+
 }  // namespace llsa::nn

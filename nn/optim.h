@@ -123,4 +123,29 @@ class AdamW : public Optimizer {
   Tensor m_, v_;
 };
 
+struct SgdOptions {
+  double momentum = 0.0, weight_decay = 0.0;
+  double clip = 0.0;            ///< largest gradient norm; 0 = no clipping
+  ParameterFilter decays = {};  ///< to which parameters the weight decay applies; empty = to all
+};
+
+/// Stochastic gradient descent. Without momentum it keeps no state.
+class Sgd : public Optimizer {
+ public:
+  /// The parameters must outlive the optimiser.
+  explicit Sgd(Parameters& params, const SgdOptions& options = {});
+
+  /// The velocity v, in the layout of the flat buffers; undefined without momentum.
+  const Tensor& velocity() const { return v_; }
+  /// Continues from a saved state; copies. The velocity is undefined without momentum. Throws ShapeError for
+  /// a buffer of another layout, ValueError for a negative number of updates.
+  void restore(const Tensor& velocity, std::int64_t updates);
+
+ private:
+  void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
+
+  kernels::SgdOptions options_;
+  Tensor v_;
+};
+
 }  // namespace llsa::nn

@@ -283,10 +283,86 @@ TEST_CASE("a part of joined parameters can be frozen") {
   CHECK_FALSE(test::same_bits(ctx, params.at("q.weight").value(), q));
 }
 
+TEST_CASE("Sgd equals its formula over several steps") {
+  Context ctx(2);
+  for (const double momentum : {0.0, 0.9})
+    for (const double clip : {0.0, 0.5}) {
+      CAPTURE(momentum);
+      CAPTURE(clip);
+      Pair params(ctx, DType::f64);
+      Sgd optimizer(params, {.momentum = momentum, .weight_decay = 0.1, .clip = clip});
+      std::vector<double> w = kernels::to_vector<double>(ctx, params.flat()), v(w.size(), 0.0);
+      for (int n = 1; n <= 4; ++n) {
+        set_gradient(ctx, params, n);
+        const auto g = kernels::to_vector<double>(ctx, params.flat_grad());
+        double norm = 0;
+        for (const double x : g) norm += x * x;
+        const double factor = clip > 0 ? std::min(1.0, clip / (std::sqrt(norm) + 1e-6)) : 1.0;
+        optimizer.step(0.01 * n);
+        for (std::size_t i = 0; i < w.size(); ++i) {
+          v[i] = momentum * v[i] + factor * g[i] + 0.1 * w[i];
+          w[i] -= 0.01 * n * v[i];
+        }
+      }
+      CHECK(test::relative_error(ctx, params.flat(), kernels::from_vector(ctx, w, params.flat().shape())) <=
+            1e-13);
+      CHECK(optimizer.velocity().defined() == (momentum > 0));
+      CHECK(ctx.item(optimizer.updates()) == 4);
+    }
+}
+
+TEST_CASE("a restored Sgd goes on as if it had not stopped; the average follows it") {
+  Context ctx(1);
+  Pair a(ctx), b(ctx);
+  Sgd first(a, {.momentum = 0.9});
+  Ema ema_a(a);
+  for (int step = 1; step <= 3; ++step) {
+    set_gradient(ctx, a, step);
+    first.step(0.01, &ema_a);
+  }
+  b.load(a.flat());
+  Sgd second(b, {.momentum = 0.9});
+  Ema ema_b(b);
+  second.restore(first.velocity(), 3);
+  ema_b.restore(ema_a.flat(), 3);
+  set_gradient(ctx, a, 4);
+  set_gradient(ctx, b, 4);
+  first.step(0.01, &ema_a);
+  second.step(0.01);
+  ema_b.update();
+  CHECK(test::same_bits(ctx, a.flat(), b.flat()));
+  CHECK(test::same_bits(ctx, ema_a.flat(), ema_b.flat()));
+  CHECK_THROWS_AS(second.restore(Tensor(), 3), ShapeError);
+  CHECK_THROWS_AS(Sgd(b).restore(first.velocity(), 3), ShapeError);
+}
+
+TEST_CASE("Sgd: a gradient that is not finite changes nothing, bf16 models keep exact weights") {
+  Context ctx(1);
+  Pair params(ctx, DType::bf16);
+  Sgd optimizer(params, {.momentum = 0.9});
+  const Tensor before = kernels::clone(ctx, params.flat());
+  set_gradient(ctx, params, 1);
+  optimizer.step(1e-5);  // too small to move a bf16 weight near 1
+  const Tensor moved = kernels::clone(ctx, params.flat());
+  CHECK_FALSE(test::same_bits(ctx, moved, before));
+  const Tensor rounded = kernels::cast(ctx, params.view(moved, params.find("w")), DType::bf16);
+  CHECK(test::same_bits(ctx, params.at("w").value(), rounded));
+  kernels::fill(ctx, params.at("b").grad(), std::numeric_limits<double>::quiet_NaN());
+  optimizer.step(0.1);
+  CHECK(test::same_bits(ctx, params.flat(), moved));
+  CHECK(optimizer.count_skipped() == 1);
+}
+
 TEST_CASE("options out of range") {
   Context ctx(1);
   Pair params(ctx);
   CHECK_THROWS_AS(AdamW(params, {.clip = -1.0}), ValueError);
+  CHECK_THROWS_AS(Sgd(params, {.clip = -1.0}), ValueError);
+  for (const SgdOptions& options :
+       {SgdOptions{.momentum = 1.0}, SgdOptions{.momentum = -0.1}, SgdOptions{.weight_decay = -1.0}}) {
+    Sgd optimizer(params, options);
+    CHECK_THROWS_AS(optimizer.step(0.1), ValueError);
+  }
 }
 
 TEST_SUITE_END();
