@@ -21,9 +21,11 @@
 #include "autograd/var.h"
 
 // Layers, optimisers, averages, schedules.
+#include "nn/attention.h"
 #include "nn/ema.h"
 #include "nn/modules.h"
 #include "nn/optim.h"
+#include "nn/parameter_file.h"
 #include "nn/schedule.h"
 
 // Images from a model, and the parts that train one: data, loss, training step, checkpoints.

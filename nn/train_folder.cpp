@@ -5,7 +5,7 @@
 #include "core/atomic_file.h"
 #include "core/text_file.h"
 #include "kernels/make.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
@@ -77,8 +77,9 @@ std::int64_t TrainFolder::resume() {
                     run_.options);
   files_.prepare();
   saved_step_ = read_checkpoint(files_, latest, [&] {
-    run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path));
-    return restore_training_state(latest.path, state_);
+    const std::int64_t step = restore_training_state(latest.path, state_);
+    run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
+    return step;
   });
   checkpoint_ = latest.path;
   run_.host.on_message(cat("resumed at step ", saved_step_, " from ", latest.path));

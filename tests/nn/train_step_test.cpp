@@ -139,6 +139,40 @@ TEST_CASE("training that was saved and resumed equals training without a break, 
   CHECK(second.averages() == whole.averages());
 }
 
+TEST_CASE("a training state holds what any optimiser keeps") {
+  const test::TempDir dir;
+  Regression model;
+  for (const double momentum : {0.0, 0.9}) {
+    CAPTURE(momentum);
+    Sgd whole(model.parameters, {.momentum = momentum});
+    const Tensor start = kernels::clone(model.ctx, model.parameters.flat());
+    const auto train = [&](Sgd& sgd, std::uint64_t begin, std::uint64_t end) {
+      for (model.taken = begin; model.taken < end;) {
+        model.next();
+        backward(model.loss());
+        sgd.step(1e-2);
+      }
+    };
+    train(whole, 0, 5);
+    const auto expected = model.weights();
+    model.parameters.load(start);
+    const std::string path = dir / cat("state", momentum);
+    std::filesystem::create_directory(path);
+    Sgd first(model.parameters, {.momentum = momentum}), second(model.parameters, {.momentum = momentum});
+    train(first, 0, 3);
+    write_training_state(path, {model.parameters, first}, 3);
+    model.parameters.load(start);
+    CHECK(restore_training_state(path, {model.parameters, second}) == 3);
+    train(second, 3, 5);
+    CHECK(model.weights() == expected);
+    CHECK(second.calls() == 5);
+    CHECK(contains(failure_of([&] {
+                     restore_training_state(path, {model.parameters, model.adam});
+                   }),
+                   "missing w"));
+  }
+}
+
 TEST_CASE("the format of a training state has a version") {
   const test::TempDir dir;
   Regression model;
