@@ -5,7 +5,7 @@
 #include "core/atomic_file.h"
 #include "core/text_file.h"
 #include "kernels/copy.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"

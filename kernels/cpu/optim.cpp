@@ -1,7 +1,7 @@
 // The optimiser's arithmetic on the CPU: one pass over memory, in chunks; the moving average and the bf16
 // copy follow the step block by block while the new weights are in the first-level cache, the average through
 // the same function as the separate update (hence the same bits).
-#include "kernels/cpu/optim.h"
+#include "kernels/backend/training.h"
 
 #include <cmath>
 #include <vector>
@@ -87,8 +87,6 @@ void visit_master(DType dtype, F&& f) {
   return dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();
 }
 
-}  // namespace
-
 void sum_squares(Context& ctx, const Tensor& g, const Tensor& sum) {
   visit_floating(g.dtype(), "sum_squares", [&]<class T>() {
     const std::int64_t n = g.numel();
@@ -156,5 +154,14 @@ void ema_update(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& 
     });
   });
 }
+
+}  // namespace
+
+constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
+                                       .clip_gradient = clip_gradient,
+                                       .advance_step = advance_step,
+                                       .adamw = adamw,
+                                       .ema_decay = ema_decay,
+                                       .ema_update = ema_update};
 
 }  // namespace llsa::kernels::cpu

@@ -12,7 +12,7 @@
 // as a pass of its own would move 6); the average alone 12; the norm 4 per f32 element, 2 per bf16. FLOPs: 15
 // per weight, a root and a quotient among them, 3 for the average: about 0.5 per byte, bound by memory. The
 // kernels of one thread are bound by their launches.
-#include "kernels/cuda/optim.h"
+#include "kernels/backend/training.h"
 
 #include <cmath>
 
@@ -120,8 +120,6 @@ void visit_master(DType dtype, F&& f) {
   return dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();
 }
 
-}  // namespace
-
 void sum_squares(Context& ctx, const Tensor& g, const Tensor& sum) {
   visit_device(g.dtype(), "sum_squares", [&]<class T>() {
     const std::int64_t n = g.numel(), pieces = ceil_div(n, kStretch);
@@ -165,5 +163,14 @@ void ema_update(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& 
                    decay.data<double>(), device_data<std::int32_t>(skip));
   });
 }
+
+}  // namespace
+
+constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
+                                       .clip_gradient = clip_gradient,
+                                       .advance_step = advance_step,
+                                       .adamw = adamw,
+                                       .ema_decay = ema_decay,
+                                       .ema_update = ema_update};
 
 }  // namespace llsa::kernels::cuda

@@ -6,7 +6,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/text_file.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/init.h"
 #include "nn/json.h"
 

@@ -1,4 +1,4 @@
-// tuning.json of a run: the algorithms by which its matrix products are computed (kernels/tuning.h).
+// tuning.json of a run: the algorithms by which its matrix products are computed (kernels/matmul.h).
 //
 //   {"machine": "..", "products": {"KIND": "ALGORITHM", ..}, "check": "16 hexadecimal digits"}
 //

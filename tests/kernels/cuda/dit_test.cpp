@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa/mma/mma.h"
 #include "kernels/random.h"
 #include "nn/diffusion/flow.h"
 #include "nn/ema.h"
