@@ -29,6 +29,7 @@ endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   list(APPEND LLSA_WARNINGS -Wno-pass-failed)  # `omp simd` over calls of libm (f64) stays scalar, as intended
+  list(APPEND LLSA_WARNINGS -Wno-deprecated-declarations)  # std::stable_sort of libstdc++ 12 calls a function that is
 endif()
 
 # ---- processor -------------------------------------------------------------------------------------------------------
