@@ -85,7 +85,7 @@ clean:
 help:
 	@echo "make            library and program, for this machine's processor: $(BUILD)/libllsa.a, $(BUILD)/llsa"
 	@echo "make demo       make a data set, train on it, sample a grid, score it: $(BUILD)/demo"
-	@echo "make test       unit tests, layering, installed package, README"
+	@echo "make test       unit tests, layering, installed package, README and docs"
 	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
 	@echo "                TESTS='^(core|nn/data)/': those files of tests/ alone"
 	@echo "make bench      speed of attention and of the training step"

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include "autograd/elementwise.h"
 #include "autograd/reduce.h"
@@ -42,7 +41,7 @@ std::vector<std::int64_t> unravel(const Shape& shape, std::int64_t flat) {
 }  // namespace
 
 std::string GradcheckResult::str() const {
-  std::ostringstream text;
+  TextStream text;
   text << "worst " << worst << " at input " << input << " [";
   for (std::size_t i = 0; i < index.size(); ++i) text << (i ? "," : "") << index[i];
   text.precision(12);

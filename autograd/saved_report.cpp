@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iomanip>
 #include <map>
-#include <sstream>
 #include <unordered_set>
 
 #include "autograd/node.h"
@@ -43,7 +42,7 @@ std::vector<SavedRow> saved_report(const Var& out) {
 }
 
 std::string format_saved_report(const std::vector<SavedRow>& rows) {
-  std::ostringstream text;
+  TextStream text;
   text << std::left << std::setw(22) << "op" << std::right << std::setw(8) << "nodes" << std::setw(9)
        << "tensors" << std::setw(12) << "MiB" << '\n';
   SavedRow total;

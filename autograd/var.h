@@ -12,6 +12,7 @@
 // must not be overwritten before its backward.
 #pragma once
 
+#include <iosfwd>
 #include <memory>
 
 #include "../core/context.h"
@@ -37,6 +38,8 @@ class Var {
   int rank() const { return value().rank(); }
   DType dtype() const { return value().dtype(); }
   Context& context() const { return *state().context; }
+  /// The only element, as Context::item reads it: the host waits for the device. Throws ShapeError unless there is one element.
+  double item() const { return context().item(value()); }
 
   /// True for leaves made so, and for everything computed from them while gradients are recorded.
   bool requires_grad() const { return defined() && state_->node != nullptr; }
@@ -54,6 +57,10 @@ class Var {
   /// Replaces the value of a leaf, for all its copies; shape and dtype stay. Throws ValueError for an
   /// interior variable.
   void set_value(Tensor value);
+  /// Whether a leaf, with all its copies, requires a gradient from now on. Graphs recorded before keep what they
+  /// were. Turned on, it starts without a gradient, turned off, it forgets the one that it has. Throws ValueError
+  /// for an interior variable, DTypeError as the constructor.
+  void set_requires_grad(bool on);
   /// The same value without history.
   Var detach() const;
 
@@ -77,6 +84,9 @@ class Var {
   }
   std::shared_ptr<State> state_;
 };
+
+/// The value as a tensor is written, with "requires grad" where that is so.
+std::ostream& operator<<(std::ostream& out, const Var& x);
 
 /// What backward() does with the graph it walks.
 enum class Graph {

@@ -225,7 +225,7 @@ if(NOT gencode)
               -gencode arch=compute_90,code=compute_90)
 endif()
 set(LLSA_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr ${gencode} -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/tests
-                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra)
+                    -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-Wall,-Wextra,-fPIC)
 if(LLSA_WERROR)
   list(APPEND LLSA_NVCC_FLAGS -Werror=all-warnings)
 endif()

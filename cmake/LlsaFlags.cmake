@@ -19,6 +19,9 @@ if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_
    (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15))
   set(known_compiler ON)
 endif()
+if(NOT PROJECT_IS_TOP_LEVEL)
+  set(known_compiler OFF)
+endif()
 option(LLSA_WERROR "Treat warnings as errors" ${known_compiler})
 
 # g++ 12 sees overlapping copies inside of std::string where there are none (GCC bug 105651).
@@ -101,9 +104,10 @@ endif()
 add_library(llsa_flags INTERFACE)
 target_compile_options(llsa_flags INTERFACE
   ${LLSA_WARNINGS} $<$<BOOL:${LLSA_WERROR}>:-Werror>
-  $<IF:$<BOOL:$<TARGET_PROPERTY:LLSA_OPTIMIZE>>,$<TARGET_PROPERTY:LLSA_OPTIMIZE>,${optimize}>
+  $<IF:$<CONFIG:Debug>,-O0,$<IF:$<BOOL:$<TARGET_PROPERTY:LLSA_OPTIMIZE>>,$<TARGET_PROPERTY:LLSA_OPTIMIZE>,${optimize}>>
   $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LLSA_ANY_PROCESSOR>>>:${LLSA_ARCH_FLAGS}>
-  -fopenmp-simd -fno-math-errno)
+  -fopenmp-simd -fno-math-errno
+  -fno-semantic-interposition)  # position-independent code may still inline its own functions
 if(LLSA_SANITIZE)
   # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised. Given up: null and
   # object-size, a sixth of the time to compile; most of what they see is an access that AddressSanitizer sees, too.

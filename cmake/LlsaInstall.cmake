@@ -4,13 +4,19 @@ include(CMakePackageConfigHelpers)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llsa)
 
-install(TARGETS llsa_library EXPORT llsaTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS llsa_library EXPORT llsaTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+                                                LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/llsa.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa)
 foreach(layer core kernels autograd nn)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h"
-          REGEX "/kernels/cuda(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
+          REGEX "/kernels/(cpu|cuda)(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
 endforeach()
-if(EXISTS ${PROJECT_SOURCE_DIR}/apps/llsa/main.cpp)
+if(LLSA_BUILD_PROGRAM)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(BUILD_SHARED_LIBS)  # it finds its library from its own place
+    file(RELATIVE_PATH lib_from_bin /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+    set_target_properties(llsa PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
+  endif()
   if(LLSA_NVCC)  # cuBLASLt and cuDNN are shared libraries outside of the system's folders
     set_target_properties(llsa PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
   endif()

@@ -17,6 +17,12 @@ Context::Context(Device device, int threads, std::size_t memory_limit) : pool_(t
   allocator_ = stream_ ? cuda::make_allocator(stream_, memory_limit) : make_cpu_allocator(memory_limit);
 }
 
+Context::Context(std::shared_ptr<cuda::Stream> stream, int threads, std::size_t memory_limit)
+    : pool_(threads), stream_(std::move(stream)) {
+  if (!stream_) throw ValueError("[context] expected a stream, got a null pointer");
+  allocator_ = cuda::make_allocator(stream_, memory_limit);
+}
+
 Tensor Context::zeros(const Shape& shape, DType dtype) {
   Tensor tensor = empty(shape, dtype);
   std::byte* bytes = tensor.raw();

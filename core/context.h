@@ -22,6 +22,10 @@ class Context {
   explicit Context(int threads = 0, std::size_t memory_limit = 0);
   /// A context on any device. Throws DeviceError for one that is not there.
   explicit Context(Device device, int threads = 0, std::size_t memory_limit = 0);
+  /// A context whose work goes into a stream of the caller's:
+  ///     Context ctx(std::make_shared<cuda::Stream>(0, my_cuda_stream));
+  /// It is ordered with what the caller puts there. Throws ValueError for a null pointer.
+  explicit Context(std::shared_ptr<cuda::Stream> stream, int threads = 0, std::size_t memory_limit = 0);
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
@@ -29,7 +33,7 @@ class Context {
   ThreadPool& pool() { return pool_; }
   const std::shared_ptr<Allocator>& allocator() const { return allocator_; }
   /// The stream in which this context's work is ordered, as a cudaStream_t; null on the CPU. The device
-  /// becomes the calling thread's current one.
+  /// becomes the calling thread's current one. (Where the caller's stream is the default one, it is null, too.)
   void* stream() const { return stream_ ? stream_->handle() : nullptr; }
   /// The same as an object, for events and for streams beside it; null on the CPU.
   const std::shared_ptr<cuda::Stream>& cuda_stream() const { return stream_; }

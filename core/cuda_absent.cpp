@@ -20,7 +20,10 @@ int device_count() { return 0; }
 DeviceObstacle device_obstacle(int) { return {kReason, kHint, true}; }
 DeviceProperties device_properties(int) { absent(); }
 
+void download(int, const void*, void*, std::size_t) { absent(); }
+
 Stream::Stream(int index) : index_(index) { absent(); }
+Stream::Stream(int index, void*) : index_(index) { absent(); }
 Stream::~Stream() = default;
 void* Stream::handle() const { absent(); }
 void Stream::synchronize() const { absent(); }

@@ -12,6 +12,9 @@ struct Device {
   DeviceType type = DeviceType::cpu;
   int index = 0;
 
+  static Device cpu() { return {}; }
+  static Device cuda(int index = 0) { return {DeviceType::cuda, index}; }
+
   bool is_cpu() const { return type == DeviceType::cpu; }
   bool is_cuda() const { return type == DeviceType::cuda; }
   /// "cpu", "cuda:0"

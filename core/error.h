@@ -55,10 +55,15 @@ class NonFiniteError : public Error {
   using Error::Error;
 };
 
+/// A stream into a string that writes numbers in the same way under every C and C++ locale.
+struct TextStream : std::ostringstream {
+  TextStream() { imbue(std::locale::classic()); }
+};
+
 /// Joins anything with an operator<< into one string: cat("got ", 3, " of ", shape).
 template <class... Parts>
 std::string cat(const Parts&... parts) {
-  std::ostringstream out;
+  TextStream out;
   (out << ... << parts);
   return out.str();
 }

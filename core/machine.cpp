@@ -8,15 +8,23 @@
 #include <fstream>
 #include <initializer_list>
 #include <limits>
+#include <locale>
 #include <thread>
 
 namespace llsa {
 namespace {
 
-/// The first number of a file, or 0 when there is none ("max", no such file).
+/// Reads numbers from the beginning of a file; one that is not there ("max", no such file) becomes 0.
+template <class... Numbers>
+void read_numbers(const char* path, Numbers&... numbers) {
+  std::ifstream file(path);
+  file.imbue(std::locale::classic());
+  (file >> ... >> numbers);
+}
+
 double number_in(const char* path) {
   double value = 0;
-  std::ifstream(path) >> value;
+  read_numbers(path, value);
   return value;
 }
 
@@ -24,7 +32,7 @@ double number_in(const char* path) {
 double processor_quota() {
   double quota = 0;
   double period = 0;
-  std::ifstream("/sys/fs/cgroup/cpu.max") >> quota >> period;  // version 2: "200000 100000" or "max 100000"
+  read_numbers("/sys/fs/cgroup/cpu.max", quota, period);  // version 2: "200000 100000" or "max 100000"
   if (!(quota > 0 && period > 0)) {
     quota = number_in("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");  // version 1: -1 without a quota
     period = number_in("/sys/fs/cgroup/cpu/cpu.cfs_period_us");

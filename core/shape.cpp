@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <ostream>
-#include <sstream>
 
 #include "core/error.h"
 
@@ -14,7 +13,7 @@ namespace {
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 60;  // of at most 8 bytes each
 
 std::string text_of(const std::vector<std::int64_t>& extents) {
-  std::ostringstream out;
+  TextStream out;
   out << '[';
   for (std::size_t i = 0; i < extents.size(); ++i) out << (i == 0 ? "" : ",") << extents[i];
   out << ']';

@@ -110,6 +110,15 @@ Tensor Tensor::over(std::shared_ptr<Storage> storage, const Shape& shape, DType 
   return tensor;
 }
 
+Tensor Tensor::over(void* data, const Shape& shape, DType dtype, Device device,
+                    std::function<void()> release) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+  auto storage = std::make_shared<Storage>(data, bytes, device, std::move(release));
+  if (data == nullptr && bytes != 0)
+    throw ValueError(cat("[tensor] expected memory for ", shape, ", got a null pointer"));
+  return over(std::move(storage), shape, dtype);
+}
+
 void Tensor::require_dtype(DType wanted) const {
   checked();
   if (dtype_ != wanted) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <iosfwd>
 #include <memory>
 #include <vector>
 
@@ -49,6 +50,11 @@ class Tensor {
   /// Contiguous view of existing storage, from element `offset`. Throws ShapeError when it does not fit.
   static Tensor over(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype,
                      std::int64_t offset = 0);
+  /// Contiguous tensor over the caller's memory, which is not copied, on the CPU or a CUDA device. `release` is called once, when
+  /// the last tensor over it goes, and also when this throws. On a CUDA device, work that was put into a stream may still read
+  /// the memory then. Throws ShapeError, ValueError for a null pointer to elements, Error for one that is not aligned to the dtype.
+  static Tensor over(void* data, const Shape& shape, DType dtype, Device device = {},
+                     std::function<void()> release = {});
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return checked().shape_; }
@@ -113,5 +119,9 @@ class Tensor {
   std::vector<std::int64_t> strides_;
   DType dtype_ = DType::f32;
 };
+
+/// Shape, dtype, device and elements; of a long axis the first and the last ones: "f32 [2,3] on cpu: [[1, 2, 3], [4, 5, 6]]".
+/// Floating numbers have four digits. On a CUDA device all its work is waited for.
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 }  // namespace llsa

@@ -1,5 +1,7 @@
 #include "core/text_file.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,6 +19,13 @@ std::string read_text_file(const std::string& path) {
   while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, file.get())) text.append(buffer, n);
   if (std::ferror(file.get())) throw IoError(cat("cannot read ", path, ": ", std::strerror(errno)));
   return text;
+}
+
+bool path_exists(const std::string& path) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  throw IoError(cat("cannot look for ", path, ": ", std::strerror(errno)));
 }
 
 }  // namespace llsa

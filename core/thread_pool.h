@@ -6,7 +6,6 @@
 // depends on its index alone and partial sums are added in chunk order.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 

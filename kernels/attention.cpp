@@ -51,7 +51,8 @@ struct Inputs {
 template <class Call>
 bool done_by_library(Context& ctx, const char* where, AttentionKernels kernels, bool present, Call call) {
   if (kernels == AttentionKernels::own) return false;
-  const std::string declined = present ? call() : cat("there is none for the device ", ctx.device().str());
+  const std::string declined =
+      present ? call() : cat("this build has none for the device ", ctx.device().str());
   if (!declined.empty() && kernels == AttentionKernels::library)
     throw DeviceError(cat("[", where, "] no library computes this: ", declined));
   return declined.empty();
@@ -74,10 +75,10 @@ AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, c
   AttentionResult result;
   result.o = empty_merged(ctx, q.shape(), q.dtype());  // [b,H,N,D]
   result.lse = empty_lse(ctx, q);                      // [b,H,N]
-  const AttentionBackend& table = backend(ctx).attention;
-  const auto library = [&] { return table.library_forward(ctx, in.q, in.k, in.v, result.o, result.lse); };
-  if (!done_by_library(ctx, "full_attention", kernels, table.library_forward != nullptr, library))
-    table.forward(ctx, in.q, in.k, in.v, result.o, result.lse);
+  const auto by = backend(ctx).attention_library.full_attention;
+  const auto library = [&] { return by(ctx, in.q, in.k, in.v, result.o, result.lse); };
+  if (!done_by_library(ctx, "full_attention", kernels, by != nullptr, library))
+    backend(ctx).attention.full_attention(ctx, in.q, in.k, in.v, result.o, result.lse);
   return result;
 }
 
@@ -92,14 +93,15 @@ AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Te
   const AttentionGrads grads = {ctx.empty_like(q), ctx.empty_like(k), ctx.empty_like(v)};
   const Tensor d_out = check_heads(ctx, kWhere, {"d_o", d_o}), out = check_heads(ctx, kWhere, {"o", o}),
                terms = contiguous(ctx, lse);
-  const AttentionBackend& table = backend(ctx).attention;
+  const auto by = backend(ctx).attention_library.full_attention_backward;
   const auto library = [&] {
     const bool by_name = kernels == AttentionKernels::library;
-    return table.library_backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv,
-                                  by_name ? std::numeric_limits<std::int64_t>::max() : kMostLibraryMemory);
+    return by(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv,
+              by_name ? std::numeric_limits<std::int64_t>::max() : kMostLibraryMemory);
   };
-  if (!done_by_library(ctx, kWhere, kernels, table.library_backward != nullptr, library))
-    table.backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv);
+  if (!done_by_library(ctx, kWhere, kernels, by != nullptr, library))
+    backend(ctx).attention.full_attention_backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq,
+                                                   grads.dk, grads.dv);
   return grads;
 }
 

@@ -1,62 +1,55 @@
-// The backend: one table of functions per device type.
+// The contract of a device: every function that it provides, in groups, on the four pages of kernels/backend/.
 //
-// kernels/<op>.cpp checks arguments, allocates results and calls through the table; the maths is in
-// kernels/cpu/<op>.cpp and, in builds with CUDA, in its twin kernels/cuda/<op>.cu. A build without CUDA has a
-// table whose functions throw, so no caller needs a condition. Every op group declares its part of the table
-// in kernels/<op>_table.h; every table names every field (a forgotten one is a compiler error,
-// -Wmissing-field-initializers).
+// kernels/<op>.cpp checks the arguments of a public function, allocates the results and calls
+// backend(ctx).<group>.<function>. The maths is in the body, kernels/cpu/<op>.cpp and kernels/cuda/<op>.cu: it
+// defines its functions in an unnamed namespace and ends with its group,
+//
+//     constinit const PoolBackend kPool = {.mean_pool = mean_pool, .mean_pool_backward = mean_pool_backward};
+//
+// A group has to name all of its functions: -Wmissing-field-initializers makes a forgotten one an error. The
+// groups are initialised by the compiler, so they are there before any code of the program runs.
 #pragma once
 
 #include "../core/context.h"
-#include "attention_table.h"
-#include "conv_table.h"
-#include "copy_table.h"
-#include "diffusion_table.h"
-#include "elementwise_table.h"
-#include "index_table.h"
-#include "llsa_table.h"
-#include "loss_table.h"
-#include "matmul_table.h"
-#include "norm_table.h"
-#include "optim_table.h"
-#include "pool_table.h"
-#include "random_table.h"
-#include "reduce_table.h"
-#include "rope_table.h"
-#include "softmax_table.h"
-#include "tuning_table.h"
+#include "backend/attention.h"
+#include "backend/layers.h"
+#include "backend/tensors.h"
+#include "backend/training.h"
+#include "bench_ceilings.h"
 
 namespace llsa::kernels {
 
 struct Backend {
-  AttentionBackend attention;
-  LlsaBackend llsa;
-  CopyBackend copy;
-  ElementwiseBackend elementwise;
-  ReduceBackend reduce;
-  MatmulBackend matmul;
-  ConvBackend conv;
-  DiffusionBackend diffusion;
-  SoftmaxBackend softmax;
-  NormBackend norm;
-  RopeBackend rope;
-  IndexBackend index;
-  PoolBackend pool;
-  LossBackend loss;
-  RandomBackend random;
-  OptimBackend optim;
-  TuningBackend tuning;
+  const CopyBackend& copy;
+  const ElementwiseBackend& elementwise;
+  const ReduceBackend& reduce;
+  const IndexBackend& index;
+  const RandomBackend& random;
+  const MatmulBackend& matmul;
+  const ConvBackend& conv;
+  const ConvLibrary& conv_library;
+  const SoftmaxBackend& softmax;
+  const NormBackend& norm;
+  const RopeBackend& rope;
+  const PoolBackend& pool;
+  const AttentionBackend& attention;
+  const AttentionLibrary& attention_library;
+  const LlsaBackend& llsa;
+  const LossBackend& loss;
+  const DiffusionBackend& diffusion;
+  const OptimBackend& optim;
+  const CeilingBackend& ceilings;
 };
 
-/// The table for the context's device.
-const Backend& backend(const Context& ctx);
+/// Of a device. Throws DeviceError for a CUDA device in a build without CUDA.
+const Backend& backend(Device device);
+inline const Backend& backend(const Context& ctx) { return backend(ctx.device()); }
 
 namespace cpu {
-const Backend& table();
+extern const Backend kBackend;
 }
 namespace cuda {
-/// In a build without CUDA every function of this table throws DeviceError.
-const Backend& table();
-}  // namespace cuda
+extern const Backend* const kBackend;  ///< null in a build without CUDA
+}
 
 }  // namespace llsa::kernels

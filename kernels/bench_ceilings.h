@@ -1,29 +1,23 @@
 // Loops that keep one unit of a CUDA device busy: what the device reaches, beside which `llsa bench` puts
-// what the attention kernels reach. No operation of the library uses them.
+// what the attention kernels reach. No operation of the library uses them, and there are none for the CPU.
 //
 // Each call starts out.numel() threads, a multiple of kCeilingThreads, and puts into `out` numbers that show
-// whether the work was done. In a build without CUDA they throw DeviceError.
+// whether the work was done.
 #pragma once
 
 #include <cstdint>
 
 #include "../core/context.h"
 
-namespace llsa::kernels::cuda {
+namespace llsa::kernels {
 
 constexpr std::int64_t kCeilingThreads = 256;  ///< of a block
 constexpr int kCeilingChains = 8;              ///< independent chains of a thread, or of a warp
 
-/// Tensor cores through mma.sync m16n8k16, bf16 with sums in f32: every warp adds `rounds` times a product
-/// [16,16] [16,8] to each of its 8 results. out f32 [threads] = rounds / 2, exact up to 2^17 rounds.
-void mma_loop(Context& ctx, std::int64_t rounds, const Tensor& out);
 constexpr double mma_loop_flops(std::int64_t threads, std::int64_t rounds) {
   return 2.0 * 16 * 8 * 16 * kCeilingChains * static_cast<double>(threads / 32) * static_cast<double>(rounds);
 }
 
-/// Exponentials: every thread applies x <- 2^-x `rounds` times to each of 8 numbers in [0, 1].
-/// out f32 [threads] = their sum, which tends to 8 x 0.6411857445 (the x with x = 2^-x).
-void exp2_loop(Context& ctx, std::int64_t rounds, const Tensor& out);
 constexpr double exp2_loop_count(std::int64_t threads, std::int64_t rounds) {
   return static_cast<double>(kCeilingChains) * static_cast<double>(threads) * static_cast<double>(rounds);
 }
@@ -39,12 +33,26 @@ constexpr std::uint32_t gathered_block(std::uint32_t warp, std::uint32_t round, 
   return static_cast<std::uint32_t>(static_cast<std::uint64_t>(x) * n >> 32);
 }
 
-/// Scattered reads as LLSA makes them: every warp brings `rounds` blocks of 2 KiB to shared memory by
-/// cp.async, four stages deep, past the L1 cache or through it. blocks i32 [n,512]; out i32 [threads]: lane l
-/// of warp w sums, modulo 2^32, word l + 32 (r mod 16) of block gathered_block(w, r, n) over its rounds r.
-void gather_loop(Context& ctx, const Tensor& blocks, std::int64_t rounds, bool through_l1, const Tensor& out);
 constexpr double gather_loop_bytes(std::int64_t threads, std::int64_t rounds) {
   return 4.0 * kGatherWords * static_cast<double>(threads / 32) * static_cast<double>(rounds);
 }
 
-}  // namespace llsa::kernels::cuda
+struct CeilingBackend {
+  /// Tensor cores through mma.sync m16n8k16, bf16 with sums in f32: every warp adds `rounds` times a product
+  /// [16,16] [16,8] to each of its 8 results. out f32 [threads] = rounds / 2, exact up to 2^17 rounds.
+  void (*mma_loop)(Context& ctx, std::int64_t rounds, const Tensor& out);
+  /// Exponentials: every thread applies x <- 2^-x `rounds` times to each of 8 numbers in [0, 1].
+  /// out f32 [threads] = their sum, which tends to 8 x 0.6411857445 (the x with x = 2^-x).
+  void (*exp2_loop)(Context& ctx, std::int64_t rounds, const Tensor& out);
+  /// Scattered reads as LLSA makes them: every warp brings `rounds` blocks of 2 KiB to shared memory by
+  /// cp.async, four stages deep, past the L1 cache or through it. blocks i32 [n,512]; out i32 [threads]: lane l
+  /// of warp w sums, modulo 2^32, word l + 32 (r mod 16) of block gathered_block(w, r, n) over its rounds r.
+  void (*gather_loop)(Context& ctx, const Tensor& blocks, std::int64_t rounds, bool through_l1,
+                      const Tensor& out);
+};
+
+namespace cuda {
+extern const CeilingBackend kCeilings;
+}
+
+}  // namespace llsa::kernels

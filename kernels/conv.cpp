@@ -77,7 +77,7 @@ Tensor view_of(const Tensor& y, const ConvSlice& slice) {
 }
 
 /// A gradient by the library; undefined where there is none or it declines.
-Tensor library_gradient(Context& ctx, decltype(ConvBackend::input_gradient) library, const ConvGeometry& g,
+Tensor library_gradient(Context& ctx, decltype(ConvLibrary::conv2d_dx) library, const ConvGeometry& g,
                         const Tensor& dy, const Tensor& operand, const Shape& shape) {
   if (library == nullptr) return {};
   const Tensor grad = ctx.empty(shape, dy.dtype());
@@ -96,7 +96,7 @@ Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias
     check::shape("conv2d", {"bias", bias}, Shape{outputs});
   }
   const Shape shape{g.batch, outputs, g.out_height, g.out_width};
-  if (const auto library = backend(ctx).conv.forward; library != nullptr) {
+  if (const auto library = backend(ctx).conv_library.conv2d; library != nullptr) {
     const Tensor y = ctx.empty(shape, x.dtype());
     const Tensor offset = bias.defined() ? contiguous(ctx, bias) : Tensor();
     if (library(ctx, g, contiguous(ctx, x), contiguous(ctx, w), offset, y)) return y;
@@ -127,11 +127,11 @@ ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
   ConvGrads grads;
   if (need_db) grads.db = sum(ctx, dy, {0, 2, 3});
   if (need_dx) {
-    grads.dx = library_gradient(ctx, backend(ctx).conv.input_gradient, g, dy, w, x.shape());
+    grads.dx = library_gradient(ctx, backend(ctx).conv_library.conv2d_dx, g, dy, w, x.shape());
     need_dx = !grads.dx.defined();
   }
   if (need_dw) {
-    grads.dw = library_gradient(ctx, backend(ctx).conv.weight_gradient, g, dy, x, w.shape());
+    grads.dw = library_gradient(ctx, backend(ctx).conv_library.conv2d_dw, g, dy, x, w.shape());
     need_dw = !grads.dw.defined();
   }
   if (!need_dx && !need_dw) return grads;

@@ -1,6 +1,8 @@
 // The stages of LLSA: checks, allocation, dispatch.
 #include "kernels/llsa.h"
 
+#include <algorithm>
+
 #include "kernels/attention_check.h"
 #include "kernels/backend.h"
 #include "kernels/copy.h"

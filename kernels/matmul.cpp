@@ -145,4 +145,12 @@ LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x
   return backward(ctx, "linear_gelu_backward", dy, x, w, pre, need_dx, need_dw, need_db);
 }
 
+void tune_products(Context& ctx, bool on) { backend(ctx).matmul.tune_products(ctx, on); }
+
+ProductChoices product_choices(Context& ctx) { return backend(ctx).matmul.product_choices(ctx); }
+
+bool restore_product_choices(Context& ctx, const ProductChoices& choices) {
+  return backend(ctx).matmul.restore_product_choices(ctx, choices);
+}
+
 }  // namespace llsa::kernels

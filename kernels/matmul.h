@@ -4,6 +4,9 @@
 // not depend on the number of threads. Results are contiguous.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "../core/context.h"
 
 namespace llsa::kernels {
@@ -40,5 +43,35 @@ LinearGelu linear_gelu(Context& ctx, const Tensor& x, const Tensor& w, const Ten
 LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                                  const Tensor& pre, bool need_dx = true, bool need_dw = true,
                                  bool need_db = true);
+
+// Which algorithm computes a product, where a library offers several.
+//
+// A kind of product is its dtype, sizes, layouts, alignments, and what is done to it on the way to memory.
+// The first product of a kind settles how all products of this kind are computed in the context: by the
+// algorithm that the library believes to be the fastest or, while the context tunes, by the fastest of the
+// first eight, which are timed. Algorithms add in different orders, so their last bits differ: to get the
+// same bits again in another process, without trusting its clock, take the choices along.
+//
+// Only CUDA contexts have a choice; on the CPU nothing is ever timed or stored.
+
+/// How the products of a context are computed. The texts are the backend's own; they hold no spaces at their
+/// ends, no line ends and nothing but ASCII.
+struct ProductChoices {
+  std::string machine;                            ///< device, library and version that they are good for
+  std::map<std::string, std::string> algorithms;  ///< kind of product -> its algorithm
+};
+
+/// Whether the kinds of products that are new from now on are timed; off at first. Such a product waits for
+/// the device, unless its stream is being captured into a graph: it is then not timed. Throws DeviceError.
+void tune_products(Context& ctx, bool on);
+
+/// The machine; every choice since the context first tuned or had choices restored, timed or not, and the
+/// restored ones.
+ProductChoices product_choices(Context& ctx);
+
+/// The kinds named there that the context has not met yet will be computed as stored. False, with nothing
+/// done, when the choices are another machine's. Throws ValueError, with nothing done, for a text that is no
+/// algorithm; a kind's first product throws CudaError when the library refuses the one stored for it.
+bool restore_product_choices(Context& ctx, const ProductChoices& choices);
 
 }  // namespace llsa::kernels

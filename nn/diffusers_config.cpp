@@ -1,5 +1,5 @@
-// The published directory's JSON. "sparse_l<L>" counts levels; sparse_topk as a list is coarsest level first
-// for L >= 2, and [unused, K_1] for L = 1.
+// "sparse_l<L>" names the number of levels. A list sparse_topk begins with the coarsest level for L >= 2, and
+// is [unused, K_1] for L = 1.
 #include "nn/diffusers_config.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ int parse_levels(const std::string& where, std::string type) {
          type == "vsa" || type == "sla" ? "this program has no " + type + " attention" : "");
 }
 
-/// K_1 .. K_L from the published list.
+/// K_1 .. K_L from the list in the file.
 std::vector<int> parse_topk(const std::string& where, const std::vector<std::int64_t>& list, int levels) {
   const auto at = [&list](std::size_t i) { return static_cast<int>(list[i]); };
   if (list.size() == 1 || levels == 0) return {at(0)};
@@ -164,7 +164,7 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   if (!json.absent_or_null("shift") && json.number("shift", 1.0, 0.0, 1e6) != 1.0)
     refuse(where, "key \"shift\": only 1 is supported");
 
-  // Settings of other parts of the published program, and marks of the library that wrote the file.
+  // Settings of other parts of the program, and marks of the library, that wrote the file.
   const std::set<std::string> silent = {"_diffusers_version",      "_name_or_path", "dropout",
                                         "norm_elementwise_affine", "norm_type",     "upcast_attention",
                                         "norm_num_groups"};
@@ -179,7 +179,7 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   return out;
 }
 
-std::string published_reader_obstacle(const DitConfig& given) {
+std::string diffusers_reader_obstacle(const DitConfig& given) {
   const DitConfig config = given.resolved();
   if (config.pos_embed) return "it has a learned position embedding";
   if (config.height != config.width) return "its images are not square";

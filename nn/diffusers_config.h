@@ -1,4 +1,4 @@
-// The JSON files of the published checkpoint directory (diffusers layout), from and to DitConfig.
+// The JSON files of a checkpoint directory in the diffusers layout, from and to DitConfig.
 #pragma once
 
 #include <string>
@@ -9,8 +9,7 @@
 namespace llsa::nn {
 
 /// denoiser/config.json for a resolved configuration. Full attention is "pixel", LLSA of L levels
-/// "sparse_l<L>"; what these keys cannot say (enrichment, re-weighting, position embedding) goes into extra
-/// keys.
+/// "sparse_l<L>". Enrichment, re-weighting and position embedding go into extra keys.
 std::string diffusers_config_json(const DitConfig& config);
 
 struct DiffusersConfig {
@@ -18,12 +17,12 @@ struct DiffusersConfig {
   std::vector<std::string> notes;  ///< keys that were ignored, one sentence each
 };
 
-/// Reads denoiser/config.json, with the published defaults for missing keys. Throws ValueError for what this
-/// model cannot do (VSA, SLA, predicted x0, other RoPE axes or activations, ..) and for wrong types.
+/// Reads denoiser/config.json, with the defaults of that layout for missing keys. Throws ValueError for what
+/// this model cannot do (VSA, SLA, predicted x0, other RoPE axes or activations, ..) and for wrong types.
 DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where);
 
-/// Empty when the published program can load such a model, otherwise why not.
-std::string published_reader_obstacle(const DitConfig& config);
+/// Empty when other programs that read the layout can load such a model, otherwise the reason why not.
+std::string diffusers_reader_obstacle(const DitConfig& config);
 
 /// scheduler/scheduler_config.json.
 std::string scheduler_config_json(double noise_rescale);

@@ -1,6 +1,7 @@
 // The DiT's parameters and forward pass.
 #include "nn/dit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -25,109 +26,99 @@ constexpr double kEps2 = 1e-5;  // second norm of a block
 
 std::string block_name(int i) { return "transformer_blocks." + std::to_string(i); }
 
-std::vector<std::string> block_names(const DitConfig& config, const std::string& end) {
-  std::vector<std::string> names;
-  for (int i = 0; i < config.layers; ++i) names.push_back(block_name(i) + end);
-  return names;
-}
+/// The laws of the first values: how a checkpoint of the diffusers layout was made, or adaLN-Zero.
+struct Laws {
+  bool diffusers;
 
-Attention::Options attention_options(const DitConfig& config) {
-  return {config.heads,   config.head_dim,  config.attention_bias,
-          config.qk_norm, config.attention, config.llsa};
+  Init weight() const { return diffusers ? Init::fan_in() : Init::xavier(); }
+  Init bias() const { return diffusers ? Init::fan_in() : Init::zeros(); }
+  /// Modulation and output start at zero under adaLN-Zero, so that every block starts as the identity.
+  Init zero() const { return diffusers ? Init::fan_in() : Init::zeros(); }
+  Init time_weight() const { return diffusers ? Init::fan_in() : Init::normal(0.02); }
+};
+
+Laws laws_of(const DitConfig& config) { return {config.init == InitKind::published}; }
+
+AttentionOptions attention_options(const DitConfig& config) {
+  AttentionOptions options;
+  options.heads = config.heads;
+  options.head_dim = config.head_dim;
+  if (config.attention == AttentionKind::llsa) options.llsa = config.llsa;
+  options.qk_norm = config.qk_norm;
+  options.bias = config.attention_bias;
+  options.weight_init = laws_of(config).weight();
+  options.bias_init = laws_of(config).bias();
+  return options;
 }
 
 }  // namespace
 
 struct Dit::Block {
   Attention attention;
-  Linear up, down;
+  Mlp mlp;
 
-  Block(const ParameterStore& store, const std::string& name, const DitConfig& config)
-      : attention(store, name + ".attn1", attention_options(config)),
-        up(store, name + ".ff.net.0.proj"),
-        down(store, name + ".ff.net.2") {}
+  Block(Parameters& params, const std::string& name, const DitConfig& config)
+      : attention(params, name + ".attn1", attention_options(config)),
+        mlp(params, name + ".ff", config.channels(), 4 * static_cast<std::int64_t>(config.channels()),
+            {true, laws_of(config).weight(), laws_of(config).bias()}) {}
 
   /// in = x [b,N,C], then shift, scale, gate of attention and of the MLP, each [b,C].
   Var operator()(const std::vector<Var>& in, const kernels::RopeTable& rope) const {
     Var x = in[0];
     const Var a = attention(layer_norm_modulate(x, in[1], in[2], kEps1), rope);
     x = gate_residual(x, a, in[3]);
-    const Var h = linear_gelu(layer_norm_modulate(x, in[4], in[5], kEps2), up.weight(), up.bias());
-    return gate_residual(x, down(h), in[6]);
+    return gate_residual(x, mlp(layer_norm_modulate(x, in[4], in[5], kEps2)), in[6]);
   }
 };
 
-std::vector<ParameterSpec> Dit::declare(const DitConfig& config) {
-  const std::int64_t c = config.channels();
-  const std::int64_t patch_area = static_cast<std::int64_t>(config.patch) * config.patch;
-  const bool published = config.init == InitKind::published;
-  const auto weight = [published](std::int64_t in, std::int64_t out) {
-    return published ? Init::fan_in(in) : Init::xavier(in, out);
-  };
-  const auto bias = [published](std::int64_t in) { return published ? Init::fan_in(in) : Init::zeros(); };
-  const auto zero_or = [published](std::int64_t in) { return published ? Init::fan_in(in) : Init::zeros(); };
-  const auto time_weight = [published](std::int64_t in) {
-    return published ? Init::fan_in(in) : Init::normal(0.02);
-  };
-
-  std::vector<ParameterSpec> specs;
-  const std::int64_t patch_in = patch_area * config.in_channels;
-  specs.push_back(
-      {"proj_in.weight", Shape{c, config.in_channels, config.patch, config.patch}, weight(patch_in, c)});
-  specs.push_back({"proj_in.bias", Shape{c}, bias(patch_in)});
-  if (config.pos_embed)
-    specs.push_back({"pos_embed", Shape{config.rows(), config.columns(), c}, Init::normal(0.02)});
-
-  // The conditioning of all blocks: parameters of one kind lie one behind the other.
-  const auto stacked = [&](const std::string& end, const Shape& shape, const Init& init) {
-    for (int i = 0; i < config.layers; ++i)
-      specs.push_back({block_name(i) + ".norm1." + end, shape, init, i > 0});
-  };
-  stacked("emb.timestep_embedder.linear_1.weight", Shape{c, kTimeWidth}, time_weight(kTimeWidth));
-  stacked("emb.timestep_embedder.linear_1.bias", Shape{c}, bias(kTimeWidth));
-  stacked("emb.timestep_embedder.linear_2.weight", Shape{c, c}, time_weight(c));
-  stacked("emb.timestep_embedder.linear_2.bias", Shape{c}, bias(c));
-  if (config.classes > 0)
-    stacked("emb.class_embedder.embedding_table.weight", Shape{config.classes + 1, c},
-            Init::normal(published ? 1.0 : config.class_std));
-  stacked("linear.weight", Shape{6 * c, c}, zero_or(c));
-  stacked("linear.bias", Shape{6 * c}, zero_or(c));
-
-  for (int i = 0; i < config.layers; ++i) {
-    const std::string name = block_name(i);
-    Attention::declare(specs, name + ".attn1", attention_options(config), config.init);
-    Linear::declare(specs, name + ".ff.net.0.proj", c, 4 * c, true, weight(c, 4 * c), bias(c));
-    Linear::declare(specs, name + ".ff.net.2", 4 * c, c, true, weight(4 * c, c), bias(4 * c));
-  }
-  Linear::declare(specs, "proj_out_1", c, 2 * c, true, zero_or(c), zero_or(c));
-  Linear::declare(specs, "proj_out_2", c, patch_area * config.out_channels, true, zero_or(c), zero_or(c));
-  return specs;
-}
-
 Dit::Dit(Context& ctx, const DitConfig& config, std::uint64_t seed, DType dtype)
-    : ctx_(ctx), config_(config.resolved()) {
-  store_ = std::make_unique<ParameterStore>(ctx, declare(config_), seed, dtype);
-  const ParameterStore& store = *store_;
+    : ctx_(ctx), config_(config.resolved()), parameters_(ctx, seed, dtype) {
   const std::int64_t c = config_.channels();
   const std::int64_t n = config_.layers;
-  const auto stack = [&](const std::string& end, const Shape& shape) {
-    return store.joined(block_names(config_, ".norm1." + end), shape);
+  const std::int64_t patch_area = static_cast<std::int64_t>(config_.patch) * config_.patch;
+  const std::int64_t patch_in = patch_area * config_.in_channels;
+  const Laws laws = laws_of(config_);
+
+  // A convolution whose stride is its kernel is a linear layer on patches, so the weight has two shapes.
+  const Var proj_in_weight = parameters_.declare_joined(
+      {{"proj_in.weight", Shape{c, config_.in_channels, config_.patch, config_.patch},
+        laws.weight().for_fans(patch_in, c)}},
+      Shape{c, patch_in});
+  proj_in_ = Linear(proj_in_weight,
+                    parameters_.declare("proj_in.bias", Shape{c}, laws.bias().for_fans(patch_in, c)));
+  if (config_.pos_embed)
+    pos_embed_ =
+        parameters_.declare("pos_embed", Shape{config_.rows(), config_.columns(), c}, Init::normal(0.02));
+
+  // The conditioning of all blocks: parameters of one kind are joined.
+  const auto stack = [&](const std::string& end, const Shape& shape, const Init& init, const Shape& all) {
+    std::vector<ParameterSpec> parts;
+    for (int i = 0; i < config_.layers; ++i) parts.push_back({block_name(i) + ".norm1." + end, shape, init});
+    return parameters_.declare_joined(parts, all);
   };
-  time_1_ = Linear(stack("emb.timestep_embedder.linear_1.weight", Shape{n * c, kTimeWidth}),
-                   stack("emb.timestep_embedder.linear_1.bias", Shape{n * c}));
-  time_2_ = Linear(stack("emb.timestep_embedder.linear_2.weight", Shape{n, c, c}),
-                   stack("emb.timestep_embedder.linear_2.bias", Shape{n, 1, c}));
+  const auto stack_linear = [&](const std::string& name, std::int64_t in, std::int64_t out,
+                                const Init& weight, const Init& bias, const Shape& all_weights,
+                                const Shape& all_biases) {
+    const Var w = stack(name + ".weight", Shape{out, in}, weight.for_fans(in, out), all_weights);
+    return Linear(w, stack(name + ".bias", Shape{out}, bias.for_fans(in, out), all_biases));
+  };
+  time_1_ = stack_linear("emb.timestep_embedder.linear_1", kTimeWidth, c, laws.time_weight(), laws.bias(),
+                         Shape{n * c, kTimeWidth}, Shape{n * c});
+  time_2_ = stack_linear("emb.timestep_embedder.linear_2", c, c, laws.time_weight(), laws.bias(),
+                         Shape{n, c, c}, Shape{n, 1, c});
   if (config_.classes > 0)
-    class_tables_ = stack("emb.class_embedder.embedding_table.weight", Shape{n * (config_.classes + 1), c});
-  modulation_ = Linear(stack("linear.weight", Shape{n, 6 * c, c}), stack("linear.bias", Shape{n, 1, 6 * c}));
-  proj_in_ =
-      Linear(store.joined({"proj_in.weight"}, Shape{c, store.at("proj_in.weight").value().numel() / c}),
-             store.at("proj_in.bias"));
-  if (config_.pos_embed) pos_embed_ = store.at("pos_embed");
+    class_tables_ =
+        stack("emb.class_embedder.embedding_table.weight", Shape{config_.classes + 1, c},
+              Init::normal(laws.diffusers ? 1.0 : config_.class_std), Shape{n * (config_.classes + 1), c});
+  modulation_ =
+      stack_linear("linear", c, 6 * c, laws.zero(), laws.zero(), Shape{n, 6 * c, c}, Shape{n, 1, 6 * c});
+
   for (int i = 0; i < config_.layers; ++i)
-    blocks_.push_back(std::make_shared<const Block>(store, block_name(i), config_));
-  proj_out_1_ = Linear(store, "proj_out_1");
-  proj_out_2_ = Linear(store, "proj_out_2");
+    blocks_.push_back(std::make_shared<const Block>(parameters_, block_name(i), config_));
+  const LinearOptions zero{true, laws.zero(), laws.zero()};
+  proj_out_1_ = Linear(parameters_, "proj_out_1", c, 2 * c, zero);
+  proj_out_2_ = Linear(parameters_, "proj_out_2", c, patch_area * config_.out_channels, zero);
+  parameters_.lay_out();
 }
 
 Dit::~Dit() = default;
@@ -147,14 +138,14 @@ const Dit::Grid& Dit::grid(std::int64_t rows, std::int64_t columns) {
   const std::int64_t rope_rows = config_.rope_size ? (*config_.rope_size)[0] : config_.rows();
   const std::int64_t rope_columns = config_.rope_size ? (*config_.rope_size)[1] : config_.columns();
   g.rope = rope_table(ctx_, rows, columns, rope_rows, rope_columns, config_.head_dim, order,
-                      store_->dtype() == DType::f64 ? DType::f64 : DType::f32);
+                      parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32);
   return g;
 }
 
 Var Dit::conditioning(const Tensor& t, const Tensor& y) const {
   const std::int64_t b = t.size(0);
   const std::int64_t n = config_.layers;
-  const Var embedded(ctx_, kernels::time_embedding(ctx_, t, store_->dtype()));                // [b,256]
+  const Var embedded(ctx_, kernels::time_embedding(ctx_, t, parameters_.dtype()));            // [b,256]
   const Var first = reshape(silu(time_1_(embedded)), Shape{b, n, config_.channels()});        // [b,n,C]
   Var cond = matmul(transpose(first, 0, 1), time_2_.weight(), false, true) + time_2_.bias();  // [n,b,C]
   if (config_.classes > 0)
@@ -192,7 +183,7 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
 
   // Pixels to tokens: patches in raster order, (channel, row, column) inside a patch.
   const Var patches =
-      permute(reshape(cast(x, store_->dtype()), Shape{b, config_.in_channels, rows, p, columns, p}),
+      permute(reshape(cast(x, parameters_.dtype()), Shape{b, config_.in_channels, rows, p, columns, p}),
               {0, 2, 4, 1, 3, 5});
   Var h = reshape(patches, Shape{b, rows * columns, config_.in_channels * p * p});
   if (config_.reorder) h = gather_tokens(h, g.order, g.inverse);
@@ -216,6 +207,16 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
   const Var pixels =
       permute(reshape(h, Shape{b, rows, columns, p, p, config_.out_channels}), {0, 5, 1, 3, 2, 4});
   return reshape(pixels, Shape{b, config_.out_channels, rows * p, columns * p});
+}
+
+Dit::operator Denoiser() {
+  return {.predict = [this](const Var& x, const Tensor& t, const Tensor& y) { return forward(x, t, y); },
+          .channels = config_.in_channels,
+          .height = config_.height,
+          .width = config_.width,
+          .classes = config_.classes,
+          .dtype = parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32,
+          .noise_scale = noise_scale_};
 }
 
 namespace {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "denoiser.h"
 #include "dit_config.h"
 #include "modules.h"
 #include "parameters.h"
@@ -39,9 +40,14 @@ class Dit {
   /// null_class(); ignored and may be undefined without classes) -> [b,out_channels,height,width]. Any size
   /// that the patch divides.
   Var forward(const Var& x, const Tensor& t, const Tensor& y);
+  /// This model as flow_loss(), sample() and a TrainStep take it. It must outlive the Denoiser.
+  operator Denoiser();
+  /// The deviation s of the noise that the model was trained with (flow.h), at the size it is made for; 0 =
+  /// noise_rescale of the size, as for a new model. load_diffusers_model() sets it.
+  void set_noise_scale(double scale) { noise_scale_ = scale; }
 
-  ParameterStore& parameters() { return *store_; }
-  const ParameterStore& parameters() const { return *store_; }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
   /// Resolved: the attention kind is full or llsa.
   const DitConfig& config() const { return config_; }
   Context& context() const { return ctx_; }
@@ -50,9 +56,6 @@ class Dit {
 
   /// Recompute each block in backward instead of keeping its activations.
   void set_recompute(bool on) { recompute_ = on; }
-
-  /// The parameters of a configuration, in order.
-  static std::vector<ParameterSpec> declare(const DitConfig& config);
 
  private:
   struct Block;
@@ -67,7 +70,8 @@ class Dit {
   Context& ctx_;
   DitConfig config_;
   bool recompute_ = false;
-  std::unique_ptr<ParameterStore> store_;
+  double noise_scale_ = 0;
+  Parameters parameters_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   Linear time_1_, time_2_, modulation_;  // of all blocks: stacked
   Var class_tables_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::nn {
 namespace {
@@ -215,6 +216,12 @@ std::string DitConfig::json() const {
 bool operator==(const DitConfig& a, const DitConfig& b) {
   // The JSON names every field, so equal text is equality.
   return a.json() == b.json();
+}
+
+std::string slower_attention_text(const DitConfig& config, Device device, DType dtype) {
+  if (!device.is_cuda() || dtype != DType::bf16 || config.attention != AttentionKind::llsa) return "";
+  return kernels::plain_kernels_text(kernels::llsa_plan(config.tokens(), config.llsa), config.head_dim,
+                                     dtype);
 }
 
 }  // namespace llsa::nn

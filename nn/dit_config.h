@@ -19,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include "../core/device.h"
+#include "../core/dtype.h"
 #include "../kernels/llsa.h"
 #include "json.h"
 
@@ -84,5 +86,11 @@ struct DitConfig {
 /// Throws ValueError unless both sides are positive multiples of the patch; the message names the nearest
 /// sizes.
 void check_sides(std::int64_t height, std::int64_t width, int patch);
+
+/// A sentence for the user where a resolved configuration makes attention slower than it has to be: in bf16
+/// on a GPU, if LLSA does not run on tensor cores altogether ("LLSA attention runs on the plain kernels,
+/// which are slower: head dimension 48 is not one of 32, 64, 128"). Empty otherwise: f32 and f64 have plain
+/// kernels only.
+std::string slower_attention_text(const DitConfig& config, Device device, DType dtype);
 
 }  // namespace llsa::nn

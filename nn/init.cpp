@@ -9,11 +9,16 @@
 
 namespace llsa::nn {
 
-Init Init::xavier(std::int64_t fan_in, std::int64_t fan_out) {
-  return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)));
+Init Init::for_fans(std::int64_t fan_in, std::int64_t fan_out) const {
+  switch (law) {
+    case Law::fan_in:
+      return uniform(1.0 / std::sqrt(static_cast<double>(fan_in)));
+    case Law::xavier:
+      return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)));
+    default:
+      return *this;
+  }
 }
-
-Init Init::fan_in(std::int64_t fan_in) { return uniform(1.0 / std::sqrt(static_cast<double>(fan_in))); }
 
 std::uint64_t name_stream(std::string_view name) {
   std::uint64_t hash = 0xcbf29ce484222325u;
@@ -38,6 +43,10 @@ void initialize(Context& ctx, const Tensor& values, const Init& init, std::uint6
       kernels::copy(ctx, kernels::affine(ctx, draw, init.value, 0.0), values);
       return;
     }
+    case Init::Law::fan_in:
+    case Init::Law::xavier:
+      throw ValueError(cat("[initialize] the law of \"", name, "\" depends on the sizes of its layer"),
+                       "apply Init::for_fans first");
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -46,7 +45,7 @@ std::string describe(const Json& value) {
 }
 
 std::string range_text(const char* what, double least, double most) {
-  std::ostringstream out;
+  TextStream out;
   out.precision(15);
   out << what;
   if (std::isfinite(most))
@@ -271,7 +270,7 @@ JsonWriter& JsonWriter::add_null(const std::string& key) { return put(key, "null
 std::string JsonWriter::line() const {
   std::string text = "{";
   for (const Entry& e : entries_)
-    text += cat(text.size() > 1 ? ", " : "", Json(e.key).dump(), ": ", e.object ? e.object->line() : e.text);
+    text += cat(text.size() > 1 ? ", " : "", value_text(e.key), ": ", e.object ? e.object->line() : e.text);
   return text + "}";
 }
 
@@ -281,7 +280,7 @@ std::string JsonWriter::indented(int depth) const {
   std::string text = "{\n";
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     const Entry& e = entries_[i];
-    text += cat(margin, "  ", Json(e.key).dump(), ": ", e.object ? e.object->indented(depth + 1) : e.text,
+    text += cat(margin, "  ", value_text(e.key), ": ", e.object ? e.object->indented(depth + 1) : e.text,
                 i + 1 < entries_.size() ? "," : "", "\n");
   }
   return text + margin + "}";

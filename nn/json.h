@@ -1,7 +1,7 @@
 // JSON with every key checked: a reader that knows which keys were asked for, and a small writer.
 //
-// What common JSON libraries let pass is an error here: a key given twice, -1 or 2.7 where a count is
-// expected, a key that nobody reads. Messages name the document, the key, what was expected and what came.
+// Some mistakes that common JSON libraries accept are errors here: a key given twice, -1 or 2.7 where a count
+// is expected, a key that nobody reads. Messages name the document, the key, what was expected and what came.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class JsonObject {
   bool is_array(const std::string& key) const;
 
   bool boolean(const std::string& key, bool otherwise);
-  /// `also`: what else the caller takes, for the message.
+  /// `also` says in the message what else the caller accepts.
   std::int64_t integer(const std::string& key, std::int64_t otherwise, std::int64_t least, std::int64_t most,
                        const std::string& also = {});
   double number(const std::string& key, double otherwise, double least, double most);

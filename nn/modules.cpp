@@ -1,33 +1,63 @@
-// Modules over named parameters.
+// Each layer declares its parameters and calls one op.
 #include "nn/modules.h"
 
+#include "autograd/conv.h"
 #include "autograd/index.h"
 #include "autograd/matmul.h"
+#include "autograd/norm.h"
 
 namespace llsa::nn {
 
-void Linear::declare(std::vector<ParameterSpec>& specs, const std::string& name, std::int64_t in,
-                     std::int64_t out, bool bias, const Init& weight_init, const Init& bias_init) {
-  specs.push_back({name + ".weight", Shape{out, in}, weight_init});
-  if (bias) specs.push_back({name + ".bias", Shape{out}, bias_init});
+Linear::Linear(Parameters& params, const std::string& name, std::int64_t in, std::int64_t out,
+               const LinearOptions& options)
+    : weight_(params.declare(name + ".weight", Shape{out, in}, options.weight_init.for_fans(in, out))) {
+  if (options.bias) bias_ = params.declare(name + ".bias", Shape{out}, options.bias_init.for_fans(in, out));
 }
-
-Linear::Linear(const ParameterStore& store, const std::string& name)
-    : weight_(store.at(name + ".weight")),
-      bias_(store.contains(name + ".bias") ? store.at(name + ".bias") : Var()) {}
 
 Linear::Linear(Var weight, Var bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
 Var Linear::operator()(const Var& x) const { return linear(x, weight_, bias_); }
 
-void Embedding::declare(std::vector<ParameterSpec>& specs, const std::string& name, std::int64_t count,
-                        std::int64_t width, const Init& init) {
-  specs.push_back({name + ".weight", Shape{count, width}, init});
-}
-
-Embedding::Embedding(const ParameterStore& store, const std::string& name)
-    : weight_(store.at(name + ".weight")) {}
+Embedding::Embedding(Parameters& params, const std::string& name, std::int64_t count, std::int64_t width,
+                     const Init& init)
+    : weight_(params.declare(name + ".weight", Shape{count, width}, init.for_fans(count, width))) {}
 
 Var Embedding::operator()(const Tensor& ids) const { return embedding(weight_, ids); }
+
+Conv2d::Conv2d(Parameters& params, const std::string& name, std::int64_t in, std::int64_t out,
+               std::array<std::int64_t, 2> kernel, const Conv2dOptions& options)
+    : stride_(options.stride), padding_(options.padding) {
+  const std::int64_t area = kernel[0] * kernel[1];
+  const auto init = [&](const Init& law) { return law.for_fans(in * area, out * area); };
+  weight_ = params.declare(name + ".weight", Shape{out, in, kernel[0], kernel[1]}, init(options.weight_init));
+  if (options.bias) bias_ = params.declare(name + ".bias", Shape{out}, init(options.bias_init));
+}
+
+Var Conv2d::operator()(const Var& x) const { return conv2d(x, weight_, bias_, stride_, padding_); }
+
+LayerNorm::LayerNorm(Parameters& params, const std::string& name, std::int64_t width, double eps)
+    : weight_(params.declare(name + ".weight", Shape{width}, Init::ones())),
+      bias_(params.declare(name + ".bias", Shape{width}, Init::zeros())),
+      eps_(eps) {}
+
+Var LayerNorm::operator()(const Var& x) const { return layer_norm(x, weight_, bias_, eps_); }
+
+RmsNorm::RmsNorm(Parameters& params, const std::string& name, std::int64_t width, double eps)
+    : weight_(params.declare(name + ".weight", Shape{width}, Init::ones())), eps_(eps) {}
+
+Var RmsNorm::operator()(const Var& x) const { return rms_norm(x, weight_, eps_); }
+
+Mlp::Mlp(Parameters& params, const std::string& name, std::int64_t width, std::int64_t hidden,
+         const LinearOptions& options)
+    : up_(params, name + ".net.0.proj", width, hidden, options),
+      down_(params, name + ".net.2", hidden, width, options) {}
+
+Var Mlp::operator()(const Var& x) const { return down_(linear_gelu(x, up_.weight(), up_.bias())); }
+
+Var Sequential::operator()(const Var& x) const {
+  Var y = x;
+  for (const Layer& layer : layers_) y = layer(y);
+  return y;
+}
 
 }  // namespace llsa::nn

@@ -1,6 +1,7 @@
-// Training: a folder of images in, a run folder with log, sample grids and checkpoints out.
+// Training of a DiT: a folder of images in, a run folder with log, sample grids and checkpoints out.
 //
-// The library does not print: progress, messages and the wish to stop go through callbacks.
+// To train a model of your own, or within a loop of your own, put the parts together yourself: a Loader, a
+// Denoiser, flow_objective, a TrainStep, write_training_state (examples/own_model.cpp).
 #pragma once
 
 #include <cstdint>
@@ -26,10 +27,13 @@ struct StepReport {
   std::uint64_t synchronizations = 0;  ///< how often the host waited for the device since the last report
 };
 
+/// As in callbacks.h: each may be empty, and is called by the thread that called train().
 struct TrainCallbacks {
-  std::function<void(const StepReport&)> on_report;
-  std::function<void(const std::string&)> on_message;  ///< a sentence for the user: warnings, files written
-  std::function<bool()> should_stop;                   ///< asked after every step; true = save and return
+  std::function<void(const StepReport&)> on_report = {};
+  /// A sentence for the user: warnings, files written.
+  std::function<void(const std::string&)> on_message = {};
+  /// Asked before every step, and after every step of drawing a sample grid; true = save and return.
+  std::function<bool()> should_stop = {};
 };
 
 struct TrainResult {
@@ -41,9 +45,9 @@ struct TrainResult {
 
 /// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in
 /// `out`, bit for bit as if it had not been interrupted. Throws ValueError for a configuration that does not
-/// fit the data or the stored one, IoError for files, and NonFiniteError, naming step, op and last good
-/// checkpoint, when loss or gradient stop being finite. DeviceError for options.graph without a CUDA device;
-/// a step that cannot be captured there is told by on_message, and the run goes on without graphs.
+/// fit the data or the stored one, IoError for files, NonFiniteError, naming step, op and last good
+/// checkpoint, when loss or gradient stop being finite, and DeviceError for options.graph without a CUDA
+/// device. A step that cannot be captured there is told by on_message, and the run goes on without graphs.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks);
 

@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -37,7 +36,7 @@ std::string lines_until(const std::string& text, const std::string& path, std::i
 }  // namespace
 
 TrainLog::TrainLog(const std::string& path, std::int64_t step) : path_(path) {
-  const bool exists = std::filesystem::exists(path);
+  const bool exists = path_exists(path);
   write_file_atomically(path, exists && step > 0 ? lines_until(read_text_file(path), path, step) : "");
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(cat("cannot open ", path, ": ", std::strerror(errno)));

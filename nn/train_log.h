@@ -4,21 +4,20 @@
 #include <cstdint>
 #include <string>
 
-#include "checkpoint/run_folder.h"
 #include "train.h"
 
 namespace llsa::nn {
 
 class TrainLog {
  public:
-  /// Opens the log for the steps after `step`: lines of later steps, which a resumed run will write again,
-  /// and a half-written last line are dropped. Throws IoError.
+  /// Opens the log for the steps after `step`. Drops lines of later steps, which a resumed run will write
+  /// again, and a half-written last line. Throws IoError.
   TrainLog(const std::string& path, std::int64_t step);
   ~TrainLog();
   TrainLog(const TrainLog&) = delete;
   TrainLog& operator=(const TrainLog&) = delete;
 
-  /// Appends one line and hands it to the system. Numbers that are not finite stand as strings. Throws
+  /// Appends one line and hands it to the system. Numbers that are not finite are written as strings. Throws
   /// IoError.
   void write(const StepReport& report);
 
@@ -26,8 +25,5 @@ class TrainLog {
   std::string path_;
   int descriptor_ = -1;
 };
-
-/// Writes config.json of a run.
-void write_run_config(const RunFolder& files, const TrainOptions& options);
 
 }  // namespace llsa::nn

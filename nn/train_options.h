@@ -1,8 +1,9 @@
-// Everything a training run is told, in one struct and one table.
+// All settings of a training run, in one struct and one table.
 //
 // The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume
 // may change it. The JSON reader and writer, the command line, the list of differences on resume and the
-// configuration reference all walk it. The model's own keys (dit_config.h) stand in the same JSON object.
+// configuration reference are all made from it. The model's own keys (dit_config.h) stand in the same JSON
+// object.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,7 @@
 namespace llsa::nn {
 
 struct TrainOptions {
-  DitConfig
-      model;  ///< model.classes: from the image folder unless the configuration names it (see model_classes)
+  DitConfig model;                  ///< model.classes is set from model_classes
   std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
 
   // data
@@ -79,14 +79,14 @@ struct TrainOptions {
 
 /// One row of the table.
 struct Setting {
-  const char* key;   ///< JSON key
-  const char* flag;  ///< command-line flag without dashes
-  const char* help;
+  std::string key;   ///< JSON key
+  std::string flag;  ///< command-line flag without its dashes: the key with - for _
+  std::string help;
   std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*,
                std::string TrainOptions::*>
       member;
   double least = 0, most = 0;                 ///< range of numbers
-  std::vector<std::string> choices;           ///< words allowed; empty = any text
+  std::vector<std::string> choices = {};      ///< words allowed; empty = any text
   bool resumable = false;                     ///< --resume may change it
   void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };

@@ -17,61 +17,52 @@ constexpr std::int64_t kStepsBeforeCapture = 1;
 
 void require_graphs(const Context& ctx) {
   if (!ctx.device().is_cuda())
-    throw DeviceError(cat("--graph needs a CUDA device, this run computes on ", ctx.device().str()),
-                      "give --graph false, or another --device");
+    throw DeviceError(
+        cat("a step can be replayed from graphs on a CUDA device only, and this is ", ctx.device().str()),
+        "leave graphs off (--graph false), or choose another device (--device)");
 }
 
-TrainStep::TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Batch batch, NextBatch next,
-                     const TrainStepOptions& options, Say say)
-    : ctx_(model.context()),
-      model_(model),
+TrainStep::TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
+                     TrainStepOptions options)
+    : ctx_(parameters.context()),
+      parameters_(parameters),
       optimizer_(optimizer),
       ema_(ema),
-      batch_(std::move(batch)),
-      next_(std::move(next)),
-      options_(options),
-      say_(std::move(say)),
+      objective_(std::move(objective)),
+      options_(std::move(options)),
       loss_(ctx_.zeros(Shape{}, DType::f32)) {
-  if (options.graph) require_graphs(ctx_);
+  if (!objective_.loss) throw ValueError("[train_step] the objective has no loss");
+  if (options_.accumulate < 1)
+    throw ValueError(cat("[train_step] expected at least 1 micro-batch per step, got ", options_.accumulate));
+  if (options_.graph) require_graphs(ctx_);
 }
-
-TrainStep::TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options,
-                     Say say)
-    : TrainStep(
-          model, optimizer, ema, loader.make_batch(), [&loader](const Batch& into) { loader.next(into); },
-          options, std::move(say)) {}
 
 void TrainStep::run(double learning_rate) {
   kernels::fill(ctx_, loss_, 0.0);
   for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-    next_(batch_);
+    if (objective_.next) objective_.next();
     run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
   }
   optimizer_.prepare(learning_rate);
-  run_or_replay(update_graph_, [this] { update(); });
+  run_or_replay(update_graph_, [this] { optimizer_.update(ema_); });
   if (steps_++ == kStepsBeforeCapture && options_.graph)
-    say_(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
-             update_graph_->size(), " commands"));
+    say(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
+            update_graph_->size(), " commands"));
 }
 
-Var TrainStep::next_loss() {
-  next_(batch_);
-  return batch_loss();
-}
-
-Var TrainStep::batch_loss() {
-  return flow_loss(model_, make_flow_batch(ctx_, batch_.x, batch_.y, batch_.sample_ids, options_.flow));
+void TrainStep::compute_gradients() {
+  parameters_.zero_grad();
+  kernels::fill(ctx_, loss_, 0.0);
+  for (std::int64_t i = 0; i < options_.accumulate; ++i) {
+    if (objective_.next) objective_.next();
+    micro_batch();
+  }
 }
 
 void TrainStep::micro_batch() {
-  const Var loss = affine(batch_loss(), 1.0 / static_cast<double>(options_.accumulate), 0.0);
+  const Var loss = affine(objective_.loss(), 1.0 / static_cast<double>(options_.accumulate), 0.0);
   backward(loss);
   kernels::accumulate(ctx_, kernels::cast(ctx_, loss.value(), DType::f32), loss_);
-}
-
-void TrainStep::update() {
-  optimizer_.update(&ema_);
-  model_.parameters().zero_grad();
 }
 
 void TrainStep::run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work) {
@@ -95,7 +86,11 @@ void TrainStep::go_on_without(const Error& error) {
   options_.graph = false;
   micro_batch_graph_.reset();
   update_graph_.reset();
-  say_(cat("the training step could not be captured, going on without --graph: ", error.what()));
+  say(cat("the training step could not be captured, going on without graphs: ", error.what()));
+}
+
+void TrainStep::say(const std::string& message) const {
+  if (options_.on_message) options_.on_message(message);
 }
 
 }  // namespace llsa::nn

@@ -1,13 +1,13 @@
-// One optimiser step of a training run, and its replay from CUDA graphs.
+// One optimiser step of any model and any loss, and its replay from CUDA graphs.
 //
-//   for each micro-batch:  take it  [ noise it; loss; backward; add up the loss ]
-//   learning rate                   [ clip; AdamW, average; gradients to zero ]
+//   for each micro-batch:  next  [ loss; backward; add up the loss ]
+//   learning rate                [ clip; update, average; gradients to zero ]
 //
-// What stands in brackets is the same work on the same addresses in every step, since all that changes lives
-// in tensors: the batch, its sample ids that key the random numbers, learning rate, step number. So on a CUDA
-// device it may be captured, each bracket in a graph of its own; then the number of micro-batches does not
-// matter, and what comes from the host comes between the replays. A replay gives the bits of the first steps,
-// which are computed op by op and make the tables that are made once.
+// What stands in brackets is the same work on the same addresses in every step, because everything that
+// changes lives in tensors: the batch, the sample ids that key the random numbers, learning rate, step
+// number. On a CUDA device each bracket may therefore be captured in a graph of its own. The number of
+// micro-batches does not matter then, and what comes from the host comes between the replays. The first step
+// is always computed op by op, because it makes what is made once. A replay gives the same bits.
 #pragma once
 
 #include <cstdint>
@@ -18,36 +18,39 @@
 #include "../autograd/var.h"
 #include "../core/cuda/graph.h"
 #include "../core/function_ref.h"
-#include "data/loader.h"
-#include "diffusion/flow.h"
-#include "dit.h"
 #include "ema.h"
 #include "optim.h"
+#include "parameters.h"
 
 namespace llsa::nn {
-
-struct TrainStepOptions {
-  FlowOptions flow;
-  std::int64_t accumulate = 1;  ///< micro-batches
-  bool graph = false;           ///< replay graphs; needs a CUDA device
-};
 
 /// Throws DeviceError unless the context's device can replay graphs: the CPU cannot.
 void require_graphs(const Context& ctx);
 
+/// What a training step minimises.
+struct Objective {
+  /// Brings the next micro-batch to where `loss` finds it. With graphs these are the same tensors each time,
+  /// and they are written in the order of the context's work. May be empty when `loss` does it all.
+  std::function<void()> next = {};
+  /// The loss of that micro-batch: a scalar to call backward() on. With graphs it must not wait for the
+  /// device or copy from the host, and it runs once for all replays.
+  std::function<Var()> loss = {};
+};
+
+struct TrainStepOptions {
+  std::int64_t accumulate = 1;  ///< micro-batches per step; their losses and gradients are averaged
+  bool graph = false;           ///< replay graphs; needs a CUDA device
+  /// Told in a sentence when the step has been captured, or could not be. May be empty.
+  std::function<void(const std::string&)> on_message = {};
+};
+
 class TrainStep {
  public:
-  /// Writes the next micro-batch into the tensors of a batch, in the order of the context's work.
-  using NextBatch = std::function<void(const Batch&)>;
-  /// Told in a sentence when the step has been captured, or could not be.
-  using Say = std::function<void(const std::string&)>;
-
-  /// `batch` is where next() leaves what a step computes with: the same tensors each time. All references
-  /// must outlive the step. Throws DeviceError for a graph on the CPU.
-  TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Batch batch, NextBatch next,
-            const TrainStepOptions& options, Say say);
-  /// With the batches of a loader.
-  TrainStep(Dit& model, AdamW& optimizer, Ema& ema, Loader& loader, const TrainStepOptions& options, Say say);
+  /// A step that moves `parameters` by `optimizer`, and takes them into the average `ema` unless that is
+  /// null. All of them, and what the objective refers to, must outlive the step. Throws ValueError for an
+  /// objective without a loss or accumulate < 1, DeviceError for a graph on the CPU.
+  TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
+            TrainStepOptions options = {});
 
   /// One step. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
   /// this one and all later ones are computed op by op.
@@ -57,24 +60,22 @@ class TrainStep {
   /// Whether steps are replayed from now on.
   bool captured() const { return micro_batch_graph_ && update_graph_; }
 
-  /// Takes a batch and computes its loss, for a backward() of the caller's. Not part of a step.
-  Var next_loss();
+  /// The part of a step before the update, op by op: leaves the gradient of the next micro-batches in the
+  /// parameters. Within a FindNonFinite this shows where a value that is not finite comes from.
+  void compute_gradients();
 
  private:
-  Var batch_loss();
   void micro_batch();
-  void update();
   void run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work);
   void go_on_without(const Error& error);
+  void say(const std::string& message) const;
 
   Context& ctx_;
-  Dit& model_;
-  AdamW& optimizer_;
-  Ema& ema_;
-  Batch batch_;  // of the current micro-batch
-  NextBatch next_;
+  Parameters& parameters_;
+  Optimizer& optimizer_;
+  Ema* ema_;
+  Objective objective_;
   TrainStepOptions options_;
-  Say say_;
   Tensor loss_;
   std::int64_t steps_ = 0;
   std::unique_ptr<cuda::Graph> micro_batch_graph_, update_graph_;

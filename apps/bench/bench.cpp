@@ -1,5 +1,6 @@
 #include "apps/bench/bench.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
@@ -13,7 +14,7 @@
 #include "core/cpu_check.h"
 #include "core/device_choice.h"
 #include "kernels/copy.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/train_step.h"
 
 namespace llsa::apps {

@@ -6,7 +6,7 @@
 
 #include "apps/bench/bench.h"
 #include "apps/bench/timing.h"
-#include "kernels/bench_ceilings.h"
+#include "kernels/backend.h"
 #include "kernels/copy.h"
 #include "kernels/matmul.h"
 #include "kernels/random.h"
@@ -92,35 +92,37 @@ void require_all(Context& ctx, const char* what, const Tensor& out, double expec
 double mma_peak(Context& ctx, CallTimer& timer, std::int64_t threads, const CeilingSizes& sizes) {
   const Tensor out = ctx.empty({threads}, DType::f32);
   const Timing timing =
-      time_calls(timer, [&](int) { kernels::cuda::mma_loop(ctx, sizes.rounds, out); }, {30, sizes.seconds});
+      time_calls(timer, [&](int) { kernels::backend(ctx).ceilings.mma_loop(ctx, sizes.rounds, out); },
+                 {30, sizes.seconds});
   require_all(ctx, "the sum of the mma.sync loop", out, static_cast<double>(sizes.rounds) / 2, 0);
-  return kernels::cuda::mma_loop_flops(threads, sizes.rounds) / timing.median / 1e9;
+  return kernels::mma_loop_flops(threads, sizes.rounds) / timing.median / 1e9;
 }
 
 double exp2_peak(Context& ctx, CallTimer& timer, std::int64_t threads, const CeilingSizes& sizes) {
   constexpr double kFixedPoint = 0.6411857445049859;
   const Tensor out = ctx.empty({threads}, DType::f32);
   const Timing timing =
-      time_calls(timer, [&](int) { kernels::cuda::exp2_loop(ctx, sizes.rounds, out); }, {30, sizes.seconds});
-  require_all(ctx, "the sum of the exp2 loop", out, kernels::cuda::kCeilingChains * kFixedPoint, 1e-4);
-  return kernels::cuda::exp2_loop_count(threads, sizes.rounds) / timing.median / 1e9;
+      time_calls(timer, [&](int) { kernels::backend(ctx).ceilings.exp2_loop(ctx, sizes.rounds, out); },
+                 {30, sizes.seconds});
+  require_all(ctx, "the sum of the exp2 loop", out, kernels::kCeilingChains * kFixedPoint, 1e-4);
+  return kernels::exp2_loop_count(threads, sizes.rounds) / timing.median / 1e9;
 }
 
 GatherRate gather_peak(Context& ctx, CallTimer& timer, std::int64_t threads, std::int64_t megabytes,
                        const CeilingSizes& sizes) {
-  const std::int64_t blocks = (megabytes << 20) / (4 * kernels::cuda::kGatherWords);
-  const Tensor set = ctx.empty({blocks, kernels::cuda::kGatherWords}, DType::i32),
+  const std::int64_t blocks = (megabytes << 20) / (4 * kernels::kGatherWords);
+  const Tensor set = ctx.empty({blocks, kernels::kGatherWords}, DType::i32),
                out = ctx.empty({threads}, DType::i32);
   kernels::fill(ctx, set, 3);
   // The set is brought into the L2 cache by the first half of the call itself: the timer has emptied it.
   const std::int64_t rounds = sizes.gather_rounds;
-  const std::vector<Timing> timings =
-      time_interleaved(timer,
-                       {[&](int) { kernels::cuda::gather_loop(ctx, set, rounds, false, out); },
-                        [&](int) { kernels::cuda::gather_loop(ctx, set, rounds, true, out); }},
-                       {30, sizes.seconds});
+  const std::vector<Timing> timings = time_interleaved(
+      timer,
+      {[&](int) { kernels::backend(ctx).ceilings.gather_loop(ctx, set, rounds, false, out); },
+       [&](int) { kernels::backend(ctx).ceilings.gather_loop(ctx, set, rounds, true, out); }},
+      {30, sizes.seconds});
   require_all(ctx, "the sum of the gather loop", out, 3 * static_cast<double>(rounds), 0);
-  const double bytes = kernels::cuda::gather_loop_bytes(threads, rounds);
+  const double bytes = kernels::gather_loop_bytes(threads, rounds);
   return {megabytes << 20, bytes / timings[0].median / 1e9, bytes / timings[1].median / 1e9};
 }
 
@@ -136,7 +138,7 @@ Ceilings measure_ceilings(Context& ctx, DType dtype, const CeilingSizes& sizes) 
   }
   // 16 warps of a multiprocessor for arithmetic, 24 for gathers: three blocks of 64 KiB of shared memory.
   const std::int64_t processors = cuda::device_properties(ctx.device().index).processors;
-  const std::int64_t block = kernels::cuda::kCeilingThreads;
+  const std::int64_t block = kernels::kCeilingThreads;
   ceilings.copy = copy_peak(ctx, timer, sizes.copy_bytes, sizes.seconds);
   ceilings.matmul = product_peak(ctx, timer, sizes.side, dtype, sizes.seconds);
   ceilings.mma = mma_peak(ctx, timer, 2 * processors * block, sizes);

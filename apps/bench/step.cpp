@@ -61,18 +61,14 @@ nn::Batch synthetic_batch(Context& ctx, const nn::DitConfig& model, std::int64_t
   return batch;
 }
 
-nn::FlowOptions flow_options(const nn::Dit& model) {
+nn::FlowBatch flow_batch(const nn::Dit& model, const nn::Batch& batch) {
   nn::FlowOptions options;
   options.null_class = model.null_class();
-  return options;
-}
-
-nn::FlowBatch flow_batch(nn::Dit& model, const nn::Batch& batch) {
-  return nn::make_flow_batch(model.context(), batch.x, batch.y, batch.sample_ids, flow_options(model));
+  return nn::make_flow_batch(model.context(), batch.x, batch.y, batch.sample_ids, options);
 }
 
 // Weights away from their start, where adaLN-Zero makes every block an identity.
-nn::ParameterStore& disturbed(Context& ctx, nn::ParameterStore& store) {
+nn::Parameters& disturbed(Context& ctx, nn::Parameters& store) {
   const Tensor noise = kernels::random_normal(ctx, store.flat().shape(), DType::f32, 5, 0);
   store.load(kernels::add(ctx, store.flat(),
                           kernels::cast(ctx, kernels::affine(ctx, noise, 0.02, 0.0), store.flat().dtype())));
@@ -98,7 +94,7 @@ StepErrors check_step(const BenchRequest& request, const nn::DitConfig& config) 
   nn::Dit wide(host, model.config(), 0, wide_dtype);
   wide.parameters().load(kernels::cast(host, move(model.parameters().flat()), wide_dtype));
   const nn::FlowBatch wide_flow{widen(flow.x_t), widen(flow.target), move(flow.t), move(flow.y)};
-  const Var loss = nn::flow_loss(model, flow), wide_loss = nn::flow_loss(wide, wide_flow);
+  const Var loss = nn::flow_loss(ctx, model, flow), wide_loss = nn::flow_loss(host, wide, wide_flow);
   backward(loss);
   backward(wide_loss);
   StepErrors errors;
@@ -116,12 +112,14 @@ class Trainer {
   Trainer(const BenchRequest& request, const nn::DitConfig& config, std::int64_t count, bool graph)
       : ctx_(request.ctx),
         model_(ctx_, config, 1, request.dtype),
-        optimizer_(disturbed(ctx_, model_.parameters())),
+        optimizer_(disturbed(ctx_, model_.parameters()), {.clip = 1.0}),
         ema_(model_.parameters()),
         batches_{batch(0, count), batch(1, count), batch(2, count)},
+        taken_(batch(0, count)),
         step_(
-            model_, optimizer_, ema_, batch(0, count), [this](const nn::Batch& into) { next(into); },
-            step_options(graph), [this](const std::string& text) { said_ = text; }) {}
+            model_.parameters(), optimizer_, &ema_,
+            {[this] { take(); }, [this] { return nn::flow_loss(ctx_, model_, flow_batch(model_, taken_)); }},
+            {1, graph, [this](const std::string& text) { said_ = text; }}) {}
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
@@ -144,12 +142,11 @@ class Trainer {
   nn::Batch batch(std::size_t number, std::int64_t count) {
     return synthetic_batch(ctx_, model_.config(), count, static_cast<std::int64_t>(number) * count);
   }
-  nn::TrainStepOptions step_options(bool graph) const { return {flow_options(model_), 1, graph}; }
-  void next(const nn::Batch& into) {
-    const nn::Batch& from = batches_[taken_++ % kBatches];
-    kernels::copy(ctx_, from.x, into.x);
-    if (from.y.defined()) kernels::copy(ctx_, from.y, into.y);
-    kernels::copy(ctx_, from.sample_ids, into.sample_ids);
+  void take() {
+    const nn::Batch& from = batches_[count_++ % kBatches];
+    kernels::copy(ctx_, from.x, taken_.x);
+    if (from.y.defined()) kernels::copy(ctx_, from.y, taken_.y);
+    kernels::copy(ctx_, from.sample_ids, taken_.sample_ids);
   }
 
   Context& ctx_;
@@ -157,7 +154,8 @@ class Trainer {
   nn::AdamW optimizer_;
   nn::Ema ema_;
   std::array<nn::Batch, kBatches> batches_;
-  std::size_t taken_ = 0;
+  std::size_t count_ = 0;
+  nn::Batch taken_;  // what the step computes with
   std::string said_;
   nn::TrainStep step_;
 };

@@ -28,7 +28,7 @@ void add_data(CLI::App& app, DataShapesArgs& args) {
   shapes->add_flag("--replace", args.replace, "replace an earlier set in the folder");
 }
 
-// Flags whose texts are collected: which key or field they belong to is the tables' business.
+// Collects the texts of flags. The tables say which key or field each flag belongs to.
 using Texts = std::map<std::string, std::string>;
 
 CLI::Option* add_text(CLI::App* command, Texts& texts, const std::string& flag, const std::string& help,
@@ -44,7 +44,7 @@ FlagTexts given(const CLI::App& command, const Texts& texts) {
   return out;
 }
 
-// What a flag takes, and what holds without it.
+// The kind of value that a flag takes, and its default.
 void describe(CLI::Option& option, const nn::Setting& setting) {
   static const nn::TrainOptions defaults;
   std::visit(
@@ -52,7 +52,7 @@ void describe(CLI::Option& option, const nn::Setting& setting) {
         const auto& value = defaults.*member;
         using Value = std::remove_cvref_t<decltype(value)>;
         if constexpr (std::is_same_v<Value, bool>) {
-          // No default_str(): it would be taken for the value of a flag that is given without one.
+          // No default_str(): CLI11 would use it as the value of a flag that is given without one.
           option.type_name(value ? "BOOL=true" : "BOOL=false")->expected(0, 1);
         } else if constexpr (std::is_same_v<Value, std::string>) {
           option.type_name(setting.choices.empty() ? "TEXT" : "WORD")->default_str(value);

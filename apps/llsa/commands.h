@@ -1,6 +1,6 @@
-// The sub-commands of `llsa`: what the command line gives each of them, and the function that runs it.
+// The sub-commands of `llsa`: the arguments of each, and the function that runs it.
 //
-// cli.cpp fills these structs; nothing else knows the command-line library. Commands print to standard
+// cli.cpp fills these structs; no other file knows the command-line library. Commands print to standard
 // output, throw on failure and return the exit code.
 #pragma once
 

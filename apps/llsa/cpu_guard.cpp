@@ -1,7 +1,7 @@
 // Ends the program with a clear message on a processor that is too old for this build.
 //
-// The check runs before the initialisers of the other files, which may already use instructions that the
-// processor does not have; main() would be too late. It therefore writes with plain system calls.
+// The initialisers of the other files may already use instructions that the processor does not have, so the
+// check runs before them; main() would be too late. At that time only plain system calls can write.
 #include <unistd.h>
 
 #include <cstring>

@@ -3,22 +3,23 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
-#include "nn/attention_text.h"
+#include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/image_io.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/dit_config.h"
 #include "nn/eval/frechet.h"
-#include "nn/host.h"
 #include "nn/json.h"
+#include "nn/train_folder.h"
 
 namespace llsa::apps {
 
 namespace {
 
-// Held-out images are decoded as those of the training were.
+// Held-out images are decoded like the training images.
 nn::DecodeOptions decode_options(const EvalArgs& args, const std::string& checkpoint) {
   nn::TrainOptions training;
   if (nn::has_training_state(checkpoint)) training = nn::read_training_options(checkpoint);
@@ -30,7 +31,7 @@ nn::DecodeOptions decode_options(const EvalArgs& args, const std::string& checkp
 
 int run_eval(const EvalArgs& args) {
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
-  const nn::DiffusersModel published = nn::read_diffusers_model(checkpoint);
+  const nn::DiffusersModel about = nn::read_diffusers_model(checkpoint);
   const nn::ImageFolder held_out(args.data, decode_options(args, checkpoint));
   for (const std::string& warning : held_out.warnings())
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
@@ -42,24 +43,24 @@ int run_eval(const EvalArgs& args) {
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
   print_note(passed_over_text(choice));
-  const nn::FrechetReference reference(host, held_out, published.config.height, published.config.width,
-                                       args.count, args.reference);
+  const nn::FrechetReference reference(host, held_out, about.config.height, about.config.width, args.count,
+                                       args.reference);
   for (const nn::SkippedFile& file : reference.skipped())
     std::fprintf(stderr, "warning: left out %s: %s\n", file.path.c_str(), file.reason.c_str());
   nn::SampleOptions sampling;
   sampling.count = args.count;
-  sampling.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  sampling.guidance = about.config.classes > 0 ? args.guidance : 1.0;
   sampling.steps = args.steps;
   sampling.seed = args.seed;
-  sampling.noise_scale = published.noise_scale;
+  sampling.noise_scale = about.noise_scale;
 
   const auto score_of = [&](nn::Dit& model) {
-    return reference.score(host, nn::to_host(ctx, nn::sample(ctx, model, sampling)));
+    return reference.score(host, to_host(ctx, nn::sample(ctx, model, sampling)));
   };
   const auto trained = nn::load_diffusers_model(ctx, checkpoint, dtype);
   print_note(nn::slower_attention_text(trained->config(), choice.device, dtype));
   const double score = score_of(*trained);
-  nn::Dit fresh(ctx, published.config, args.seed, dtype);
+  nn::Dit fresh(ctx, about.config, args.seed, dtype);
   const double untrained = score_of(fresh);
   const double real = reference.real_score();
 

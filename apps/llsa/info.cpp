@@ -39,8 +39,8 @@ int run_info(const InfoArgs& args) {
                 at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
   }
   std::printf("\nnoise scale  %g\n", model.noise_scale);
-  const std::string obstacle = nn::published_reader_obstacle(config);
-  std::printf("published reader   %s\n",
+  const std::string obstacle = nn::diffusers_reader_obstacle(config);
+  std::printf("diffusers reader   %s\n",
               obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
   if (nn::has_training_state(checkpoint)) {
     std::printf("training     state of step %lld, can be resumed\n",

@@ -6,7 +6,7 @@
 
 // The one place where errors become text and exit codes: 0 done, 1 failed, 2 wrong command line.
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an ordinary write error
+  std::signal(SIGXFSZ, SIG_IGN);  // so that a file-size limit is an ordinary write error
   const auto fail = [](const std::exception& error, int code) {
     std::fflush(stdout);
     std::fprintf(stderr, "error: %s\n", error.what());

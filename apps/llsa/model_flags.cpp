@@ -1,5 +1,6 @@
 #include "apps/llsa/model_flags.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <map>

@@ -1,12 +1,12 @@
-// Files that commands write their results to, and what they say beside their results.
+// Output of the commands: checks of the files they will write, and notes.
 #pragma once
 
 #include <string>
 
 namespace llsa::apps {
 
-/// Throws IoError unless a file can be made at `path`; called before the work whose result it shall hold.
-/// Whatever is there stays. An empty path is none.
+/// Throws IoError unless a file can be made at `path`. Commands call it before the work whose result the file
+/// will hold. An existing file stays as it is; an empty path is ignored.
 void check_output(const std::string& path);
 
 /// Prints "note: TEXT" to standard error; nothing for an empty text.

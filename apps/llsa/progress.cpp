@@ -64,7 +64,7 @@ Progress::~Progress() {
 void Progress::report(const nn::StepReport& report) {
   using std::chrono::steady_clock;
   if (live_) {
-    // A line that wraps could not be renewed: what matters least stands last, and is cut.
+    // A line that wraps could not be overwritten, so its end, which matters least, is cut off.
     std::fprintf(stderr, "\r%s\033[K", report_text(report).substr(0, terminal_columns() - 1).c_str());
     line_open_ = true;
     return;

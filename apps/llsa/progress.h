@@ -18,8 +18,8 @@ std::string bytes_text(double bytes);
 /// One line of a report, without a line end.
 std::string report_text(const nn::StepReport& report);
 
-/// Prints to standard error: one line that renews itself on a terminal, elsewhere a plain line at most every
-/// ten seconds.
+/// Prints to standard error: on a terminal one line that is overwritten, elsewhere a line at most every ten
+/// seconds.
 class Progress {
  public:
   Progress();

@@ -7,18 +7,17 @@
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
-#include "nn/attention_text.h"
+#include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
-#include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
-#include "nn/host.h"
+#include "nn/dit_config.h"
 
 namespace llsa::apps {
 namespace {
 
-// A class by its name or its number. Throws UsageError listing what there is.
+// A class by its name or its number. Throws UsageError that lists the classes.
 std::int32_t find_class(const nn::DiffusersModel& model, const std::string& wanted) {
   const int classes = model.config.classes;
   if (classes == 0) throw UsageError("--class: this model was trained without classes");
@@ -64,23 +63,17 @@ int run_sample(const SampleArgs& args) {
   }
   check_output(args.out);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
-  const nn::DiffusersModel published = nn::read_diffusers_model(checkpoint);
-  for (const std::string& note : published.notes) print_note(note);
+  const nn::DiffusersModel about = nn::read_diffusers_model(checkpoint);
+  for (const std::string& note : about.notes) print_note(note);
 
   nn::SampleOptions options;
   options.count = args.count;
-  options.guidance = published.config.classes > 0 ? args.guidance : 1.0;
+  options.guidance = about.config.classes > 0 ? args.guidance : 1.0;
   options.steps = args.steps;
   options.seed = args.seed;
   options.batch = args.batch;
   if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
-  // At another size the noise is scaled as it would have been in training.
-  options.noise_scale = published.noise_scale;
-  if (!args.size.empty()) {
-    options.noise_scale *= nn::noise_rescale(options.height, options.width) /
-                           nn::noise_rescale(published.config.height, published.config.width);
-  }
-  if (!args.class_name.empty()) options.classes = {find_class(published, args.class_name)};
+  if (!args.class_name.empty()) options.classes = {find_class(about, args.class_name)};
 
   const DeviceChoice choice = choose_device(args.device);
   print_note(passed_over_text(choice));
@@ -91,19 +84,18 @@ int run_sample(const SampleArgs& args) {
   print_note(nn::slower_attention_text(at_size(model->config(), options), choice.device, dtype));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;
-  const Tensor drawn = nn::sample(ctx, *model, options, [&](std::int64_t done, std::int64_t count) {
-    if (live)
+  nn::Callbacks callbacks;
+  if (live)
+    callbacks.on_progress = [](std::int64_t done, std::int64_t total) {
       std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
-                   static_cast<long long>(count));
-  });
-  const Tensor images = nn::to_host(ctx, drawn);
+                   static_cast<long long>(total));
+    };
+  const Tensor images = to_host(ctx, nn::sample(ctx, *model, options, callbacks));
   if (live) std::fprintf(stderr, "\r\033[K");
 
-  std::vector<std::int32_t> classes;
-  if (published.config.classes > 0 && args.class_name.empty()) {
-    for (std::int64_t i = 0; i < args.count; ++i)
-      classes.push_back(static_cast<std::int32_t>(i % published.config.classes));
-  }
+  // A grid of several classes is sorted by them.
+  const auto classes =
+      args.class_name.empty() ? nn::sample_classes(*model, options) : std::vector<std::int32_t>{};
   if (!args.out.empty()) nn::write_png(args.out, nn::make_grid(images, classes));
   if (!args.each.empty()) write_each(args.each, images);
   std::printf("%lld images from %s: %s\n", static_cast<long long>(args.count), checkpoint.c_str(),

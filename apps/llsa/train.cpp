@@ -7,8 +7,8 @@
 #include "apps/llsa/progress.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
-#include "nn/checkpoint/training_state.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 
 namespace llsa::apps {
 namespace {
@@ -21,8 +21,7 @@ extern "C" void on_stop_signal(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-// Where the options start from before flags are applied: the file, else what the run to be resumed was
-// started with, else defaults.
+// The options before flags are applied: from the file, else those of the run to be resumed, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args) {
   if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
   if (args.resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);

@@ -70,18 +70,29 @@ DeviceProperties device_properties(int index) {
           properties.totalGlobalMem};
 }
 
-Stream::Stream(int index) : index_(index) {
+void download(int index, const void* device, void* host, std::size_t bytes) {
+  LLSA_CUDA_CHECK(cudaSetDevice(index));
+  LLSA_CUDA_CHECK(cudaDeviceSynchronize());
+  LLSA_CUDA_CHECK(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
+}
+
+Stream::Stream(int index, void* handle) : index_(index), handle_(handle) {
   require_device(index);
   LLSA_CUDA_CHECK(cudaSetDevice(index));
   int direct = 0;
   LLSA_CUDA_CHECK(cudaDeviceGetAttribute(&direct, cudaDevAttrPageableMemoryAccessUsesHostPageTables, index));
   reads_host_memory_ = direct != 0;
+}
+
+Stream::Stream(int index) : Stream(index, nullptr) {
   cudaStream_t stream = nullptr;
   LLSA_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   handle_ = stream;
+  owned_ = true;
 }
 
 Stream::~Stream() {
+  if (!owned_) return;
   static_cast<void>(cudaSetDevice(index_));
   static_cast<void>(cudaStreamSynchronize(raw(handle_)));
   static_cast<void>(cudaStreamDestroy(raw(handle_)));

@@ -38,11 +38,17 @@ struct DeviceProperties {
 /// one, no device, index too large, a device older than compute capability 8.0.
 DeviceProperties device_properties(int index);
 
+/// Waits for all work of a device, in whatever stream, and copies from its memory. Throws CudaError.
+void download(int index, const void* device, void* host, std::size_t bytes);
+
 /// An ordered queue of work on one device.
 class Stream {
  public:
-  /// Throws DeviceError as device_properties does, CudaError.
+  /// A new one. Throws DeviceError as device_properties does, CudaError.
   explicit Stream(int index);
+  /// The caller's cudaStream_t of that device (null: its default stream), which has to outlive all work that is put into it and is
+  /// not destroyed here. Throws like the other constructor.
+  Stream(int index, void* handle);
   ~Stream();  // NOLINT(performance-trivially-destructible): not so where there is CUDA
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -70,6 +76,7 @@ class Stream {
   int index_;
   bool reads_host_memory_ = false;
   [[maybe_unused]] void* handle_ = nullptr;
+  [[maybe_unused]] bool owned_ = false;  // made, and to be destroyed, here
 };
 
 /// A point in a stream, to wait for; before the first record() there is nothing to wait for. (Time is

@@ -1,5 +1,5 @@
 // Full attention on the CPU: tiles of 32 queries against all keys, online softmax.
-#include "kernels/cpu/attention.h"
+#include "kernels/backend/attention.h"
 
 #include "kernels/cpu/attention_driver.h"
 
@@ -72,10 +72,8 @@ void backward(Context& ctx, const Heads<A>& d_o, const Heads<A>& q, const Heads<
                    });
 }
 
-}  // namespace
-
-void attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-               const Tensor& lse) {
+void full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
+                    const Tensor& lse) {
   visit_floating(q.dtype(), "attention", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor qa = accumulable(ctx, q), ka = accumulable(ctx, k), va = accumulable(ctx, v);
@@ -85,9 +83,9 @@ void attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, 
   });
 }
 
-void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k, const Tensor& v,
-                        const Tensor& o, const Tensor& lse, const Tensor& dq, const Tensor& dk,
-                        const Tensor& dv) {
+void full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
+                             const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& dq,
+                             const Tensor& dk, const Tensor& dv) {
   visit_floating(q.dtype(), "attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor ga = accumulable(ctx, d_o), qa = accumulable(ctx, q), ka = accumulable(ctx, k),
@@ -100,5 +98,10 @@ void attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const 
     dva.finish(ctx);
   });
 }
+
+}  // namespace
+
+constinit const AttentionBackend kAttention = {.full_attention = full_attention,
+                                               .full_attention_backward = full_attention_backward};
 
 }  // namespace llsa::kernels::cpu

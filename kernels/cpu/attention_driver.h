@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "../../core/context.h"
-#include "copy.h"
+#include "../backend/tensors.h"
 #include "tile_attention.h"
 
 namespace llsa::kernels::cpu {
@@ -41,7 +41,7 @@ struct Heads {
 inline Tensor accumulable(Context& ctx, const Tensor& x) {
   if (x.dtype() != DType::bf16) return x;
   Tensor y = ctx.empty(x.shape(), DType::f32);
-  copy(ctx, x, y);
+  kCopy.copy(ctx, x, y);
   return y;
 }
 
@@ -53,7 +53,7 @@ class Output {
   }
   const Tensor& tensor() const { return work_; }
   void finish(Context& ctx) const {
-    if (to_.dtype() == DType::bf16) copy(ctx, work_, to_);
+    if (to_.dtype() == DType::bf16) kCopy.copy(ctx, work_, to_);
   }
 
  private:

@@ -1,6 +1,6 @@
 // im2col and col2im, line by line of the output: with stride 1 a line of cols is a line of the image,
 // shifted.
-#include "kernels/cpu/conv.h"
+#include "kernels/backend/layers.h"
 
 #include <algorithm>
 
@@ -22,8 +22,6 @@ struct Span {
     end = std::max(begin, end);
   }
 };
-
-}  // namespace
 
 void im2col(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const Tensor& x,
             const Tensor& cols) {
@@ -89,5 +87,9 @@ void col2im(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const T
     });
   });
 }
+
+}  // namespace
+
+constinit const ConvBackend kConv = {.im2col = im2col, .col2im = col2im};
 
 }  // namespace llsa::kernels::cpu

@@ -3,7 +3,7 @@
 // Between equal dtypes, three shapes of block matter and are fast: unit stride on both sides (memcpy per
 // row), a value repeated (stride 0), and a transpose (unit stride in the rows of the source), which is moved
 // in 16 x 16 tiles so that every cache line touched is used whole.
-#include "kernels/cpu/copy.h"
+#include "kernels/backend/tensors.h"
 
 #include <cstring>
 #include <limits>
@@ -103,8 +103,6 @@ void copy_elements(Context& ctx, const Tensor& src, const Tensor& dst) {
   });
 }
 
-}  // namespace
-
 void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
   visit_any(dst.dtype(), [&]<class D>() {
     visit_any(src.dtype(), [&]<class S>() { copy_elements<D, S>(ctx, src, dst); });
@@ -127,5 +125,9 @@ void fill(Context& ctx, const Tensor& dst, double value) {
     });
   });
 }
+
+}  // namespace
+
+constinit const CopyBackend kCopy = {.copy = copy, .fill = fill};
 
 }  // namespace llsa::kernels::cpu

@@ -1,5 +1,5 @@
 // Flow matching on the CPU. The four Philox words of a counter belong to one sample: counter = sample id.
-#include "kernels/cpu/diffusion.h"
+#include "kernels/backend/training.h"
 
 #include <array>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include "core/philox.h"
 
 namespace llsa::kernels::cpu {
+namespace {
 
 void noise_levels(Context&, const Tensor& ids, NoiseLevel law, std::uint64_t seed, std::uint64_t stream,
                   const Tensor& sigma) {
@@ -70,8 +71,6 @@ void flow_mix(Context& ctx, const Tensor& x, const Tensor& eps, const Tensor& si
   });
 }
 
-namespace {
-
 constexpr std::int64_t kHalf = 128;
 
 std::array<float, kHalf> make_frequencies() {
@@ -81,8 +80,6 @@ std::array<float, kHalf> make_frequencies() {
         std::exp(-std::log(10000.0) * static_cast<double>(i) / static_cast<double>(kHalf - 1)));
   return f;
 }
-
-}  // namespace
 
 void time_embedding(Context&, const Tensor& t, const Tensor& out) {
   static const std::array<float, kHalf> frequencies = make_frequencies();
@@ -98,5 +95,13 @@ void time_embedding(Context&, const Tensor& t, const Tensor& out) {
     }
   });
 }
+
+}  // namespace
+
+constinit const DiffusionBackend kDiffusion = {.noise_levels = noise_levels,
+                                               .drop_classes = drop_classes,
+                                               .class_rows = class_rows,
+                                               .flow_mix = flow_mix,
+                                               .time_embedding = time_embedding};
 
 }  // namespace llsa::kernels::cpu

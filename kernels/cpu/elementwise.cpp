@@ -1,6 +1,6 @@
 // Elementwise loops. Every operation is a small functor over the accumulator type (float for f32 and bf16,
 // double for f64); the loops around them are vectorised by the compiler.
-#include "kernels/cpu/elementwise.h"
+#include "kernels/backend/tensors.h"
 
 #include <atomic>
 #include <cmath>
@@ -73,8 +73,6 @@ bool is_finite(const T* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) bad |= !(std::abs(Acc<T>(x[i])) <= std::numeric_limits<Acc<T>>::max());
   return bad == 0;
 }
-
-}  // namespace
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_floating(out.dtype(), "binary", [&]<class T>() {
@@ -165,5 +163,14 @@ void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
     *flag.data<std::int32_t>() = finite.load();
   });
 }
+
+}  // namespace
+
+constinit const ElementwiseBackend kElementwise = {.binary = binary,
+                                                   .affine = affine,
+                                                   .unary = unary,
+                                                   .unary_backward = unary_backward,
+                                                   .accumulate = accumulate,
+                                                   .all_finite = all_finite};
 
 }  // namespace llsa::kernels::cpu

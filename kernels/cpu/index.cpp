@@ -1,6 +1,6 @@
 // Rows by number on the CPU. Gathering is parallel over rows; adding rows is parallel over columns, each
 // thread going through all numbers in order, so that the order of summation is that of the numbers.
-#include "kernels/cpu/index.h"
+#include "kernels/backend/tensors.h"
 
 #include <cstring>
 #include <vector>
@@ -17,8 +17,6 @@ void check_range(const char* op, const Tensor& numbers, std::int64_t limit) {
       throw ValueError(cat("[", op, "] expected numbers in [0, ", limit, "), got ", id[i], " at place ", i));
   }
 }
-
-}  // namespace
 
 void gather_rows(Context& ctx, const char* op, const Tensor& x, const Tensor& numbers, const Tensor& y) {
   const std::int64_t rows = x.size(1), picks = numbers.numel(), width = x.size(2);
@@ -75,5 +73,10 @@ void inverse_order(Context&, const Tensor& order, const Tensor& inverse) {
     out[id[i]] = static_cast<std::int32_t>(i);
   }
 }
+
+}  // namespace
+
+constinit const IndexBackend kIndex = {
+    .gather_rows = gather_rows, .scatter_rows = scatter_rows, .inverse_order = inverse_order};
 
 }  // namespace llsa::kernels::cpu

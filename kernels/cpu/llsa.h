@@ -1,7 +1,7 @@
-// CPU stages of LLSA; contracts in kernels/llsa_table.h.
+// CPU stages of LLSA; contracts in kernels/backend/attention.h.
 #pragma once
 
-#include "../llsa_table.h"
+#include "../llsa_operands.h"
 
 namespace llsa::kernels::cpu {
 

@@ -1,4 +1,5 @@
 // LLSA forward on the CPU: the B queries of a block share their key list and are one tile.
+#include "kernels/backend/attention.h"
 #include "kernels/cpu/llsa.h"
 #include "kernels/cpu/llsa_attended.h"
 
@@ -15,5 +16,11 @@ void llsa_attend(Context& ctx, const LlsaOperands& args, const Tensor& o, const 
     out.finish(ctx);
   });
 }
+
+constinit const LlsaBackend kLlsa = {.pyramid = llsa_pyramid,
+                                     .select = llsa_select,
+                                     .transpose = index_transpose,
+                                     .attend = llsa_attend,
+                                     .attend_backward = llsa_attend_backward};
 
 }  // namespace llsa::kernels::cpu

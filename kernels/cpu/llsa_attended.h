@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "../llsa.h"
-#include "../llsa_table.h"
+#include "../llsa_operands.h"
 #include "attention_driver.h"
 
 namespace llsa::kernels::cpu {

@@ -1,6 +1,6 @@
 // Losses on the CPU. Sums: lanes of the accumulator's type over kStretch elements, f64 above, chunk sums in
 // chunk order.
-#include "kernels/cpu/loss.h"
+#include "kernels/backend/training.h"
 
 #include <limits>
 #include <vector>
@@ -35,8 +35,6 @@ void check_label(std::int32_t label, std::int64_t row, std::int64_t classes) {
     throw ValueError(
         cat("[cross_entropy] expected labels in [0, ", classes, "), got ", label, " at place ", row));
 }
-
-}  // namespace
 
 void mse(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& loss) {
   visit_floating(a.dtype(), "mse", [&]<class T>() {
@@ -113,5 +111,12 @@ void cross_entropy_backward(Context& ctx, const Tensor& dloss, const Tensor& log
     });
   });
 }
+
+}  // namespace
+
+constinit const LossBackend kLoss = {.mse = mse,
+                                     .mse_backward = mse_backward,
+                                     .cross_entropy = cross_entropy,
+                                     .cross_entropy_backward = cross_entropy_backward};
 
 }  // namespace llsa::kernels::cpu

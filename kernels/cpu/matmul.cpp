@@ -8,7 +8,7 @@
 // The backward of a linear layer is one hand-over: the group of panels that a thread takes gives its rows of
 // dx and its partial sums of dw and db while dy is in the cache. Weights too large for partial sums are split
 // by rows of dw instead.
-#include "kernels/cpu/matmul.h"
+#include "kernels/backend/layers.h"
 
 #include <algorithm>
 #include <vector>
@@ -238,8 +238,6 @@ class LinearBackward {
   std::int64_t panels_;
 };
 
-}  // namespace
-
 void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_floating(out.dtype(), "matmul", [&]<class T>() {
     const std::int64_t m = out.size(1), n = out.size(2), k = a.size(2);
@@ -290,5 +288,24 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
 void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
   visit_floating(args.dy.dtype(), "linear_backward", [&]<class T>() { LinearBackward<T>(ctx, args).run(); });
 }
+
+// oneDNN has one way to compute a product: there is nothing to choose.
+
+void tune_products(Context&, bool) {}
+
+ProductChoices product_choices(Context& ctx) { return {ctx.device().str(), {}}; }
+
+bool restore_product_choices(Context& ctx, const ProductChoices& choices) {
+  return choices.machine == ctx.device().str();
+}
+
+}  // namespace
+
+constinit const MatmulBackend kMatmul = {.matmul = matmul,
+                                         .linear = linear,
+                                         .linear_backward = linear_backward,
+                                         .tune_products = tune_products,
+                                         .product_choices = product_choices,
+                                         .restore_product_choices = restore_product_choices};
 
 }  // namespace llsa::kernels::cpu

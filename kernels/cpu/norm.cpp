@@ -3,7 +3,7 @@
 // One pass over memory: a row is read, stays in the first-level cache for its two or three loops, and is
 // written. Chunks of at least 64 rows never cross a group, so that gain and offset are prepared once per
 // chunk, and their gradients are summed into one small buffer per chunk; buffers are added in chunk order.
-#include "kernels/cpu/norm.h"
+#include "kernels/backend/layers.h"
 
 #include <cmath>
 #include <type_traits>
@@ -81,8 +81,6 @@ template <class A, class T>
 void sum_groups(Context& ctx, const GroupedRows& rows, const A* sums, T* out) {
   sum_partials(ctx, sums, rows.groups, rows.per_group, rows.width, out);
 }
-
-}  // namespace
 
 void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
                 double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
@@ -280,5 +278,14 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
     sum_groups(ctx, rows, sums.data<A>(), dgate.data<T>());
   });
 }
+
+}  // namespace
+
+constinit const NormBackend kNorm = {.layer_norm = layer_norm,
+                                     .layer_norm_backward = layer_norm_backward,
+                                     .rms_norm = rms_norm,
+                                     .rms_norm_backward = rms_norm_backward,
+                                     .gate_residual = gate_residual,
+                                     .gate_residual_backward = gate_residual_backward};
 
 }  // namespace llsa::kernels::cpu

@@ -1,5 +1,5 @@
 // Block means on the CPU: parallel over blocks, tokens of a block added in order.
-#include "kernels/cpu/pool.h"
+#include "kernels/backend/layers.h"
 
 #include <vector>
 
@@ -15,8 +15,6 @@ struct Blocks {
   std::int64_t first(std::int64_t r) const { return r / count * tokens + r % count * block; }
   std::int64_t size(std::int64_t r) const { return std::min(block, tokens - r % count * block); }
 };
-
-}  // namespace
 
 void mean_pool(Context& ctx, const Tensor& x, std::int64_t block, const Tensor& y) {
   const Blocks blocks{x.size(1), block, y.size(1)};
@@ -64,5 +62,9 @@ void mean_pool_backward(Context& ctx, const Tensor& dy, std::int64_t block, cons
              });
   });
 }
+
+}  // namespace
+
+constinit const PoolBackend kPool = {.mean_pool = mean_pool, .mean_pool_backward = mean_pool_backward};
 
 }  // namespace llsa::kernels::cpu

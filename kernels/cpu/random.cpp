@@ -1,5 +1,5 @@
 // Random tensors on the CPU: chunks of a multiple of four elements, the words of one Philox block.
-#include "kernels/cpu/random.h"
+#include "kernels/backend/tensors.h"
 
 #include <array>
 
@@ -23,8 +23,6 @@ std::array<float, 4> block_values(Distribution distribution, const Philox& philo
   return {a.first, a.second, b.first, b.second};
 }
 
-}  // namespace
-
 void fill_random(Context& ctx, Distribution distribution, std::uint64_t seed, std::uint64_t stream,
                  const Tensor& sample_ids, const Tensor& x) {
   const std::int64_t length = x.size(1);
@@ -45,5 +43,9 @@ void fill_random(Context& ctx, Distribution distribution, std::uint64_t seed, st
     });
   });
 }
+
+}  // namespace
+
+constinit const RandomBackend kRandom = {.fill_random = fill_random};
 
 }  // namespace llsa::kernels::cpu

@@ -4,7 +4,7 @@
 // kept and reduced. The innermost reduced one is folded first: [A,R,C] -> [A,C]. R is cut into blocks whose
 // length depends on C alone; each block is folded in sequence (C > 1) or by vector lanes (C = 1), and the
 // results of the blocks are folded in the same way again, until one is left.
-#include "kernels/cpu/reduce.h"
+#include "kernels/backend/tensors.h"
 
 #include <algorithm>
 #include <limits>
@@ -175,8 +175,6 @@ void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
     finish(x.data<T>());
 }
 
-}  // namespace
-
 void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
   visit_floating(x.dtype(), "reduce", [&]<class T>() {
     if (op == ReduceOp::max)
@@ -185,5 +183,9 @@ void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
       reduce_with<Sum, T>(ctx, x, y, op == ReduceOp::mean);
   });
 }
+
+}  // namespace
+
+constinit const ReduceBackend kReduce = {.reduce = reduce};
 
 }  // namespace llsa::kernels::cpu

@@ -3,7 +3,7 @@
 // One pass over memory: a token's row of the fused projection is read once, each head of it is normed and
 // rotated in the first-level cache and written to its head-major place. Common head dimensions are template
 // arguments, so that the short loops over one head unroll.
-#include "kernels/cpu/rope.h"
+#include "kernels/backend/layers.h"
 
 #include <cmath>
 #include <cstring>
@@ -104,8 +104,6 @@ struct HeadView {
     return data + s * sample + h * head + n * token;
   }
 };
-
-}  // namespace
 
 void rope(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
           const Tensor& y) {
@@ -225,5 +223,10 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
       sum_partials(ctx, sums[1].template data<A>(), 1, rows.chunks, d, dk_weight.data<T>());
   });
 }
+
+}  // namespace
+
+constinit const RopeBackend kRope = {
+    .rope = rope, .qkv_split = qkv_split, .qkv_split_backward = qkv_split_backward};
 
 }  // namespace llsa::kernels::cpu

@@ -1,6 +1,6 @@
 // Softmax and log-sum-exp on the CPU: a row is read once from memory, then stays in cache for its two or
 // three passes.
-#include "kernels/cpu/softmax.h"
+#include "kernels/backend/layers.h"
 
 #include <limits>
 #include <type_traits>
@@ -13,8 +13,6 @@ namespace llsa::kernels::cpu {
 namespace {
 
 std::int64_t row_count(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
-
-}  // namespace
 
 void softmax(Context& ctx, const Tensor& x, const Tensor& y) {
   visit_floating(x.dtype(), "softmax", [&]<class T>() {
@@ -83,5 +81,12 @@ void log_sum_exp_backward(Context& ctx, const Tensor& dl, const Tensor& x, const
     });
   });
 }
+
+}  // namespace
+
+constinit const SoftmaxBackend kSoftmax = {.softmax = softmax,
+                                           .softmax_backward = softmax_backward,
+                                           .log_sum_exp = log_sum_exp,
+                                           .log_sum_exp_backward = log_sum_exp_backward};
 
 }  // namespace llsa::kernels::cpu

@@ -112,8 +112,6 @@ dim3 checked_grid(const Context& ctx, const char* where, std::int64_t rounds, co
   return grid_of(out.numel() / kCeilingThreads);
 }
 
-}  // namespace
-
 void mma_loop(Context& ctx, std::int64_t rounds, const Tensor& out) {
   const dim3 grid = checked_grid(ctx, "mma_loop", rounds, out, DType::f32);
   simt::launch(mma_chains, grid, dim3(kBlockThreads), 0, stream_of(ctx), rounds, device_data<float>(out));
@@ -139,5 +137,10 @@ void gather_loop(Context& ctx, const Tensor& blocks, std::int64_t rounds, bool t
                static_cast<std::uint32_t>(blocks.size(0)), static_cast<std::uint32_t>(rounds),
                reinterpret_cast<std::uint32_t*>(out.raw()));
 }
+
+}  // namespace
+
+constinit const CeilingBackend kCeilings = {
+    .mma_loop = mma_loop, .exp2_loop = exp2_loop, .gather_loop = gather_loop};
 
 }  // namespace llsa::kernels::cuda

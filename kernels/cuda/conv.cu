@@ -11,7 +11,7 @@
 // cols, in col2im. im2col is bound by issuing instructions: eight quotients and remainders of 64-bit numbers
 // per element, which 4 to 8 bytes of memory traffic do not pay for (device/launch.cuh). So is col2im, with
 // six per element of dx, unless kernels overlap much; then by memory.
-#include "kernels/cuda/conv.h"
+#include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/types.cuh"
@@ -100,8 +100,6 @@ void visit_sums(DType dtype, F&& f) {
   dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();
 }
 
-}  // namespace
-
 void im2col(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
             const Tensor& cols) {
   visit_sums(x.dtype(), [&]<class T>() {
@@ -119,5 +117,9 @@ void col2im(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, 
                    device_data<T>(dx) + slice.image * image);
   });
 }
+
+}  // namespace
+
+constinit const ConvBackend kConv = {.im2col = im2col, .col2im = col2im};
 
 }  // namespace llsa::kernels::cuda

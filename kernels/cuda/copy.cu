@@ -6,7 +6,7 @@
 // Bytes per element: one reading and one writing (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in
 // fill the writing alone. No FLOPs beyond a conversion. Bound by memory; where src is strided, by the 32-byte
 // sectors that are touched, at worst one per element unless a cache keeps it until its neighbours are read.
-#include "kernels/cuda/copy.h"
+#include "kernels/backend/tensors.h"
 
 #include <limits>
 #include <type_traits>
@@ -84,8 +84,6 @@ void visit_any_device(DType dtype, F&& f) {
   });
 }
 
-}  // namespace
-
 void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
   const Strided<2> loop(dst.shape(), {&dst, &src});
   visit_any_device(dst.dtype(), [&]<class D>() {
@@ -107,5 +105,9 @@ void fill(Context& ctx, const Tensor& dst, double value) {
     launch_threads(ctx, fill_strided<D>, loop.count, loop, value, device_data<D>(dst));
   });
 }
+
+}  // namespace
+
+constinit const CopyBackend kCopy = {.copy = copy, .fill = fill};
 
 }  // namespace llsa::kernels::cuda

@@ -10,7 +10,7 @@
 #include <memory>
 
 #include "../../core/context.h"
-#include "../tuning_table.h"
+#include "../matmul.h"
 
 namespace llsa::kernels::cuda {
 
@@ -45,7 +45,7 @@ class CublasLt {
   /// algorithm.
   bool multiply(Context& ctx, const Product& product);
 
-  /// Contracts in kernels/tuning_table.h.
+  /// tune_products, product_choices and restore_product_choices of kernels/matmul.h.
   void tune(bool on);
   ProductChoices choices(Context& ctx) const;
   bool restore(Context& ctx, const ProductChoices& choices);

@@ -13,7 +13,7 @@
 //
 // The emulated tests have nothing that stands in for such graphs: there, as in a build without cuDNN, our own
 // kernels run.
-#include "kernels/cuda/cudnn_attention.h"
+#include "kernels/backend/attention.h"
 
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
 #include <cudnn_frontend.h>
@@ -251,18 +251,21 @@ std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t mo
   return {};
 }
 
-}  // namespace
-
-std::string cudnn_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-                            const Tensor& lse) {
+std::string full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
+                           const Tensor& lse) {
   return run(ctx, "full_attention", Forward(q, k, v, o, lse), std::numeric_limits<std::int64_t>::max());
 }
 
-std::string cudnn_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                     const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& dq,
-                                     const Tensor& dk, const Tensor& dv, std::int64_t most_memory) {
+std::string full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
+                                    const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& dq,
+                                    const Tensor& dk, const Tensor& dv, std::int64_t most_memory) {
   return run(ctx, "full_attention_backward", Backward(Forward(q, k, v, o, lse), d_o, dq, dk, dv),
              most_memory);
 }
+
+}  // namespace
+
+constinit const AttentionLibrary kAttentionLibrary = {.full_attention = full_attention,
+                                                      .full_attention_backward = full_attention_backward};
 
 }  // namespace llsa::kernels::cuda

@@ -9,7 +9,7 @@
 // No search and no timing: whether the library takes a convolution depends on its kind alone (shapes, dtype,
 // TF32), is asked once, and remembered. f64, which it has no tensor cores for, is left to im2col and
 // cuBLASLt; so is what would take more than 1 GiB of workspace.
-#include "kernels/cuda/cudnn_conv.h"
+#include "kernels/backend/layers.h"
 
 #include <algorithm>
 #include <array>
@@ -198,10 +198,8 @@ bool run(Context& ctx, const Kind& kind, const llsa::cuda::Command& command, Pre
   return plan.taken;
 }
 
-}  // namespace
-
-bool convolve(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w,
-              const Tensor& bias, const Tensor& y) {
+bool conv2d(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w, const Tensor& bias,
+            const Tensor& y) {
   const Kind kind{Part::forward, x.dtype(), ctx.tf32() && x.dtype() == DType::f32, geometry, w.size(0)};
   const auto put_bias = [&] {
     if (bias.defined()) copy(ctx, bias.reshape({kind.outputs, 1, 1}).expand(y.shape()), y);
@@ -216,8 +214,8 @@ bool convolve(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const
              });
 }
 
-bool convolve_input_gradient(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w,
-                             const Tensor& dx) {
+bool conv2d_dx(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w,
+               const Tensor& dx) {
   const Kind kind{Part::input_gradient, dy.dtype(), ctx.tf32() && dy.dtype() == DType::f32, geometry,
                   w.size(0)};
   return run(
@@ -231,8 +229,8 @@ bool convolve_input_gradient(Context& ctx, const ConvGeometry& geometry, const T
       });
 }
 
-bool convolve_weight_gradient(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x,
-                              const Tensor& dw) {
+bool conv2d_dw(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x,
+               const Tensor& dw) {
   const Kind kind{Part::weight_gradient, dy.dtype(), ctx.tf32() && dy.dtype() == DType::f32, geometry,
                   dw.size(0)};
   return run(
@@ -245,5 +243,9 @@ bool convolve_weight_gradient(Context& ctx, const ConvGeometry& geometry, const 
                                               plan.workspace, &zero, plan.w.get(), dw.raw());
       });
 }
+
+}  // namespace
+
+constinit const ConvLibrary kConvLibrary = {.conv2d = conv2d, .conv2d_dx = conv2d_dx, .conv2d_dw = conv2d_dw};
 
 }  // namespace llsa::kernels::cuda

@@ -11,7 +11,7 @@
 // A thread per sample, per row number, per element of x (mix), per j of a sample (time). mix: 16 bytes per
 // element in f32, 8 in bf16, and 6 FLOP: bound by memory, in bf16 as much by the instructions of the quotient
 // that finds the sample. The others write a few numbers per sample, time 256: bound by their launches.
-#include "kernels/cuda/diffusion.h"
+#include "kernels/backend/training.h"
 
 #include <cmath>
 
@@ -90,8 +90,6 @@ Frequencies make_frequencies() {
   return f;
 }
 
-}  // namespace
-
 void noise_levels(Context& ctx, const Tensor& ids, NoiseLevel law, std::uint64_t seed, std::uint64_t stream,
                   const Tensor& sigma) {
   launch_threads(ctx, draw_levels, ids.numel(), ids.numel(), ids.data<std::int64_t>(), law,
@@ -127,5 +125,13 @@ void time_embedding(Context& ctx, const Tensor& t, const Tensor& out) {
                    device_data<T>(out));
   });
 }
+
+}  // namespace
+
+constinit const DiffusionBackend kDiffusion = {.noise_levels = noise_levels,
+                                               .drop_classes = drop_classes,
+                                               .class_rows = class_rows,
+                                               .flow_mix = flow_mix,
+                                               .time_embedding = time_embedding};
 
 }  // namespace llsa::kernels::cuda

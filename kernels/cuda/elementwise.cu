@@ -10,7 +10,7 @@
 // and the GELU of erf; 2 in tanh, sigmoid, SiLU, the GELU of tanh and the derivatives of both GELUs; 4 in
 // that of SiLU. Bound by memory, but for activations and their derivatives in bf16: some 25 to 60
 // instructions for 4 or 6 bytes, as many as can be issued meanwhile or more (device/launch.cuh).
-#include "kernels/cuda/elementwise.h"
+#include "kernels/backend/tensors.h"
 
 #include <cmath>
 
@@ -136,8 +136,6 @@ __global__ void set_flag(std::int32_t* flag) {
   if (threadIdx.x == 0) *flag = 1;
 }
 
-}  // namespace
-
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_device(out.dtype(), "binary", [&]<class T>() {
     switch (op) {
@@ -229,5 +227,14 @@ void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
                    static_cast<const T*>(device_data<T>(x)), out);
   });
 }
+
+}  // namespace
+
+constinit const ElementwiseBackend kElementwise = {.binary = binary,
+                                                   .affine = affine,
+                                                   .unary = unary,
+                                                   .unary_backward = unary_backward,
+                                                   .accumulate = accumulate,
+                                                   .all_finite = all_finite};
 
 }  // namespace llsa::kernels::cuda

@@ -11,7 +11,7 @@
 // adds the rows that match in the order of the numbers. Bytes: dy and the table once, 4 (2) per element, and
 // 4 M per warp for the numbers, from L1 and L2; an addition per element of dy. Bound by the latency of the
 // search, M / 32 steps; no atomics.
-#include "kernels/cuda/index.h"
+#include "kernels/backend/tensors.h"
 
 #include <limits>
 #include <vector>
@@ -71,8 +71,6 @@ __global__ void scatter(std::int64_t rows, std::int64_t picks, std::int64_t widt
     if (first + 32 * j < width) dtable[row * width + first + 32 * j] = static_cast<T>(sum[j]);
 }
 
-}  // namespace
-
 void gather_rows(Context& ctx, const char* op, const Tensor& x, const Tensor& numbers, const Tensor& y) {
   visit_device(x.dtype(), op, [&]<class T>() {
     const Sizes size{x.size(0), x.size(1), numbers.numel(), x.size(2)};
@@ -114,5 +112,10 @@ void inverse_order(Context& ctx, const Tensor& order, const Tensor& inverse) {
   }
   copy_from_host(ctx, out.data(), inverse);
 }
+
+}  // namespace
+
+constinit const IndexBackend kIndex = {
+    .gather_rows = gather_rows, .scatter_rows = scatter_rows, .inverse_order = inverse_order};
 
 }  // namespace llsa::kernels::cuda

@@ -11,7 +11,7 @@
 // in two and three passes over a row, all but the first mostly from caches. mse: 3 FLOP; 2 in the gradient
 // and, for the factor, a quotient in f64. Cross entropy: 1 exponential; 2 in the gradient. Bound by memory
 // where f64 runs at half the rate of f32, as on an H200; the few rows of a batch by latency and launches.
-#include "kernels/cuda/loss.h"
+#include "kernels/backend/training.h"
 
 #include <cmath>
 #include <limits>
@@ -78,8 +78,6 @@ __global__ void row_gradients(std::int64_t rows, std::int64_t classes, const A* 
         static_cast<T>(factor * (std::exp(static_cast<A>(row[i]) - shift) - (i == label ? A(1) : A(0))));
 }
 
-}  // namespace
-
 void mse(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& loss) {
   visit_device(a.dtype(), "mse", [&]<class T>() {
     const std::int64_t n = a.numel(), pieces = ceil_div(n, kStretch);
@@ -119,5 +117,12 @@ void cross_entropy_backward(Context& ctx, const Tensor& dloss, const Tensor& log
                  labels.data<std::int32_t>(), device_data<T>(dlogits));
   });
 }
+
+}  // namespace
+
+constinit const LossBackend kLoss = {.mse = mse,
+                                     .mse_backward = mse_backward,
+                                     .cross_entropy = cross_entropy,
+                                     .cross_entropy_backward = cross_entropy_backward};
 
 }  // namespace llsa::kernels::cuda

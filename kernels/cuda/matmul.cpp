@@ -8,14 +8,12 @@
 //   bias gradient   by the library together with dw; f64, or without dw: by reduce()
 //
 // What the library has no algorithm for is done by a plain product and our kernels too.
-#include "kernels/cuda/matmul.h"
+#include "kernels/backend/layers.h"
 
+#include "kernels/backend/tensors.h"
 #include "kernels/copy.h"
-#include "kernels/cuda/copy.h"
 #include "kernels/cuda/cublaslt.h"
-#include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/libraries.h"
-#include "kernels/cuda/reduce.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -37,8 +35,6 @@ bool fused(Context& ctx, const Product& product) {
   return !empty && product.out.dtype() != DType::f64 && CublasLt::of(ctx).multiply(ctx, product);
 }
 
-}  // namespace
-
 void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) { product(ctx, a, b, out); }
 
 void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
@@ -52,16 +48,16 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
     return;
   if (!bias.defined() || !fused(ctx, {x, weight, sum, Epilogue::bias, dense})) {
     product(ctx, x, weight, sum);
-    if (bias.defined()) accumulate(ctx, bias.expand(sum.shape()), sum);
+    if (bias.defined()) kElementwise.accumulate(ctx, bias.expand(sum.shape()), sum);
   }
-  if (pre.defined()) unary(ctx, UnaryOp::gelu_tanh, pre, y);
+  if (pre.defined()) kElementwise.unary(ctx, UnaryOp::gelu_tanh, pre, y);
 }
 
 void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
   Tensor dy = args.dy;  // [M,N]
   if (args.pre.defined()) {
     dy = ctx.empty_like(args.dy);
-    if (dy.numel() != 0) unary_backward(ctx, UnaryBackwardOp::gelu_tanh, args.dy, args.pre, dy);
+    if (dy.numel() != 0) kElementwise.unary_backward(ctx, UnaryBackwardOp::gelu_tanh, args.dy, args.pre, dy);
   }
   if (args.dx.defined()) product(ctx, dy, args.w, args.dx);
   const Tensor dy_t = dy.transpose(0, 1);
@@ -70,7 +66,24 @@ void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
     return;
   if (args.dw.defined()) product(ctx, dy_t, args.x, args.dw);
   if (args.db.defined() && args.db.numel() != 0)
-    reduce(ctx, ReduceOp::sum, dy, args.db.reshape({1, args.db.numel()}));
+    kReduce.reduce(ctx, ReduceOp::sum, dy, args.db.reshape({1, args.db.numel()}));
 }
+
+void tune_products(Context& ctx, bool on) { CublasLt::of(ctx).tune(on); }
+
+ProductChoices product_choices(Context& ctx) { return CublasLt::of(ctx).choices(ctx); }
+
+bool restore_product_choices(Context& ctx, const ProductChoices& choices) {
+  return CublasLt::of(ctx).restore(ctx, choices);
+}
+
+}  // namespace
+
+constinit const MatmulBackend kMatmul = {.matmul = matmul,
+                                         .linear = linear,
+                                         .linear_backward = linear_backward,
+                                         .tune_products = tune_products,
+                                         .product_choices = product_choices,
+                                         .restore_product_choices = restore_product_choices};
 
 }  // namespace llsa::kernels::cuda

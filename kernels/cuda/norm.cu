@@ -13,7 +13,7 @@
 // (6), its gradient 8 (4) twice. FLOPs: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4; gate 2, at
 // most 2 per byte: bound by memory. For 512 bytes of x, layer norm takes 24 clocks of L1, at 128 bytes each:
 // x three times, gain, offset and y once. Memory needs about 50 for the 1 KB of x and y (prediction).
-#include "kernels/cuda/norm.h"
+#include "kernels/backend/layers.h"
 
 #include <cmath>
 
@@ -272,8 +272,6 @@ void visit_pack(std::int64_t width, F&& f, const T* rows, const Rest&... rest) {
     f.template operator()<1>();
 }
 
-}  // namespace
-
 void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
                 double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
   visit_device(x.dtype(), "layer_norm", [&]<class T>() {
@@ -379,5 +377,14 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
     sum_columns<T>(ctx, dz, y, Tensor(), Tensor(), dgate, Tensor());
   });
 }
+
+}  // namespace
+
+constinit const NormBackend kNorm = {.layer_norm = layer_norm,
+                                     .layer_norm_backward = layer_norm_backward,
+                                     .rms_norm = rms_norm,
+                                     .rms_norm_backward = rms_norm_backward,
+                                     .gate_residual = gate_residual,
+                                     .gate_residual_backward = gate_residual_backward};
 
 }  // namespace llsa::kernels::cuda

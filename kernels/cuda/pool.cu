@@ -8,7 +8,7 @@
 // and 1/B of that read. One addition per element; backward a quotient. Forward bound by memory, at 0.25 (0.5)
 // FLOP per byte; backward by issuing instructions: three quotients of 64-bit numbers and one of floating
 // point for every 4 (2) bytes (device/launch.cuh).
-#include "kernels/cuda/pool.h"
+#include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/types.cuh"
@@ -52,8 +52,6 @@ __global__ void pool_backward(Blocks blocks, const T* dy, T* dx) {
   dx[i] = static_cast<T>(value / static_cast<A>(blocks.size(at)));
 }
 
-}  // namespace
-
 void mean_pool(Context& ctx, const Tensor& x, std::int64_t block, const Tensor& y) {
   visit_device(x.dtype(), "mean_pool", [&]<class T>() {
     launch_threads(ctx, pool<T>, y.numel(), Blocks{x.size(0), x.size(1), block, y.size(1), x.size(2)},
@@ -68,5 +66,9 @@ void mean_pool_backward(Context& ctx, const Tensor& dy, std::int64_t block, cons
                    device_data<T>(dx));
   });
 }
+
+}  // namespace
+
+constinit const PoolBackend kPool = {.mean_pool = mean_pool, .mean_pool_backward = mean_pool_backward};
 
 }  // namespace llsa::kernels::cuda

@@ -9,7 +9,7 @@
 // additions; for normals also two logarithms, two roots, two sines and two cosines. Bound by issuing
 // instructions, more than 100 per thread for uniforms and at least twice as many for normals, rather than by
 // the bytes (device/launch.cuh).
-#include "kernels/cuda/random.h"
+#include "kernels/backend/tensors.h"
 
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/philox.cuh"
@@ -57,8 +57,6 @@ __global__ void draw_elements(Draw draw, const std::int64_t* sample_ids, T* x) {
     if (first + j < draw.length) x[row * draw.length + first + j] = static_cast<T>(static_cast<A>(values[j]));
 }
 
-}  // namespace
-
 void fill_random(Context& ctx, Distribution distribution, std::uint64_t seed, std::uint64_t stream,
                  const Tensor& sample_ids, const Tensor& x) {
   const Draw draw{x.size(0), x.size(1), ceil_div(x.size(1), 4), seed, stream};
@@ -70,5 +68,9 @@ void fill_random(Context& ctx, Distribution distribution, std::uint64_t seed, st
       launch_threads(ctx, draw_elements<false, T>, draw.rows * draw.blocks, draw, ids, device_data<T>(x));
   });
 }
+
+}  // namespace
+
+constinit const RandomBackend kRandom = {.fill_random = fill_random};
 
 }  // namespace llsa::kernels::cuda

@@ -6,12 +6,11 @@
 // Bytes: x once, 4 per element in f32 and 2 in bf16; then the partial results, much fewer where axes are
 // long. One operation per element, 0.25 or 0.5 per byte: bound by memory; small tensors by their launches,
 // one for each reduced axis and more where it is longer than a block of device/fold.cuh.
-#include "kernels/cuda/reduce.h"
+#include "kernels/backend/tensors.h"
 
 #include <limits>
 #include <vector>
 
-#include "kernels/cuda/copy.h"
 #include "kernels/cuda/device/fold.cuh"
 
 namespace llsa::kernels::cuda {
@@ -41,7 +40,7 @@ void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
   std::vector<Axis> axes = merged_axes(x.shape(), y.shape());
   std::size_t left = 0;
   for (const Axis& axis : axes) left += axis.reduced ? 1 : 0;
-  if (left == 0) return copy(ctx, x, y);
+  if (left == 0) return kCopy.copy(ctx, x, y);
   const double divisor = mean ? static_cast<double>(x.numel() / y.numel()) : 1.0;
   Tensor partial;  // undefined until the first axis is folded
   for (std::size_t i = axes.size(); i-- > 0;) {
@@ -68,12 +67,10 @@ void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
   }
 }
 
-}  // namespace
-
 void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
   if (y.numel() == 0) return;
   if (x.numel() == 0)
-    return fill(ctx, y, op == ReduceOp::mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
+    return kCopy.fill(ctx, y, op == ReduceOp::mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
   visit_device(x.dtype(), "reduce", [&]<class T>() {
     if (op == ReduceOp::max)
       reduce_with<FoldMax, T>(ctx, x, y, false);
@@ -81,5 +78,9 @@ void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
       reduce_with<FoldSum, T>(ctx, x, y, op == ReduceOp::mean);
   });
 }
+
+}  // namespace
+
+constinit const ReduceBackend kReduce = {.reduce = reduce};
 
 }  // namespace llsa::kernels::cuda

@@ -13,7 +13,7 @@
 // heads. FLOPs: 3 to turn, 7 with the norm, 10 in the gradient, 6 for the weights, at most 2 per byte. Yet
 // bound by issuing instructions: at D = 64 a lane has one pair, 16 (8) bytes, for two quotients of 64-bit
 // numbers and more than 100 instructions in all (device/launch.cuh).
-#include "kernels/cuda/rope.h"
+#include "kernels/backend/layers.h"
 
 #include <cmath>
 
@@ -116,8 +116,6 @@ __global__ void weight_sums(Heads size, int which, const T* qkv, Part<T> part, T
   }
 }
 
-}  // namespace
-
 void rope(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
           const Tensor& y) {
   if (x.numel() == 0) return;
@@ -186,5 +184,10 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
     }
   });
 }
+
+}  // namespace
+
+constinit const RopeBackend kRope = {
+    .rope = rope, .qkv_split = qkv_split, .qkv_split_backward = qkv_split_backward};
 
 }  // namespace llsa::kernels::cuda

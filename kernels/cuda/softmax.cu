@@ -8,7 +8,7 @@
 // 4 (2) bytes and 1 exponential; its gradient 8 (4) bytes and 2 exponentials. Bound by memory in f32; in bf16
 // those with exponentials as much by issuing their instructions, some 30 for 4 bytes (device/launch.cuh). Few
 // and long rows are bound by the latency of the loops.
-#include "kernels/cuda/softmax.h"
+#include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/softmax_row.cuh"
@@ -73,8 +73,6 @@ __global__ void log_sum_exp_rows_backward(std::int64_t rows, std::int64_t n, con
 
 std::int64_t row_count(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
-}  // namespace
-
 void softmax(Context& ctx, const Tensor& x, const Tensor& y) {
   visit_device(x.dtype(), "softmax", [&]<class T>() {
     launch_warps(ctx, softmax_rows<T>, row_count(x), row_count(x), x.size(-1), device_data<T>(x),
@@ -102,5 +100,12 @@ void log_sum_exp_backward(Context& ctx, const Tensor& dl, const Tensor& x, const
                  device_data<T>(dl), device_data<T>(x), device_data<T>(dx));
   });
 }
+
+}  // namespace
+
+constinit const SoftmaxBackend kSoftmax = {.softmax = softmax,
+                                           .softmax_backward = softmax_backward,
+                                           .log_sum_exp = log_sum_exp,
+                                           .log_sum_exp_backward = log_sum_exp_backward};
 
 }  // namespace llsa::kernels::cuda

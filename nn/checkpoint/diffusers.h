@@ -5,8 +5,7 @@
 //   denoiser/config.json
 //   denoiser/diffusion_pytorch_model.safetensors     F32, metadata {"format": "pt"}
 //   scheduler/scheduler_config.json                  noise_rescale
-//   classes.json                                     names of the classes, when there are any; other readers
-//   pass over it
+//   classes.json                                     names of the classes, if any; other readers ignore it
 #pragma once
 
 #include <map>
@@ -20,7 +19,7 @@
 
 namespace llsa::nn {
 
-/// What such a directory says, without its weights.
+/// What such a directory says about its model, without the weights.
 struct DiffusersModel {
   DitConfig config;
   double noise_scale = 1.0;              ///< s, the deviation of the noise that the model was trained with
@@ -43,20 +42,16 @@ std::string diffusers_weights_path(const std::string& directory);
 void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
-/// Weights of every parameter of `store` from the tensors of a file, as a flat buffer in the store's layout.
-/// Tensor names are `prefix` + the parameter's name; names with another prefix are not looked at. `path`
-/// stands in messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, and one that
-/// names a tensor with a value that is not finite.
-Tensor read_weights(const ParameterStore& store, const std::map<std::string, Tensor>& tensors,
-                    const std::string& path, const std::string& prefix = "");
+/// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them.
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
 /// A model with the weights of a directory. The context must outlive it.
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory,
                                           DType dtype = DType::f32);
 
-/// Starts a model from the weights of another resolution (or the same): everything but the position embedding
-/// has to fit; that one is resized, or keeps its own start when the file has none. Returns what was done, one
-/// sentence each.
+/// Starts a model from weights of the same or another resolution. Everything but the position embedding has
+/// to fit. The position embedding is resized, or keeps its initial values if the file has none. Returns what
+/// was done, one sentence each.
 std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory);
 
 }  // namespace llsa::nn

@@ -8,7 +8,9 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/text_file.h"
 #include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/training_state.h"
 
 namespace llsa::nn {
 namespace {
@@ -65,8 +67,9 @@ std::vector<CheckpointPath> RunFolder::checkpoints() const {
   std::error_code error;
   for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end;
        it.increment(error)) {
+    const std::string path = it->path().string();
     const std::int64_t step = parse_step(it->path().filename().string());
-    if (step >= 0 && is_diffusers_model(it->path().string())) found.push_back({step, it->path().string()});
+    if (step >= 0 && (is_diffusers_model(path) || has_training_state(path))) found.push_back({step, path});
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;
@@ -88,7 +91,7 @@ std::string RunFolder::save(std::int64_t step, const std::function<void(const st
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
-    // Out of sight first, under a name that counts as temporary: a half-deleted folder must not look like a
+    // The folder is first renamed to a temporary name, because a half-deleted folder must not look like a
     // checkpoint.
     const fs::path path = found[i].path;
     const fs::path doomed = path.parent_path() / cat(".", path.filename().string(), ".tmp-", getpid(), "-0");
@@ -108,7 +111,7 @@ CheckpointPath checkpoint_to_resume(const RunFolder& run) {
 std::string resolve_checkpoint(const std::string& path) {
   if (is_diffusers_model(path)) return path;
   if (const auto latest = RunFolder(path).latest()) return latest->path;
-  if (!fs::exists(path))
+  if (!path_exists(path))
     throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
   throw IoError(
       cat(path,

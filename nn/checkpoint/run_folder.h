@@ -1,4 +1,5 @@
-// The folder of a training run: where its files are, which checkpoints it has, how they come and go.
+// The folder of a training run: where its files are, which checkpoints it has, how they are saved and
+// removed.
 //
 //   config.json                        the effective configuration
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
@@ -7,8 +8,10 @@
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
-//     training_state/state.json        counters and the loader's position
-//     training_state/state.safetensors weights.*, adam_m.*, adam_v.* in F32
+//     training_state/                  what resuming needs (training_state.h)
+//
+// That is what train() writes. A training loop of your own may keep other files in its checkpoints; one with
+// a training state, or in the diffusers layout, is found again.
 //
 // A checkpoint is built under a temporary name and renamed when every byte is on the disk, so one that has
 // its final name is whole, whenever the program was killed.
@@ -40,21 +43,21 @@ class RunFolder {
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string sample_path(std::int64_t step) const;
 
-  /// Makes the folder and its sub-folders, takes the folder for this process as long as this object lives,
-  /// and tries that a file can be written. Removes what a killed run left half-written. Throws IoError naming
-  /// the path and the reason, also when another process has the folder.
+  /// Makes the folder and its sub-folders, locks the folder for this process as long as this object lives,
+  /// and checks that a file can be written. Removes what a killed run left half-written. Throws IoError
+  /// naming the path and the reason, also when another process has locked the folder.
   void prepare();
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
   std::vector<CheckpointPath> checkpoints() const;
   std::optional<CheckpointPath> latest() const;
 
-  /// Builds a checkpoint: `fill` is called with the path of an empty temporary folder, which then takes its
-  /// place; an earlier checkpoint of the same step is replaced. On an exception nothing remains of it.
-  /// Returns the final path.
+  /// Saves a checkpoint and returns its path. `fill` is called with the path of an empty temporary folder,
+  /// which is renamed when it returns; an earlier checkpoint of the same step is replaced. If fill throws,
+  /// nothing of the new checkpoint remains.
   std::string save(std::int64_t step, const std::function<void(const std::string&)>& fill) const;
 
-  /// Removes the oldest checkpoints but the last `keep`.
+  /// Removes all checkpoints but the last `keep`.
   void prune(std::int64_t keep) const;
 
  private:
@@ -65,8 +68,8 @@ class RunFolder {
 /// The latest checkpoint of a run. Throws IoError when there is none.
 CheckpointPath checkpoint_to_resume(const RunFolder& run);
 
-/// The checkpoint that `path` means: itself when it is one, else the latest of the run folder at `path`.
-/// Throws IoError that says what was looked for when it is neither.
+/// `path` itself if it is a checkpoint, or the latest checkpoint if it is a run folder. Throws IoError that
+/// says what was looked for if it is neither.
 std::string resolve_checkpoint(const std::string& path);
 
 }  // namespace llsa::nn

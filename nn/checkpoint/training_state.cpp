@@ -1,7 +1,6 @@
 #include "nn/checkpoint/training_state.h"
 
-#include <cinttypes>
-#include <cstdlib>
+#include <charconv>
 #include <filesystem>
 #include <limits>
 #include <utility>
@@ -10,40 +9,52 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "nn/checkpoint/diffusers.h"
-#include "nn/host.h"
+#include "kernels/copy.h"
+#include "kernels/make.h"
 #include "nn/json.h"
+#include "nn/parameter_file.h"
 
 namespace llsa::nn {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kFormatVersion = 2;
 constexpr const char* kWeights = "weights.";
-constexpr const char* kFirstMoment = "adam_m.";
-constexpr const char* kSecondMoment = "adam_v.";
+constexpr const char* kAverage = "average.";
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
-fs::path state_folder(const std::string& directory) { return fs::path(directory) / "training_state"; }
+std::string state_path(const std::string& checkpoint) {
+  return training_state_folder(checkpoint) + "/state.json";
+}
+std::string tensors_path(const std::string& checkpoint) {
+  return training_state_folder(checkpoint) + "/state.safetensors";
+}
 
-// 64-bit words stand as text in JSON: many readers keep numbers as doubles.
-std::string word_text(std::uint64_t word) { return cat(word); }
-
+// 64-bit words stand as text in JSON, because many readers keep numbers as doubles.
 std::uint64_t parse_word(JsonObject& json, const std::string& key, const std::string& path) {
   const std::string text = json.string(key, "");
-  char* end = nullptr;
-  errno = 0;
-  const std::uint64_t word = std::strtoull(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || errno != 0 || text.front() == '-') {
+  std::uint64_t word = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), word);
+  if (error != std::errc() || end != text.data() + text.size())
     throw ValueError(cat(path, ": ", key, " has to be a 64-bit number in quotes, got '", text, "'"));
-  }
   return word;
 }
 
-TrainingCounters read_counters(const std::string& directory) {
-  const std::string path = (state_folder(directory) / "state.json").string();
+struct Counters {
+  std::int64_t step = 0;  // optimiser steps done
+  LoaderState loader;     // where the next batch begins
+};
+
+Counters read_counters(const std::string& checkpoint) {
+  const std::string path = state_path(checkpoint);
   JsonObject json(read_text_file(path), path);
-  TrainingCounters counters;
+  const std::int64_t version = json.integer("format_version", 1, 1, kMost);
+  if (version > kFormatVersion)
+    throw ValueError(
+        cat(path, " has format version ", version, ", this version of llsa reads up to ", kFormatVersion),
+        "resume it with the version of llsa that wrote it, or a newer one");
+  Counters counters;
   counters.step = json.integer("step", -1, 0, kMost);
   counters.loader.epoch = json.integer("loader_epoch", 0, 0, kMost);
   counters.loader.cursor = json.integer("loader_cursor", 0, 0, kMost);
@@ -56,63 +67,63 @@ TrainingCounters read_counters(const std::string& directory) {
 
 }  // namespace
 
-void write_training_state(const std::string& directory, const TrainOptions& options,
-                          const ParameterStore& store, const AdamW& optimizer,
-                          const TrainingCounters& counters) {
-  const fs::path folder = state_folder(directory);
+std::int64_t resume_latest(RunFolder& run, const TrainingState& state) {
+  run.prepare();
+  const auto latest = run.latest();
+  return latest ? restore_training_state(latest->path, state) : 0;
+}
+
+std::string save_checkpoint(const RunFolder& run, const TrainingState& state, std::int64_t step) {
+  return run.save(step, [&](const std::string& path) { write_training_state(path, state, step); });
+}
+
+std::string training_state_folder(const std::string& checkpoint) { return checkpoint + "/training_state"; }
+
+bool has_training_state(const std::string& checkpoint) { return path_exists(state_path(checkpoint)); }
+
+void write_training_state(const std::string& checkpoint, const TrainingState& state, std::int64_t step) {
+  const std::string folder = training_state_folder(checkpoint);
   std::error_code error;
   fs::create_directory(folder, error);
-  if (error) throw IoError(cat("cannot create ", folder.string(), ": ", error.message()));
+  if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
 
   std::vector<std::pair<std::string, Tensor>> tensors;
-  const std::pair<const char*, const Tensor*> buffers[] = {{kWeights, &store.flat()},
-                                                           {kFirstMoment, &optimizer.first_moment()},
-                                                           {kSecondMoment, &optimizer.second_moment()}};
-  for (const auto& [prefix, flat] : buffers) {
-    for (const Parameter& parameter : store.all()) {
-      tensors.emplace_back(prefix + parameter.name, to_host(store.context(), store.view(*flat, parameter)));
-    }
-  }
-  write_safetensors((folder / "state.safetensors").string(), tensors);
-  write_file_atomically((folder / "config.json").string(), options.json());
-  JsonWriter json;
-  json.add("step", counters.step)
-      .add("loader_epoch", counters.loader.epoch)
-      .add("loader_cursor", counters.loader.cursor)
-      .add("loader_seed", word_text(counters.loader.seed))
-      .add("loader_fingerprint", word_text(counters.loader.fingerprint));
-  write_file_atomically((folder / "state.json").string(), json.pretty());
-}
-
-TrainOptions read_training_options(const std::string& directory) {
-  const fs::path path = state_folder(directory) / "config.json";
-  if (!fs::exists(path)) {
-    throw IoError(cat(directory, " has no training_state: it can be sampled from, not resumed"),
-                  "start a new run from its weights with --init-from");
-  }
-  return TrainOptions::parse(read_text_file(path.string()), path.string());
-}
-
-bool has_training_state(const std::string& directory) {
-  return fs::exists(state_folder(directory) / "state.json");
-}
-
-std::int64_t read_training_step(const std::string& directory) { return read_counters(directory).step; }
-
-TrainingCounters restore_training_state(const std::string& directory, ParameterStore& store, AdamW& optimizer,
-                                        Ema& ema) {
-  const TrainingCounters counters = read_counters(directory);
-  const std::string weights_path = diffusers_weights_path(directory);
-  const Tensor average = read_weights(store, SafetensorsFile(weights_path).tensors(), weights_path);
-  const std::string state_path = (state_folder(directory) / "state.safetensors").string();
-  const SafetensorsFile state(state_path);
-  const auto buffer = [&](const char* prefix) {
-    return read_weights(store, state.tensors(), state_path, prefix);
+  const auto add = [&](const std::string& prefix, const Tensor& flat) {
+    for (const Parameter& parameter : state.parameters.all())
+      tensors.emplace_back(prefix + parameter.name,
+                           to_host(state.parameters.context(), state.parameters.view(flat, parameter)));
   };
-  store.load(buffer(kWeights));
-  optimizer.restore(buffer(kFirstMoment), buffer(kSecondMoment), counters.step);
-  ema.restore(average);
-  return counters;
+  add(kWeights, state.parameters.flat());
+  for (const auto& [name, flat] : state.optimizer.buffers()) add(name + ".", flat);
+  if (state.ema) add(kAverage, state.ema->flat());
+  write_safetensors(tensors_path(checkpoint), tensors);
+  const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
+  JsonWriter json;
+  json.add("format_version", kFormatVersion)
+      .add("step", step)
+      .add("loader_epoch", loader.epoch)
+      .add("loader_cursor", loader.cursor)
+      .add("loader_seed", std::to_string(loader.seed))
+      .add("loader_fingerprint", std::to_string(loader.fingerprint));
+  write_file_atomically(state_path(checkpoint), json.pretty());
 }
+
+std::int64_t restore_training_state(const std::string& checkpoint, const TrainingState& state) {
+  const Counters counters = read_counters(checkpoint);
+  const std::string path = tensors_path(checkpoint);
+  const SafetensorsFile file(path);
+  const auto buffer = [&](const std::string& prefix) {
+    return read_weights(state.parameters, file.tensors(), path, prefix);
+  };
+  state.parameters.load(buffer(kWeights));
+  for (const auto& [name, flat] : state.optimizer.buffers())
+    kernels::copy(state.parameters.context(), buffer(name + "."), flat);
+  state.optimizer.restore_counter(counters.step);
+  if (state.ema) state.ema->restore(buffer(kAverage), counters.step);
+  if (state.loader) state.loader->restore(counters.loader);
+  return counters.step;
+}
+
+std::int64_t read_training_step(const std::string& checkpoint) { return read_counters(checkpoint).step; }
 
 }  // namespace llsa::nn

@@ -6,7 +6,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/text_file.h"
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 #include "nn/init.h"
 #include "nn/json.h"
 
@@ -45,7 +45,7 @@ void TuningFile::remove() {
 }
 
 std::string TuningFile::restore(Context& ctx) {
-  if (!fs::exists(path_)) return "";
+  if (!path_exists(path_)) return "";
   const std::string text = read_text_file(path_);
   try {
     const kernels::ProductChoices stored = parse(text);

@@ -1,9 +1,9 @@
-// tuning.json of a run: by which algorithms its matrix products are computed (kernels/tuning.h).
+// tuning.json of a run: the algorithms by which its matrix products are computed (kernels/matmul.h).
 //
 //   {"machine": "..", "products": {"KIND": "ALGORITHM", ..}, "check": "16 hexadecimal digits"}
 //
-// The check covers everything else: an algorithm with one digit changed would be another algorithm, and the
-// run would go on with other bits, or not at all.
+// The check is a hash of everything else. Without it, a changed digit would be another algorithm, and the run
+// would go on with other bits, or fail.
 #pragma once
 
 #include <cstddef>
@@ -18,15 +18,15 @@ class TuningFile {
  public:
   explicit TuningFile(std::string path) : path_(std::move(path)) {}
 
-  /// Removes what a run that ended before its first checkpoint has left. Throws IoError.
+  /// Removes the file of a run that ended before its first checkpoint. Throws IoError.
   void remove();
 
-  /// Brings the choices of the file, if there is one, into a context that has computed no product yet.
-  /// Returns a sentence for the user when they are another machine's and were left out, else "". Throws
-  /// IoError when the file cannot be read, ValueError with its name and what to do when it is damaged.
+  /// Restores the choices of the file, if there is one, in a context that has computed no product yet. If
+  /// they were made on another machine they are ignored, and a sentence for the user is returned, else "".
+  /// Throws IoError when the file cannot be read, ValueError with its name and what to do when it is damaged.
   std::string restore(Context& ctx);
 
-  /// Writes the context's choices, if there are any that the file does not hold. Throws IoError.
+  /// Writes the context's choices if the file lacks some of them. Throws IoError.
   void save(Context& ctx);
 
  private:

@@ -6,7 +6,7 @@ namespace llsa::nn {
 
 BatchUpload::Slot::Slot(Context& ctx, std::size_t bytes)
     : host(bytes), staged(ctx.empty({static_cast<std::int64_t>(bytes)}, DType::u8)) {
-  consumed.record(*ctx.cuda_stream());  // by whatever had this memory before
+  consumed.record(*ctx.cuda_stream());  // earlier work may still use this memory
 }
 
 BatchUpload::BatchUpload(Context& ctx, std::int64_t batch, std::int64_t numbers)
@@ -22,7 +22,7 @@ void BatchUpload::send(const float* images, const std::int32_t* classes, const s
                        const Tensor& x, const Tensor& y, const Tensor& sample_ids) {
   Slot& slot = slots_[next_];
   next_ = 1 - next_;
-  slot.arrived.synchronize();  // the batch before the last one: as a rule long there
+  slot.arrived.synchronize();  // of the batch before the last one, which usually arrived long ago
   std::byte* const host = slot.host.data();
   std::memcpy(host, ids, id_bytes_);
   std::memcpy(host + id_bytes_, images, image_bytes_);

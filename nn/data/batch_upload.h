@@ -1,12 +1,11 @@
-// The way of training batches to a CUDA device, beside the work there.
+// Copies training batches to a CUDA device while the device computes.
 //
-//   host memory -> pinned memory -> (a stream of its own) -> staging memory -> (the context's stream) ->
-//   tensors
+//   host memory -> pinned memory -> [own stream] -> staging memory -> [context's stream] -> tensors
 //
-// The slow part, over the bus, runs in its own stream while the device computes earlier steps; what the
-// context's stream waits for is a copy within the device. Everything is there twice, so two batches may be on
-// their way. The host waits only where it is more than that ahead of the device, which bounds how far a run
-// without other waits can get ahead; this is no synchronisation with the work in the context's stream.
+// The slow part, over the bus, runs in its own stream beside earlier steps. The context's stream waits only
+// for a copy within the device. There are two buffers of each kind, so two batches may be on their way. The
+// host waits when it is more than two batches ahead of the device, which bounds how far ahead a run without
+// other waits can get. This does not synchronise the host with the work in the context's stream.
 #pragma once
 
 #include <array>
@@ -22,7 +21,7 @@ class BatchUpload {
   /// this.
   BatchUpload(Context& ctx, std::int64_t batch, std::int64_t numbers);
 
-  /// Brings a batch into x f32, y i32 [batch], sample_ids i64 [batch], all contiguous. The host memory may be
+  /// Copies a batch into x f32, y i32 [batch], sample_ids i64 [batch], all contiguous. The host memory may be
   /// reused when the call returns.
   void send(const float* images, const std::int32_t* classes, const std::int64_t* ids, const Tensor& x,
             const Tensor& y, const Tensor& sample_ids);
@@ -33,15 +32,15 @@ class BatchUpload {
 
     cuda::PinnedBuffer host;
     Tensor staged;         // u8: ids, images, classes one behind the other
-    cuda::Event arrived;   // in `staged`; `host` may be written to
-    cuda::Event consumed;  // `staged` may be written to
+    cuda::Event arrived;   // the batch is in `staged`: `host` may be overwritten
+    cuda::Event consumed;  // the batch is in its tensors: `staged` may be overwritten
   };
 
   Context& ctx_;
   std::size_t id_bytes_, image_bytes_, class_bytes_;
   std::array<Slot, 2> slots_;
   std::size_t next_ = 0;
-  cuda::Stream stream_;  // goes first, and waits for its copies
+  cuda::Stream stream_;  // last, so that its copies end before the memory they use goes
 };
 
 }  // namespace llsa::nn

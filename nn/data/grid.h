@@ -12,17 +12,19 @@ namespace llsa::nn {
 struct GridOptions {
   int columns = 0;  ///< 0 = about as many as rows; with classes at most 16
   int margin = 2;   ///< pixels between and around the images
-  int scale = 0;  ///< each pixel becomes scale x scale; 0 = enough to make an image 64 pixels wide, at most 8
+  /// Each pixel becomes scale x scale; 0 = enough to make an image 64 pixels wide, at most 8.
+  int scale = 0;
   Rgb background = {32, 32, 32};
 };
 
 /// One image [3,H,W], f32 on the CPU with any strides: v = round(127.5 (x + 1)) clamped to 0 .. 255. A pixel
-/// with a NaN is magenta, so that it is seen. Throws ShapeError, DTypeError or DeviceError for anything else.
+/// with a NaN becomes magenta, so that one can see it. Throws ShapeError, DTypeError or DeviceError for
+/// another tensor.
 Image to_image(const Tensor& image);
 
-/// Images [n,3,H,W], n >= 1, row by row. With `classes` (one number per image) they are sorted by class,
-/// stably, and every class begins a new row. Throws as to_image, ShapeError when `classes` is neither empty
-/// nor of length n or the picture is too large.
+/// Images [n,3,H,W], n >= 1, row by row. With `classes` (one number per image) images of one class stay
+/// together, in their order, and every class begins a new row. Throws what to_image() throws, and ShapeError
+/// when `classes` is neither empty nor of length n, or when the picture is too large.
 Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes = {},
                 const GridOptions& options = {});
 

@@ -1,4 +1,4 @@
-// Scan of an image folder: walk the tree, then check the headers on a few threads, then sort out classes.
+// Scan of an image folder: walk the tree, check the headers on a few threads, then assign the classes.
 #include "nn/data/image_folder.h"
 
 #include <dirent.h>
@@ -36,7 +36,7 @@ std::string join(const std::string& folder, const std::string& name) {
   return folder.empty() ? name : folder + "/" + name;
 }
 
-/// Names in a folder in byte order, without hidden ones; nothing and errno when it cannot be read.
+/// Names in a folder in byte order, without hidden ones. If it cannot be read: nothing, and errno says why.
 std::optional<std::vector<std::string>> list_names(const std::string& folder) {
   const std::unique_ptr<DIR, int (*)(DIR*)> handle(::opendir(folder.c_str()), &::closedir);
   if (!handle) return std::nullopt;
@@ -50,8 +50,8 @@ std::optional<std::vector<std::string>> list_names(const std::string& folder) {
   return names;
 }
 
-/// Breadth first; linked folders wait until all real ones are known, so that the name under which a folder
-/// counts does not depend on where links to it lie.
+/// Walks breadth first. Linked folders wait until all real ones are known, so that the name under which a
+/// folder counts does not depend on where links to it lie.
 Tree walk(const std::string& root) {
   Tree tree;
   std::deque<std::string> real = {""};
@@ -98,7 +98,7 @@ struct Check {
   bool rotated = false;
 };
 
-/// Headers are read by a few threads, since on a cold disk each one waits; results go to their own slots.
+/// Checks the headers on a few threads, because on a cold disk each read waits.
 std::vector<Check> check_files(const std::string& root, const std::vector<std::string>& paths,
                                const DecodeOptions& decode) {
   std::vector<Check> checks(paths.size());
@@ -117,7 +117,7 @@ std::vector<Check> check_files(const std::string& root, const std::vector<std::s
   std::vector<std::thread> helpers;
   try {
     for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // the system gives no more threads: fewer do it, too
+  } catch (const std::system_error&) {  // the system gives no more threads; fewer will do
   }
   work();
   for (auto& helper : helpers) helper.join();

@@ -1,18 +1,13 @@
 // A folder of images as a data set: scanned once, checked, sorted.
 //
-// Rules:
-// * The folder is searched recursively for files with an image extension (any case). Names that begin with a
-// dot are
-//   passed over. Links are followed; every folder is entered once, real ones before linked ones, so loops
-//   end.
-// * If the root has sub-folders with images, each of them is a class (everything below it, at any depth),
-// numbered in
-//   byte order of their names; images directly in the root then have no class and are left out with a
-//   warning. Otherwise there are no classes and every label is 0.
+// * The folder is searched recursively for files with an image extension, in any case. Names that begin with
+//   a dot are ignored. Links are followed. Every folder is entered once, real ones before linked ones, so
+//   loops end.
+// * If the root has sub-folders with images, each of them is a class, with everything below it. Classes are
+//   numbered in byte order of their names. Images directly in the root then have no class, and are left out
+//   with a warning. Without such sub-folders there are no classes, and every label is 0.
 // * Each file's header and structure are checked (probe_image). A file that fails, for example because it may
-// not be
-//   read, is left out and listed with the reason. Damage that only decoding finds is dealt with by the
-//   loader.
+//   not be read, is left out and listed with the reason. The loader handles damage that only decoding finds.
 // * Images are in byte order of their path below the root, so the set depends on the names alone.
 #pragma once
 
@@ -53,7 +48,7 @@ class ImageFolder {
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
   /// Files without an image extension.
   std::int64_t other_files() const { return other_files_; }
-  /// JPEG files whose EXIF orientation is not upright; they are used as stored.
+  /// JPEG files whose EXIF orientation is not upright. They are used as stored.
   std::int64_t rotated_files() const { return rotated_files_; }
   /// Whole sentences for a log: how many files were left out with the first reasons, folders without images,
   /// rotated files.

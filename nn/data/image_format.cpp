@@ -24,7 +24,7 @@ constexpr std::uint64_t kWindow = 16384;  // bytes per read of a file
   source.fail(cat("ends early: ", format, " ", detail), "the file was probably cut off while it was copied");
 }
 
-/// Complete when `needed` bytes are there.
+/// Throws IoError unless the file has `needed` bytes.
 void require_bytes(const ByteSource& source, const char* format, std::uint64_t needed) {
   if (source.size() < needed) {
     fail_short(source, format, cat("needs ", needed, " bytes, has ", source.size()));
@@ -239,7 +239,8 @@ std::string lower_extension(const std::string& name) {
   const std::size_t dot = name.find_last_of("./");
   if (dot == std::string::npos || name[dot] == '/') return {};
   std::string extension = name.substr(dot);
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char& c : extension)  // not by tolower(): in some locales that changes other letters, or leaves out I
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return extension;
 }
 
@@ -254,7 +255,7 @@ ByteSource::ByteSource(const std::string& path) : name_(path) {
   }
   file_.reset(::fdopen(fd, "rb"), [fd](std::FILE* file) { file ? std::fclose(file) : ::close(fd); });
   if (!file_) fail(cat("cannot be opened: ", std::strerror(errno)));
-  std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // load_window() is the buffer
+  std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // load_window() does the buffering
   size_ = static_cast<std::uint64_t>(info.st_size);
   if (size_ == 0) fail("the file is empty");
 }

@@ -1,8 +1,9 @@
-// What an image file is and whether it is all there, told from its structure alone, without decoding a pixel.
+// The format of an image file, and whether the file is complete, found from its structure without decoding a
+// pixel.
 //
 // stb_image fills the missing part of a short BMP, TGA, PNM or GIF with black and ignores PNG checksums, so
-// an interrupted copy would become training data. The walks below read a few bytes per chunk, marker or block
-// of the file and refuse it instead.
+// an interrupted copy would become training data. The functions here walk over the chunks, markers or blocks
+// of the file, read a few bytes of each, and refuse such a file.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ namespace llsa::nn {
 /// The extension of a file name in lower case with its dot, or nothing.
 std::string lower_extension(const std::string& name);
 
-/// Random access to the bytes of a file or of memory. Every accessor throws IoError when it would leave the
-/// data, so parsers need no checks of their own.
+/// Random access to the bytes of a file or of memory. Every accessor throws IoError for a position outside of
+/// the data, so parsers need no checks of their own.
 class ByteSource {
  public:
   /// Opens a regular file. Throws IoError: missing, no permission, not a regular file, empty.
@@ -56,13 +57,13 @@ class ByteSource {
 struct ImageStructure {
   std::string format;         ///< "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM"
   int orientation = 1;        ///< EXIF orientation of a JPEG
-  bool ignore_alpha = false;  ///< a TGA whose fourth byte is declared to be no alpha
+  bool ignore_alpha = false;  ///< a TGA that declares its fourth byte not to be alpha
 };
 
-/// Recognises the format by signature (a TGA, which has none, by the extension of its name) and walks the
-/// file to its end. `thorough` reads all of it: the checksum of every PNG chunk that matters, the Huffman
-/// tables of every JPEG scan. Only such a file is safe to give to stb_image. Throws IoError: unknown format,
-/// more than max_pixels, an end before the image is complete, damage.
+/// Recognises the format by its signature (a TGA has none and is known by its extension) and walks the file
+/// to its end. `thorough` also checks the checksum of every PNG chunk that matters and the Huffman tables of
+/// every JPEG scan. Only a file that passed this is safe to give to stb_image. Throws IoError for an unknown
+/// format, more than max_pixels, a file that ends too early, and damage.
 ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool thorough);
 
 /// Throws IoError unless 1 <= width * height <= max_pixels, without overflow.

@@ -5,7 +5,7 @@
 #include "core/error.h"
 
 namespace {
-/// An assertion of stb_image that fails, on a file that its checks let through, must not end the program.
+/// A failed assertion of stb_image, on a file that passed its checks, must not end the program.
 void require_in_decoder(bool ok) {
   if (!ok) throw llsa::IoError("[image] the decoder met an impossible state");
 }
@@ -60,7 +60,7 @@ struct HeaderReader {
     try {
       while (count < size && self.at < self.source.size())
         data[count++] = static_cast<char>(self.source.u8(self.at++));
-    } catch (...) {  // may not pass through C code
+    } catch (...) {  // an exception may not pass through C code
       self.error = std::current_exception();
       self.at = self.source.size();
     }
@@ -159,7 +159,7 @@ ImageInfo probe_image(const std::string& path, const DecodeOptions& options) {
 
 Image decode_image(const std::string& path, const DecodeOptions& options) {
   ByteSource file(path);
-  probe(file, options, false);  // the limits, before the file is read as a whole
+  probe(file, options, false);  // checks the limits before the whole file is read
   const std::vector<std::uint8_t> bytes = file.read_all();
   return decode_image(bytes, path, options);
 }

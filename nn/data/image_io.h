@@ -1,10 +1,10 @@
 // Image files to pixels and back: PNG, JPEG, BMP, TGA, GIF (first frame) and PNM by stb_image, PNG out by
 // stb_image_write.
 //
-// Policy: everything becomes 8-bit RGB; palettes and grey are expanded, 16-bit samples keep their upper byte,
-// alpha is composed over a background. Colour profiles, gamma and the EXIF orientation are ignored. The size
-// is asked from the header before anything is decoded, and files that end early are refused, also where
-// stb_image would quietly fill up with black (image_format.h).
+// Every image becomes 8-bit RGB: palettes and grey are expanded, 16-bit samples keep their upper byte, alpha
+// is composed over a background. Colour profiles, gamma and the EXIF orientation are ignored. The size is
+// read from the header before anything is decoded. Files that end early are refused, also where stb_image
+// would silently fill the rest with black (image_format.h).
 #pragma once
 
 #include <array>
@@ -63,12 +63,12 @@ Image decode_image(const std::vector<std::uint8_t>& bytes, const std::string& na
 /// The bytes of a PNG file. Throws ShapeError for an empty image.
 std::vector<std::uint8_t> encode_png(const Image& image);
 
-/// Writes a PNG file under a temporary name, then renames it: never half a file. Throws IoError naming the
-/// file.
+/// Writes a PNG file under a temporary name and renames it, so there is never half a file. Throws IoError
+/// naming the file.
 void write_png(const std::string& path, const Image& image);
 
-/// Writes a file in one go, without the temporary name: for many files in a folder that is itself temporary.
-/// Throws IoError.
+/// Writes a file without the temporary name, for many files in a folder that is itself temporary. Throws
+/// IoError.
 void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes);
 
 /// Whether a file name ends in one of image_extensions(), in any case.

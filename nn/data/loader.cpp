@@ -1,6 +1,6 @@
-// Workers claim batch numbers ("tickets") in order, prepare each batch on their own and put it into a map;
-// next() takes them out in order. One mutex guards all of that; decoding happens outside of it. restore()
-// starts a new generation: a worker that finishes a batch of an older one throws it away.
+// Workers claim batch numbers ("tickets") in order. Each prepares its batch alone and puts it into a map,
+// from where next() takes the batches in order. One mutex guards all of this; decoding happens outside of it.
+// restore() starts a new generation: a worker that finishes a batch of an older generation drops it.
 #include "nn/data/loader.h"
 
 #include <algorithm>
@@ -41,8 +41,8 @@ struct Prepared {
   std::exception_ptr error;
 };
 
-/// Decoded images by index, resized to what the crop needs. Once the limit is reached nothing is added: every
-/// epoch visits everything once, so replacing one image by another would gain nothing.
+/// A cache of decoded images by index, resized to what the crop needs. It does not replace images when it is
+/// full: every epoch visits every image once, so no image is a better choice than another.
 class ImageStore {
  public:
   ImageStore(std::shared_ptr<const ImageFolder> folder, const LoaderOptions& options)
@@ -220,7 +220,7 @@ struct Loader::Impl {
     }
   }
 
-  /// The batch of ticket `delivered`; a failed one stays where it is and is thrown again by the next call.
+  /// The batch of ticket `delivered`. A failed batch stays in the map, so the next call throws it again.
   Prepared take() {
     const auto start = std::chrono::steady_clock::now();
     Prepared batch;

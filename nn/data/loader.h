@@ -1,13 +1,16 @@
 // Batches of training images, prepared by worker threads ahead of time.
 //
-// The order: every epoch is a permutation of the folder, a Philox shuffle keyed by (seed, epoch); epochs
-// follow one another without a gap, so a batch may span two of them and none is ever short. Draw s = epoch *
-// size + position is a sample's global id. With `world` processes, batch t of rank r takes the draws (t *
-// world + r) * batch + j, j = 0 .. batch - 1: together they see what one process with batch * world would.
-// Labels, crops and flips depend on (folder, seed, s) alone, never on the workers.
+// Every epoch is a permutation of the folder, a Philox shuffle keyed by (seed, epoch). Epochs follow one
+// another without a gap, so a batch may span two of them, and no batch is short. A sample's global id is its
+// draw s = epoch * size + position. With `world` processes, batch t of rank r takes the draws
 //
-// A file that fails to decode is replaced by the next one of the folder that does, each time it is drawn, and
-// is listed in failures().
+//   (t * world + r) * batch + j,   j = 0 .. batch - 1
+//
+// so together the processes see what one process with batch * world would see. Labels, crops and flips depend
+// on (folder, seed, s) alone, never on the workers.
+//
+// A file that cannot be decoded is replaced, each time it is drawn, by the next one of the folder that can.
+// failures() lists it.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +43,7 @@ struct Batch {
   Tensor sample_ids;  ///< i64 [b], the global draws: unique in a run
 };
 
-/// Where the next batch of all ranks together begins: nothing that was only prefetched counts.
+/// Where the next batch of all ranks together begins. Batches that were only prefetched do not count.
 struct LoaderState {
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
@@ -62,12 +65,12 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next batch, waiting for it if need be. Throws what failed while it was prepared (IoError when no
-  /// file of the folder can be decoded), and again on every later call.
+  /// The next batch; waits until it is ready. Throws what failed while it was prepared (IoError when no file
+  /// of the folder can be decoded), and again on every later call.
   Batch next();
   /// The same, into tensors of make_batch(), where a captured step finds its batch. On a CUDA device the copy
-  /// runs beside earlier work there, and nobody waits for it (batch_upload.h). Throws ShapeError for other
-  /// tensors.
+  /// runs beside earlier work, and the host does not wait for it (batch_upload.h). Throws ShapeError for
+  /// other tensors.
   void next(const Batch& into);
   /// Uninitialised tensors of a batch's shapes.
   Batch make_batch() const;

@@ -14,8 +14,8 @@ namespace {
   source.fail("ends early: PNM stops inside its header");
 }
 
-/// The next number of the header; `at` ends behind it. White space and comments, from # to the end of the
-/// line, separate numbers.
+/// Reads the next number of the header and moves `at` behind it. Numbers are separated by white space and by
+/// comments, which go from # to the end of the line.
 std::int64_t read_number(ByteSource& source, std::uint64_t& at) {
   for (;; ++at) {
     if (at >= source.size()) fail_in_header(source);

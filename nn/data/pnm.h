@@ -1,7 +1,7 @@
-// Portable any-map files, binary kinds: "P5" (grey) or "P6" (RGB), width, height, largest value, one white
-// space, then the samples, of two bytes (upper one first) when the largest value exceeds 255.
+// Binary portable any-map files: "P5" (grey) or "P6" (RGB), width, height, largest value, one white space,
+// then the samples, which have two bytes (upper one first) when the largest value exceeds 255.
 //
-// Decoded here and not by stb_image 2.27, which ignores the largest value, takes the lower byte of 16-bit
+// They are decoded here because stb_image 2.27 ignores the largest value, takes the lower byte of 16-bit
 // samples and, when it turns 16-bit grey into RGB, reads past the end of its buffer.
 #pragma once
 
@@ -22,8 +22,7 @@ struct PnmHeader {
 /// header says.
 PnmHeader read_pnm_header(ByteSource& source, std::int64_t max_pixels);
 
-/// Samples become round(255 v / largest), values beyond the largest count as it; grey becomes three equal
-/// channels.
+/// Samples become round(255 min(v, largest) / largest). Grey becomes three equal channels.
 Image decode_pnm(ByteSource& source, std::int64_t max_pixels);
 
 }  // namespace llsa::nn

@@ -116,7 +116,7 @@ Image draw_shape(int size, std::uint64_t seed, std::int64_t index) {
   return image;
 }
 
-void write_shapes(const ShapesOptions& options, const std::function<void(std::int64_t)>& progress) {
+bool write_shapes(const ShapesOptions& options, const Callbacks& callbacks) {
   if (options.out.empty()) throw ValueError("[shapes] no output folder");
   if (options.count < 1 || options.count > 100'000'000) {
     throw ValueError(cat("[shapes] count ", options.count, ", expected 1 to 100000000"));
@@ -149,11 +149,13 @@ void write_shapes(const ShapesOptions& options, const std::function<void(std::in
       if (number.size() < 6) number.insert(0, 6 - number.size(), '0');
       const fs::path file = fresh.path / shape_names()[static_cast<std::size_t>(i % 4)] / (number + ".png");
       write_bytes(file.string(), encode_png(draw_shape(options.size, options.seed, i)));
-      if (progress) progress(i + 1);
+      if (callbacks.on_progress) callbacks.on_progress(i + 1, options.count);
+      if (callbacks.should_stop && callbacks.should_stop()) return false;
     }
     // rename() replaces an empty folder, but not a full one.
     if (fs::exists(out) && !fs::is_empty(out)) fs::rename(out, old.path);
     fs::rename(fresh.path, out);
+    return true;
   } catch (const fs::filesystem_error& error) {
     throw IoError(cat("[shapes] ", error.path1().string(), ": ", error.code().message()));
   }

@@ -101,7 +101,7 @@ Image resize_to_cover(const Image& image, int height, int width) {
     throw ShapeError(cat("[resize] ", image.width, " x ", image.height,
                          " pixels are too long and narrow to cover ", width, " x ", height));
   }
-  // The side that decides the scale comes out exact; rounding must not leave the other one short.
+  // The side that decides the scale is exact. Rounding must not make the other one too short.
   const int new_width = std::max(width, static_cast<int>(std::lround(image.width * scale)));
   const int new_height = std::max(height, static_cast<int>(std::lround(image.height * scale)));
   return resize(image, new_width, new_height);

@@ -1,9 +1,12 @@
 // From a decoded image to model input: resize, crop, flip, scale to [-1, 1].
 //
-// Resizing is bilinear with antialiasing: output pixel i sits at s = (i + 1/2) a with a = in / out, and
-// weighs the input pixels j by the triangle max(0, 1 - |j + 1/2 - s| / max(a, 1)), normalised to sum 1; that
-// is what PIL's BILINEAR does. Both axes are done in float and rounded to 8 bits once. Random choices are a
-// function of (seed, sample id) alone.
+// Resizing is bilinear with antialiasing, as PIL's BILINEAR. Output pixel i lies at s in the input and weighs
+// the input pixels j, normalised to sum 1:
+//
+//   s = (i + 1/2) a,   a = in / out,   w_j = max(0, 1 - |j + 1/2 - s| / max(a, 1))
+//
+// Both axes are computed in float, and the result is rounded to 8 bits once. Random choices depend on (seed,
+// sample id) alone.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +40,9 @@ void crop_to_floats(const Image& image, const TransformOptions& options, std::ui
                     std::int64_t sample_id, float* out);
 
 /// Images of a folder, resized and cropped at the centre: f32 [n,3,H,W] in [-1, 1]. Throws IoError for a file
-/// that cannot be decoded, ShapeError for one that cannot be resized, ValueError for an index outside. With
-/// `skipped` the two kinds of files are passed over, and added to it; the tensor is undefined when none is
-/// left.
+/// that cannot be decoded, ShapeError for one that cannot be resized, ValueError for an index outside the
+/// folder. With `skipped`, files of the first two kinds are left out and added to it; the tensor is undefined
+/// when no image is left.
 Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<std::int64_t>& indices,
                    int height, int width, std::vector<SkippedFile>* skipped = nullptr);
 

@@ -47,10 +47,18 @@ FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const 
   return batch;
 }
 
-Var flow_loss(Dit& model, const FlowBatch& batch) {
-  Context& ctx = model.context();
-  const Var v = model.forward(Var(ctx, batch.x_t), batch.t, batch.y);
+Var flow_loss(Context& ctx, const Denoiser& model, const FlowBatch& batch) {
+  const Var v = model.predict(Var(ctx, batch.x_t), batch.t, batch.y);
   return mse(cast(v, batch.target.dtype()), Var(ctx, batch.target));
+}
+
+Objective flow_objective(Context& ctx, const Denoiser& model, Loader& loader, FlowOptions options) {
+  options.null_class = model.null_class();
+  const Batch batch = loader.make_batch();
+  return {[&loader, batch] { loader.next(batch); },
+          [&ctx, model, batch, options] {
+            return flow_loss(ctx, model, make_flow_batch(ctx, batch.x, batch.y, batch.sample_ids, options));
+          }};
 }
 
 }  // namespace llsa::nn

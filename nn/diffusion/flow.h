@@ -1,7 +1,7 @@
 // Flow matching: noise levels, noisy images, targets, loss.
 //
-//   x_t = (1 - sigma) x + sigma s eps,   target = s eps - x,   loss = mean (model(x_t, 1000 sigma, y) -
-//   target)^2
+//   x_t = (1 - sigma) x + sigma s eps,   target = s eps - x
+//   loss = mean (model(x_t, 1000 sigma, y) - target)^2
 //
 // eps ~ N(0, 1); s = max(1, sqrt(height width) / 64) keeps the signal-to-noise ratio of large images at that
 // of small ones. All draws are functions of (seed, sample id): they depend neither on threads nor on how
@@ -15,7 +15,9 @@
 #include "../../core/context.h"
 #include "../../core/tensor.h"
 #include "../../kernels/diffusion.h"
-#include "../dit.h"
+#include "../data/loader.h"
+#include "../denoiser.h"
+#include "../train_step.h"
 
 namespace llsa::nn {
 
@@ -29,8 +31,8 @@ std::string name_of(NoiseLevel law);
 double noise_rescale(std::int64_t height, std::int64_t width);
 
 struct FlowOptions {
-  NoiseLevel law =
-      NoiseLevel::uniform;  ///< uniform over {0.001, .. 1.000}, or 1 - floor(1000 sigmoid(N(0,1))) / 1000
+  /// uniform: over {0.001, 0.002, .. 1.000}; logit_normal: 1 - floor(1000 sigmoid(N(0,1))) / 1000.
+  NoiseLevel law = NoiseLevel::uniform;
   double class_drop = 0.1;  ///< probability that a sample's class becomes null_class
   int null_class = 0;
   double noise_scale = 0.0;  ///< s; 0 = noise_rescale of the image's size
@@ -48,7 +50,12 @@ struct FlowBatch {
 FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& sample_ids,
                           const FlowOptions& options);
 
-/// Mean squared error of the model on a batch; a scalar to call backward() on.
-Var flow_loss(Dit& model, const FlowBatch& batch);
+/// Mean squared error of the model on a batch; a scalar to call backward() on. Throws ShapeError when the
+/// model's prediction has another shape than the images.
+Var flow_loss(Context& ctx, const Denoiser& model, const FlowBatch& batch);
+
+/// The flow loss of a loader's next batch, for a TrainStep. options.null_class is taken from the model. What
+/// the arguments refer to must outlive it.
+Objective flow_objective(Context& ctx, const Denoiser& model, Loader& loader, FlowOptions options = {});
 
 }  // namespace llsa::nn

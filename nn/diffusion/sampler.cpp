@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/function_ref.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
@@ -13,14 +14,13 @@
 namespace llsa::nn {
 namespace {
 
-/// Called after every step.
-using StepDone = std::function<void()>;
-
-Tensor integrate(Context& ctx, Dit& model, const Tensor& start, const Tensor& y, double guidance, int steps,
-                 const StepDone& step_done) {
+// The end of the integration. go_on() is asked after every step; if it answers false before the last one, the
+// result is undefined.
+Tensor integrate(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
+                 int steps, FunctionRef<bool()> go_on) {
   const NoGrad no_grad;
   const std::int64_t n = start.size(0);
-  const bool guided = model.config().classes > 0 && guidance != 1.0;
+  const bool guided = model.classes > 0 && guidance != 1.0;
   Tensor classes = y;
   if (guided) {  // one batch holds the images with their class, then again without
     const Tensor none = ctx.empty(Shape{n}, DType::i32);
@@ -33,23 +33,39 @@ Tensor integrate(Context& ctx, Dit& model, const Tensor& start, const Tensor& y,
     const Tensor in = guided ? kernels::concat(ctx, {x, x}, 0) : x;
     const Tensor t = ctx.empty(Shape{in.size(0)}, DType::f32);
     kernels::fill(ctx, t, 1000.0 * levels[i]);
-    Tensor v = kernels::cast(ctx, model.forward(Var(ctx, in), t, classes).value(), x.dtype());
+    Tensor v = kernels::cast(ctx, model.predict(Var(ctx, in), t, classes).value(), x.dtype());
+    if (v.shape() != in.shape())
+      throw ShapeError(cat("[sampler] the flow has the shape of the images, ", in.shape(),
+                           ", but the model predicted ", v.shape()));
     if (guided) {
       const Tensor with = v.slice(0, 0, n);
       const Tensor without = v.slice(0, n, 2 * n);
       v = kernels::add(ctx, without, kernels::affine(ctx, kernels::sub(ctx, with, without), guidance, 0.0));
     }
     x = kernels::add(ctx, x, kernels::affine(ctx, v, levels[i + 1] - levels[i], 0.0));
-    if (step_done) step_done();
+    if (!go_on() && i + 2 < levels.size()) return {};
   }
   return x;
 }
 
-void check_same_channels(const Dit& model) {
-  const DitConfig& c = model.config();
-  if (c.in_channels != c.out_channels)
-    throw ValueError(cat("[sampler] a flow needs as many output as input channels, the model has ",
-                         c.out_channels, " and ", c.in_channels));
+// The deviation of the noise. At another size the model's own is scaled as it would have been in training.
+double noise_scale(const Denoiser& model, const SampleOptions& options, std::int64_t height,
+                   std::int64_t width) {
+  if (options.noise_scale > 0.0) return options.noise_scale;
+  if (model.noise_scale <= 0.0) return noise_rescale(height, width);
+  return model.noise_scale * (noise_rescale(height, width) / noise_rescale(model.height, model.width));
+}
+
+void check_options(const Denoiser& model, const SampleOptions& options) {
+  if (options.count < 0 || options.batch < 1)
+    throw ValueError(cat("[sampler] expected a count of at least 0 and a batch of at least 1, got ",
+                         options.count, " and ", options.batch));
+  if (!(options.guidance >= 0.0))
+    throw ValueError(cat("[sampler] expected a guidance of at least 0, got ", options.guidance));
+  for (const std::int32_t c : options.classes)
+    if (model.classes > 0 && (c < 0 || c > model.classes))
+      throw ValueError(cat("[sampler] expected classes from 0 to ", model.classes - 1, " (", model.classes,
+                           " = no class), got ", c));
 }
 
 }  // namespace
@@ -64,69 +80,61 @@ std::vector<double> euler_levels(int steps) {
   return levels;
 }
 
-Tensor euler(Context& ctx, Dit& model, const Tensor& start, const Tensor& y, double guidance, int steps) {
-  check_same_channels(model);
+Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
+             int steps) {
   if (start.rank() != 4)
     throw ShapeError(cat("[sampler] expected a start [n,c,height,width], got ", start.shape()));
-  return integrate(ctx, model, start, y, guidance, steps, {});
+  return integrate(ctx, model, start, y, guidance, steps, [] { return true; });
 }
 
-Tensor sample(Context& ctx, Dit& model, const SampleOptions& options,
-              const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  check_same_channels(model);
-  const DitConfig& config = model.config();
-  if (options.count < 0 || options.batch < 1)
-    throw ValueError(cat("[sampler] expected a count of at least 0 and a batch of at least 1, got ",
-                         options.count, " and ", options.batch));
-  if (!(options.guidance >= 0.0))
-    throw ValueError(cat("[sampler] expected a guidance of at least 0, got ", options.guidance));
-  for (const std::int32_t c : options.classes)
-    if (config.classes > 0 && (c < 0 || c > config.classes))
-      throw ValueError(cat("[sampler] expected classes from 0 to ", config.classes - 1, " (", config.classes,
-                           " = no class), got ", c));
-  const std::int64_t height = options.height > 0 ? options.height : config.height;
-  const std::int64_t width = options.width > 0 ? options.width : config.width;
-  check_sides(height, width, config.patch);
-  const double scale = options.noise_scale > 0.0 ? options.noise_scale : noise_rescale(height, width);
-  const DType dtype = model.parameters().dtype() == DType::f64 ? DType::f64 : DType::f32;
-  const std::uint64_t stream = name_stream("sampler start");
+std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOptions& options) {
+  if (model.classes == 0) return {};
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(options.count));
+  for (std::size_t i = 0; i < classes.size(); ++i)
+    classes[i] = options.classes.empty()
+                     ? static_cast<std::int32_t>(i % static_cast<std::size_t>(model.classes))
+                     : options.classes[i % options.classes.size()];
+  return classes;
+}
 
-  Tensor images = ctx.empty(Shape{options.count, config.out_channels, height, width}, dtype);
+Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options, const Callbacks& callbacks) {
+  check_options(model, options);
+  const std::int64_t height = options.height > 0 ? options.height : model.height;
+  const std::int64_t width = options.width > 0 ? options.width : model.width;
+  const double scale = noise_scale(model, options, height, width);
+  const std::uint64_t stream = name_stream("sampler start");
+  const std::vector<std::int32_t> all_classes = sample_classes(model, options);
+
+  Tensor images = ctx.empty(Shape{options.count, model.channels, height, width}, model.dtype);
   const std::int64_t batches = (options.count + options.batch - 1) / options.batch;
-  std::int64_t steps_done = 0;
-  for (std::int64_t begin = 0; begin < options.count; begin += options.batch) {
+  std::int64_t steps_done = 0, images_done = 0;
+  bool stopped = false;
+  const auto go_on = [&] {
+    ++steps_done;
+    if (callbacks.on_progress) callbacks.on_progress(steps_done, batches * options.steps);
+    stopped = callbacks.should_stop && callbacks.should_stop();
+    return !stopped;
+  };
+  for (std::int64_t begin = 0; begin < options.count && !stopped; begin += options.batch) {
     const std::int64_t end = std::min(options.count, begin + options.batch);
+    const Shape count{end - begin};
     std::vector<std::int64_t> ids(static_cast<std::size_t>(end - begin));
     std::iota(ids.begin(), ids.end(), begin);
-    std::vector<std::int32_t> classes(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      const auto image = static_cast<std::uint64_t>(ids[i]);
-      if (!options.classes.empty())
-        classes[i] = options.classes[image % options.classes.size()];
-      else if (config.classes > 0)
-        classes[i] = static_cast<std::int32_t>(image % static_cast<std::uint64_t>(config.classes));
-    }
-    const Shape count{end - begin};
+    Tensor classes;
+    if (!all_classes.empty())
+      classes = kernels::from_vector(
+          ctx, std::vector<std::int32_t>(all_classes.begin() + begin, all_classes.begin() + end), count);
     // Image i starts from noise of its own, whatever batch it is in.
     const Tensor noise =
-        kernels::random_normal_samples(ctx, Shape{end - begin, config.in_channels, height, width}, dtype,
+        kernels::random_normal_samples(ctx, Shape{end - begin, model.channels, height, width}, model.dtype,
                                        options.seed, stream, kernels::from_vector(ctx, ids, count));
-    const Tensor result =
-        integrate(ctx, model, kernels::affine(ctx, noise, scale, 0.0),
-                  kernels::from_vector(ctx, classes, count), options.guidance, options.steps, [&] {
-                    ++steps_done;
-                    if (progress) progress(steps_done, batches * options.steps);
-                  });
+    const Tensor result = integrate(ctx, model, kernels::affine(ctx, noise, scale, 0.0), classes,
+                                    options.guidance, options.steps, go_on);
+    if (!result.defined()) break;
     kernels::copy(ctx, result, images.slice(0, begin, end));
+    images_done = end;
   }
-  return images;
-}
-
-Tensor to_unit_range(Context& ctx, const Tensor& images) {
-  // clamp(u, 0, 1) = relu(u) - relu(u - 1)
-  const Tensor unit = kernels::affine(ctx, images, 0.5, 0.5);
-  return kernels::sub(ctx, kernels::relu(ctx, unit),
-                      kernels::relu(ctx, kernels::affine(ctx, unit, 1.0, -1.0)));
+  return images.slice(0, 0, images_done);
 }
 
 }  // namespace llsa::nn

@@ -5,39 +5,43 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "../../core/context.h"
 #include "../../core/tensor.h"
-#include "../dit.h"
+#include "../callbacks.h"
+#include "../denoiser.h"
 
 namespace llsa::nn {
 
 struct SampleOptions {
   std::int64_t count = 1;
-  std::vector<std::int32_t>
-      classes;  ///< class of image i is classes[i % size]; empty = 0, 1, .. in turn (ignored without classes)
+  /// The class of image i is classes[i % size]; empty = 0, 1, .. in turn. Ignored by a model without classes.
+  std::vector<std::int32_t> classes = {};
   double guidance = 1.0;  ///< 1 = the class alone, one model pass; otherwise two passes in one batch
   int steps = 20;
   std::uint64_t seed = 0;
   std::int64_t height = 0, width = 0;  ///< 0 = the model's own
-  double noise_scale = 0.0;            ///< 0 = noise_rescale of the size
+  double noise_scale = 0.0;            ///< 0 = that of the model, scaled with noise_rescale to the size
   std::int64_t batch = 64;  ///< images at a time; image i is the same whatever it is, up to rounding
 };
 
 /// The noise levels: steps values from 1 to 0.001, then 0. Throws ValueError for steps < 1.
 std::vector<double> euler_levels(int steps);
 
-/// Runs the steps from a given start x [n,c,h,w]; y i32 [n] or undefined. Returns the end, not clamped.
-Tensor euler(Context& ctx, Dit& model, const Tensor& start, const Tensor& y, double guidance, int steps);
+/// Runs the steps from a given start x [n,c,h,w]; y i32 [n], or undefined for a model without classes.
+/// Returns the end, not clamped. Throws ShapeError when the model's prediction has another shape than x.
+Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
+             int steps);
 
-/// Images [count,out_channels,height,width], about [-1,1], not clamped, f32. `progress(done, count)`, when
-/// given, is called after each Euler step with (steps done, steps in all); to cancel, throw from it.
-Tensor sample(Context& ctx, Dit& model, const SampleOptions& options,
-              const std::function<void(std::int64_t, std::int64_t)>& progress = {});
+/// The class of every image that sample() draws; empty for a model without classes.
+std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOptions& options);
 
-/// x/2 + 0.5 clamped to [0,1].
-Tensor to_unit_range(Context& ctx, const Tensor& images);
+/// Draws images [n,channels,height,width], about [-1,1], not clamped, in the model's dtype. n is
+/// options.count; where should_stop ended the work, only the images of complete batches are returned, and n
+/// may be 0. Progress is counted in Euler steps of all batches. Throws ValueError for options outside their
+/// range, and what euler() throws.
+Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options,
+              const Callbacks& callbacks = {});
 
 }  // namespace llsa::nn

@@ -48,9 +48,13 @@ Matrix multiply(const Matrix& a, const Matrix& b) {
   return c;
 }
 
-/// Eigenvalues of a symmetric matrix, which is left diagonal, and eigenvectors as columns of `vectors`:
-/// Jacobi's method in cyclic order. A rotation in the plane (p, q) by t = tan(angle), the smaller root of t^2
-/// + 2 theta t - 1 = 0 with theta = (a_qq - a_pp) / (2 a_pq), makes a_pq zero; sweeps converge quadratically.
+/// Makes a symmetric matrix diagonal, so that it holds its eigenvalues, and leaves the eigenvectors as
+/// columns of `vectors`, by Jacobi's method in cyclic order. A rotation in the plane (p, q) makes a_pq zero
+/// when t = tan(angle) is the smaller root of
+///
+///   t^2 + 2 theta t - 1 = 0,   theta = (a_qq - a_pp) / (2 a_pq)
+///
+/// Sweeps over all planes converge quadratically.
 void diagonalize(Matrix& a, Matrix& vectors) {
   for (int i = 0; i < a.n; ++i) vectors(i, i) = 1.0;
   double total = 0;
@@ -252,7 +256,7 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
   for (std::size_t i = order.size(); i > 1; --i)
     std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
 
-  // One after the other until there are enough; the first ones become the other real set.
+  // Images are taken one after the other until there are enough. The first ones become the other real set.
   const std::int64_t wanted = std::min(folder.size(), count + reference);
   std::vector<Tensor> passes;
   Tensor features = ctx.empty({wanted, kFrechetFeatures}, DType::f64);

@@ -1,13 +1,14 @@
 // How far a set of generated images is from real ones, without a pretrained network: the Frechet distance
 // between Gaussians fitted to random convolution features.
 //
-// Features: three 3x3 convolutions with stride 2 and padding 1, 10 channels each, no bias, weights N(0, 2 /
-// fan_in) from Philox (seed 0, stream = layer), ReLU; after each of them mean and standard deviation over the
-// pixels of each channel: 60 numbers.
-//   d(a, b) = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2),  S = covariance + 1e-6 I
-// (Heusel et al., "GANs trained by a two time-scale update rule", 2017, with other features). The scale is
-// that of the weights, so only ratios mean something: against real images compared with real ones, and
-// against an untrained model.
+//   d(a, b) = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2),   S = covariance + 1e-6 I
+//
+// (Heusel et al., "GANs trained by a two time-scale update rule", 2017, with other features.) The features
+// come from three 3x3 convolutions with stride 2, padding 1, 10 channels, no bias and ReLU, whose weights are
+// N(0, 2 / fan_in) from Philox (seed 0, stream = layer). After each of them we take mean and standard
+// deviation over the pixels of each channel, 60 numbers in all. The scale of d is that of the weights, so
+// only ratios mean something: to the distance of real images from real ones, and to that of an untrained
+// model.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@ namespace llsa::nn {
 
 inline constexpr int kFrechetFeatures = 60;
 
-/// Features of images f32 [n,3,H,W], which are clamped to [-1, 1] first, as a picture file would: f64 [n,60].
-/// Worked off in small batches. Throws ShapeError for other shapes, NonFiniteError for a NaN.
+/// Features f64 [n,60] of images f32 [n,3,H,W], which are first clamped to [-1, 1] as in a picture file.
+/// Works in small batches. Throws ShapeError for other shapes, NonFiniteError for a NaN.
 Tensor frechet_features(Context& ctx, const Tensor& images);
 
 /// Distance of two sets of features f64 [n,F], [m,F] with n, m >= 2. Throws ShapeError for other shapes,
@@ -32,10 +33,10 @@ double frechet_distance(const Tensor& a, const Tensor& b);
 /// Real images to score against: two disjoint random sets of a folder, chosen by Philox.
 class FrechetReference {
  public:
-  /// `count` is the number of generated images that will be scored and the size of the second real set; the
+  /// `count` is the number of generated images that will be scored, and the size of the second real set. The
   /// reference takes `reference` images, or what is left if the folder has fewer. Images are resized and
-  /// cropped to height x width. Files that cannot be decoded are passed over, see skipped(). Throws
-  /// ValueError for fewer than count + min(count, reference) images, and for a count or reference below 2.
+  /// cropped to height x width. Files that cannot be decoded are left out, see skipped(). Throws ValueError
+  /// for fewer than count + min(count, reference) images, and for a count or reference below 2.
   FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width, std::int64_t count = 256,
                    std::int64_t reference = 1024);
 

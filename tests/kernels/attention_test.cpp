@@ -209,7 +209,7 @@ TEST_CASE("argument errors") {
   CHECK_THROWS_AS(full_attention(ctx, ctx.zeros({1, 2, 8, 4}, DType::i64), x, x), DTypeError);
   CHECK_THROWS_AS(full_attention(ctx, x, ctx.zeros({1, 2, 8, 4}, DType::f64), x), DTypeError);
   CHECK_THROWS_WITH_AS(full_attention(ctx, x, x, x, AttentionKernels::library),
-                       "[full_attention] no library computes this: there is none for the device cpu",
+                       "[full_attention] no library computes this: this build has none for the device cpu",
                        DeviceError);
   const AttentionResult r = full_attention(ctx, x, x, x, AttentionKernels::own);
   CHECK_THROWS_AS(full_attention_backward(ctx, x, x, x, x, r.o, r.lse, AttentionKernels::library),

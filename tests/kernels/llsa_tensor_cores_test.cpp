@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/attention_text.h"
+#include "nn/dit_config.h"
 
 using namespace llsa;
 using namespace llsa::kernels;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,13 @@ void read_line(const fs::path& file, const std::string& line, std::vector<Includ
   includes.push_back({file, line.substr(open + 1, close - open - 1), line[open] == '"'});
 }
 
+std::vector<Include> includes_of(const fs::path& file) {
+  std::vector<Include> includes;
+  std::ifstream in(kRoot / file);
+  for (std::string line; std::getline(in, line);) read_line(file, line, includes);
+  return includes;
+}
+
 std::vector<Include> all_includes() {
   std::vector<Include> includes;
   for (const std::string& layer : kLayers) {
@@ -50,9 +58,8 @@ std::vector<Include> all_includes() {
     for (const auto& entry : fs::recursive_directory_iterator(kRoot / layer)) {
       const auto extension = entry.path().extension();
       if (extension != ".h" && extension != ".cpp" && extension != ".cu" && extension != ".cuh") continue;
-      std::ifstream in(entry.path());
-      for (std::string line; std::getline(in, line);)
-        read_line(fs::relative(entry.path(), kRoot), line, includes);
+      const auto of_file = includes_of(fs::relative(entry.path(), kRoot));
+      includes.insert(includes.end(), of_file.begin(), of_file.end());
     }
   }
   return includes;
@@ -84,6 +91,35 @@ TEST_CASE("headers do not include heavy packages") {
     if (include.quoted || include.file.extension() != ".h") continue;
     INFO(include.file.string(), " includes <", include.name, ">");
     for (const std::string& heavy : kHeavy) CHECK(include.name.compare(0, heavy.size(), heavy) != 0);
+  }
+}
+
+TEST_CASE("the umbrella header needs the library and a few light headers of the standard library") {
+  // What it includes, directly or not.
+  std::vector<fs::path> files = {"llsa.h"};
+  std::set<std::string> standard;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    for (const Include& include : includes_of(files[i])) {
+      if (!include.quoted) {
+        standard.insert(include.name);
+        continue;
+      }
+      const fs::path target = (files[i].parent_path() / include.name).lexically_normal();
+      INFO(files[i].string(), " includes \"", include.name, "\"");
+      CHECK(fs::exists(kRoot / target));
+      CHECK(layer_of(target) >= 0);
+      CHECK(layer_of(target) < layer_of("apps"));
+      if (std::find(files.begin(), files.end(), target) == files.end()) files.push_back(target);
+    }
+  }
+  CHECK(files.size() > 20);
+  CHECK(standard.count("vector") == 1);
+  for (const std::string& name : standard) {
+    INFO("<", name, ">");
+    CHECK(name.find('.') == std::string::npos);  // no header of C, of a system or of CUDA
+    for (const char* const heavy :
+         {"algorithm", "chrono", "filesystem", "future", "iostream", "random", "regex", "thread"})
+      CHECK(name != heavy);
   }
 }
 

@@ -108,11 +108,11 @@ TEST_CASE("a configuration survives the published form") {
   CHECK(back.pos_embed);
   CHECK(back.qk_norm);
   CHECK(back.reorder);
-  CHECK_FALSE(published_reader_obstacle(c).empty());
+  CHECK_FALSE(diffusers_reader_obstacle(c).empty());
 
   c.pos_embed = false;
   c.llsa = {16, {8}, -1, -1, true};
-  CHECK(published_reader_obstacle(c).empty());
+  CHECK(diffusers_reader_obstacle(c).empty());
   CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"sparse_l2\""));
   c.attention = AttentionKind::full;
   CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"pixel\""));
@@ -159,7 +159,7 @@ TEST_CASE("why the published program cannot load a model") {
   for (const auto& [says, change] : cases) {
     DitConfig config = loadable;
     change(config);
-    const std::string obstacle = published_reader_obstacle(config);
+    const std::string obstacle = diffusers_reader_obstacle(config);
     CAPTURE(obstacle);
     CHECK(obstacle.empty() == std::string(says).empty());
     CHECK(contains(obstacle, says));

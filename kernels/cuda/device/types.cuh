@@ -4,6 +4,8 @@
 
 #include <cuda_bf16.h>
 
+#include <algorithm>
+
 #include "../../../core/tensor.h"
 
 namespace llsa::kernels::cuda {

@@ -8,7 +8,7 @@
 
 #include "apps/bench/attention_device.h"
 #include "apps/bench/step.h"
-#include "kernels/bench_ceilings.h"
+#include "kernels/backend.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 #include "tests/support/captured_output.h"
@@ -17,7 +17,7 @@
 using namespace llsa;
 using namespace llsa::apps;
 using namespace llsa::test;
-namespace ceilings = llsa::kernels::cuda;
+using llsa::kernels::backend;
 
 TEST_SUITE_BEGIN("kernels/cuda/bench");
 
@@ -44,51 +44,51 @@ TEST_CASE("the mma loop adds exactly") {
   for (const std::int64_t rounds : {0, 1, 7, 100}) {
     CAPTURE(rounds);
     const auto sums = for_all_orders([&] {
-      ceilings::mma_loop(both.gpu, rounds, out);
+      backend(both.gpu).ceilings.mma_loop(both.gpu, rounds, out);
       return kernels::to_vector<float>(both.gpu, out);
     });
     for (const float sum : sums) REQUIRE(sum == static_cast<float>(rounds) / 2);
   }
-  CHECK(ceilings::mma_loop_flops(512, 10) == 16 * 10 * 8 * 4096.0);
+  CHECK(kernels::mma_loop_flops(512, 10) == 16 * 10 * 8 * 4096.0);
 }
 
 TEST_CASE("the exp2 loop comes to its fixed point") {
   if (!cuda_device()) return;
   Contexts both;
   const Tensor out = both.gpu.empty({256}, DType::f32);
-  ceilings::exp2_loop(both.gpu, 1, out);
+  backend(both.gpu).ceilings.exp2_loop(both.gpu, 1, out);
   const auto first = kernels::to_vector<float>(both.gpu, out);
   for (std::size_t thread = 0; thread < first.size(); ++thread) {
     double expected = 0;
     for (std::size_t c = 0; c < 8; ++c) expected += std::exp2(-static_cast<double>((thread + c) % 16) / 16);
     REQUIRE(std::abs(first[thread] - expected) <= 1e-5);
   }
-  ceilings::exp2_loop(both.gpu, 60, out);
+  backend(both.gpu).ceilings.exp2_loop(both.gpu, 60, out);
   for (const float sum : kernels::to_vector<float>(both.gpu, out))
     REQUIRE(std::abs(sum - 8 * 0.6411857445049859) <= 1e-5);
-  CHECK(ceilings::exp2_loop_count(256, 60) == 256 * 60 * 8.0);
+  CHECK(kernels::exp2_loop_count(256, 60) == 256 * 60 * 8.0);
 }
 
 TEST_CASE("the gather loop brings the blocks it names") {
   if (!cuda_device()) return;
   Contexts both;
   const std::int64_t blocks = 37, threads = 512;
-  std::vector<std::int32_t> words(static_cast<std::size_t>(blocks * ceilings::kGatherWords));
+  std::vector<std::int32_t> words(static_cast<std::size_t>(blocks * kernels::kGatherWords));
   for (std::size_t i = 0; i < words.size(); ++i)
     words[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(i) * 2654435761u);
-  const Tensor set = kernels::from_vector(both.gpu, words, {blocks, ceilings::kGatherWords});
+  const Tensor set = kernels::from_vector(both.gpu, words, {blocks, kernels::kGatherWords});
   const Tensor out = both.gpu.empty({threads}, DType::i32);
   for (const bool through_l1 : {false, true}) {
     for (const std::uint32_t rounds : {0u, 1u, 3u, 20u}) {
       CAPTURE(rounds);
       const auto sums = for_all_orders([&] {
-        ceilings::gather_loop(both.gpu, set, rounds, through_l1, out);
+        backend(both.gpu).ceilings.gather_loop(both.gpu, set, rounds, through_l1, out);
         return kernels::to_vector<std::int32_t>(both.gpu, out);
       });
       for (std::uint32_t thread = 0; thread < threads; ++thread) {
         std::uint32_t expected = 0;
         for (std::uint32_t r = 0; r < rounds; ++r) {
-          const std::uint32_t block = ceilings::gathered_block(thread / 32, r, blocks);
+          const std::uint32_t block = kernels::gathered_block(thread / 32, r, blocks);
           expected += static_cast<std::uint32_t>(words[block * 512 + thread % 32 + 32 * (r % 16)]);
         }
         REQUIRE(static_cast<std::uint32_t>(sums[thread]) == expected);
@@ -101,7 +101,7 @@ TEST_CASE("gathered blocks are any, about equally often") {
   std::vector<int> hits(64);
   for (std::uint32_t warp = 0; warp < 64; ++warp)
     for (std::uint32_t round = 0; round < 64; ++round)
-      ++hits[ceilings::gathered_block(warp, round, static_cast<std::uint32_t>(hits.size()))];
+      ++hits[kernels::gathered_block(warp, round, static_cast<std::uint32_t>(hits.size()))];
   for (const int hit : hits) {
     CHECK(hit >= 24);  // 64 on average
     CHECK(hit <= 120);
@@ -112,12 +112,15 @@ TEST_CASE("loops refuse what they cannot do") {
   if (!cuda_device()) return;
   Contexts both;
   const Tensor out = both.gpu.empty({256}, DType::f32), words = both.gpu.empty({256}, DType::i32);
-  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, 1, both.gpu.empty({255}, DType::f32)), ShapeError);
-  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, 1, words), DTypeError);
-  CHECK_THROWS_AS(ceilings::mma_loop(both.gpu, -1, out), ValueError);
-  CHECK_THROWS_AS(ceilings::exp2_loop(both.gpu, 1, both.cpu.empty({256}, DType::f32)), DeviceError);
-  CHECK_THROWS_AS(ceilings::gather_loop(both.gpu, both.gpu.empty({4, 256}, DType::i32), 1, false, words),
+  CHECK_THROWS_AS(backend(both.gpu).ceilings.mma_loop(both.gpu, 1, both.gpu.empty({255}, DType::f32)),
                   ShapeError);
+  CHECK_THROWS_AS(backend(both.gpu).ceilings.mma_loop(both.gpu, 1, words), DTypeError);
+  CHECK_THROWS_AS(backend(both.gpu).ceilings.mma_loop(both.gpu, -1, out), ValueError);
+  CHECK_THROWS_AS(backend(both.gpu).ceilings.exp2_loop(both.gpu, 1, both.cpu.empty({256}, DType::f32)),
+                  DeviceError);
+  CHECK_THROWS_AS(
+      backend(both.gpu).ceilings.gather_loop(both.gpu, both.gpu.empty({4, 256}, DType::i32), 1, false, words),
+      ShapeError);
 }
 
 TEST_CASE("timing by events") {
@@ -130,7 +133,7 @@ TEST_CASE("timing by events") {
   const auto seconds = timer.run(
       [&](int i) {
         numbers.push_back(i);
-        ceilings::exp2_loop(gpu, i % 2 == 0 ? 1000 : 1, out);
+        backend(gpu).ceilings.exp2_loop(gpu, i % 2 == 0 ? 1000 : 1, out);
       },
       6);
   CHECK(gpu.synchronizations() == waited + 1);  // once for all calls
@@ -139,7 +142,8 @@ TEST_CASE("timing by events") {
   for (const double s : seconds) CHECK(s >= 0);
   CHECK(seconds[2] > seconds[3]);  // a thousand times the work
   CHECK(seconds[4] > seconds[5]);
-  const Timing timing = time_calls(timer, [&](int) { ceilings::exp2_loop(gpu, 100, out); }, {6, 10, 0});
+  const Timing timing =
+      time_calls(timer, [&](int) { backend(gpu).ceilings.exp2_loop(gpu, 100, out); }, {6, 10, 0});
   CHECK(timing.calls == 6);
   CHECK(timing.median > 0);
   CHECK(timing.p20 <= timing.p80);

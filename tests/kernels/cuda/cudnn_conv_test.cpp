@@ -68,8 +68,9 @@ Tensor shifted(Context& ctx, const Tensor& x) {
 /// Whether the build has cuDNN; prints when it does not.
 bool has_cudnn(Context& gpu) {
   const Case c = kCases[1];
-  if (backend(gpu).conv.forward(gpu, c.geometry(), gpu.zeros(c.x(), DType::f32), gpu.zeros(c.w(), DType::f32),
-                                Tensor(), gpu.empty(c.y(), DType::f32)))
+  const auto conv2d = backend(gpu).conv_library.conv2d;
+  if (conv2d != nullptr && conv2d(gpu, c.geometry(), gpu.zeros(c.x(), DType::f32),
+                                  gpu.zeros(c.w(), DType::f32), Tensor(), gpu.empty(c.y(), DType::f32)))
     return true;
   std::cout << "skipped: this build has no cuDNN\n";
   return false;
@@ -116,7 +117,7 @@ TEST_CASE("the library takes what it can, gives the same bits twice, and keeps n
   if (!cuda_device()) return;
   Contexts both;
   if (!has_cudnn(both.gpu)) return;
-  const ConvBackend& library = backend(both.gpu).conv;
+  const ConvLibrary& library = backend(both.gpu).conv_library;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     for (const Case& c : kCases) {
       CAPTURE(name_of(dtype));
@@ -131,9 +132,9 @@ TEST_CASE("the library takes what it can, gives the same bits twice, and keeps n
         const Results r = {both.gpu.empty(c.y(), dtype), both.gpu.empty(c.x(), dtype),
                            both.gpu.empty(c.w(), dtype)};
         const std::size_t active = both.gpu.allocator()->stats().active;
-        const bool taken = library.forward(both.gpu, c.geometry(), x, w, Tensor(), r.y);
-        CHECK(library.input_gradient(both.gpu, c.geometry(), dy, w, r.dx) == taken);
-        CHECK(library.weight_gradient(both.gpu, c.geometry(), dy, x, r.dw) == taken);
+        const bool taken = library.conv2d(both.gpu, c.geometry(), x, w, Tensor(), r.y);
+        CHECK(library.conv2d_dx(both.gpu, c.geometry(), dy, w, r.dx) == taken);
+        CHECK(library.conv2d_dw(both.gpu, c.geometry(), dy, x, r.dw) == taken);
         CHECK(both.gpu.allocator()->stats().active == active);
         return std::pair(taken, r);
       };

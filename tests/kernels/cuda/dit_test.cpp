@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa/mma/mma.h"
 #include "kernels/random.h"
 #include "nn/diffusion/flow.h"
 #include "nn/ema.h"
@@ -63,7 +63,7 @@ Outcome train(Context& ctx, const DitConfig& config, DType dtype, int steps) {
     const FlowBatch batch = make_flow_batch(ctx, x, y, sample_ids, options);
     if (step == 1) waited = ctx.synchronizations();  // the first step makes tables
     model.parameters().zero_grad();
-    const Var loss = flow_loss(model, batch);
+    const Var loss = flow_loss(ctx, model, batch);
     backward(loss);
     optimizer.step(1e-2, &ema);
     losses.push_back(loss.value());
@@ -139,7 +139,7 @@ TEST_CASE("a bf16 step with LLSA on tensor cores errs at most twice as much as t
         ctx, kernels::random_uniform(ctx, Shape{1, 3, config.height, config.width}, DType::f32, 5, 0),
         kernels::from_vector(ctx, std::vector<std::int32_t>{2}, Shape{1}),
         kernels::from_vector(ctx, std::vector<std::int64_t>{7}, Shape{1}), options);
-    const Var loss = flow_loss(model, batch);
+    const Var loss = flow_loss(ctx, model, batch);
     backward(loss);
     Step done;
     done.loss = ctx.item(loss.value());

@@ -62,7 +62,7 @@ struct Trainer {
     const Tensor x = kernels::random_uniform(ctx, Shape{batch, 3, 8, 8}, DType::f32, 5, 0);
     const FlowBatch made = make_flow_batch(ctx, x, kernels::from_vector(ctx, classes, Shape{batch}),
                                            kernels::from_vector(ctx, ids, Shape{batch}), flow);
-    backward(flow_loss(model, made));
+    backward(flow_loss(ctx, model, made));
     optimizer.step(1e-2, &ema);
   }
   std::vector<float> weights() { return kernels::to_vector<float>(ctx, model.parameters().flat()); }

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/cuda/llsa.h"
-#include "kernels/cuda/llsa_mma.h"
-#include "kernels/cuda/llsa_work_list.h"
+#include "kernels/cuda/llsa/index/work_list.h"
+#include "kernels/cuda/llsa/llsa.h"
+#include "kernels/cuda/llsa/mma/mma.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"

@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "kernels/attention.h"
-#include "kernels/cuda/llsa_mma.h"
-#include "kernels/cuda/llsa_plain.h"
+#include "kernels/cuda/llsa/mma/mma.h"
+#include "kernels/cuda/llsa/plain/plain.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"

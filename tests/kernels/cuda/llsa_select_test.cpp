@@ -5,7 +5,7 @@
 
 #include "core/philox.h"
 #include "kernels/backend.h"
-#include "kernels/cuda/llsa_words.h"
+#include "kernels/cuda/llsa/index/words.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 

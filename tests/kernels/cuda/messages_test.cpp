@@ -18,13 +18,13 @@
 #include "kernels/attention.h"
 #include "kernels/backend.h"
 #include "kernels/copy.h"
-#include "kernels/cuda/llsa_mma.h"
+#include "kernels/cuda/llsa/mma/mma.h"
 #include "kernels/cuda/product_plan.h"
 #include "kernels/elementwise.h"
 #include "kernels/llsa_tensor_cores.h"
 #include "kernels/matmul.h"
-#include "nn/attention_text.h"
 #include "nn/data/shapes.h"
+#include "nn/dit_config.h"
 #include "nn/train.h"
 #include "tests/kernels/cuda/conformance.h"
 #include "tests/kernels/cuda/contexts.h"
@@ -185,9 +185,9 @@ TEST_CASE("a launch that fails names line, sizes, status and what to do, and the
   const Tensor q = both.gpu.zeros({1, 2, 40, 64}, DType::bf16);
   emu::fail_next("launch", cudaErrorLaunchOutOfResources);
   const std::string attend = failure_of<CudaError>([&] { full_attention(both.gpu, q, q, q); });
-  const std::string told = without_line(attend, "kernels/cuda/llsa_mma_forward.cu", "simt::launch(kernel,");
+  const std::string told = without_line(attend, "kernels/cuda/llsa/mma/forward.cu", "simt::launch(kernel,");
   CHECK(
-      contains(told, "[launch] a kernel failed at kernels/cuda/llsa_mma_forward.cu: with grid (1, 2, 1), "));
+      contains(told, "[launch] a kernel failed at kernels/cuda/llsa/mma/forward.cu: with grid (1, 2, 1), "));
   CHECK(contains(told,
                  "too many resources requested for launch (cudaErrorLaunchOutOfResources) | this GPU has "
                  "fewer registers or less shared memory than the kernel needs"));
@@ -256,10 +256,11 @@ TEST_CASE("a failed call of cuDNN carries its text, place, convolution and hint"
   Contexts both;
   const Tensor x = both.gpu.zeros({2, 3, 8, 7}, DType::f32), w = both.gpu.zeros({4, 3, 3, 3}, DType::f32),
                y = both.gpu.empty({2, 4, 8, 7}, DType::f32), dx = both.gpu.empty({2, 3, 8, 7}, DType::f32);
-  const auto run = [&](Context& gpu) { return backend(gpu).conv.forward(gpu, g, x, w, Tensor(), y); };
+  const ConvLibrary& library = backend(both.gpu).conv_library;
+  const auto run = [&](Context& gpu) { return library.conv2d(gpu, g, x, w, Tensor(), y); };
   {
     Context other(Device{DeviceType::cuda, 0}, 1);
-    if (!run(other)) {
+    if (library.conv2d == nullptr || !run(other)) {
       std::cout << "skipped: this build has no cuDNN\n";
       return;
     }
@@ -297,7 +298,7 @@ TEST_CASE("a failed call of cuDNN carries its text, place, convolution and hint"
         product + "; the device reports: an illegal memory access was encountered (cudaErrorIllegalAddress)" +
             kBroken);
   emu::fail_next("cudnnConvolutionBackwardData", kExecutionFailed);
-  CHECK(contains(failure_of<CudaError>([&] { backend(both.gpu).conv.input_gradient(both.gpu, g, y, w, dx); }),
+  CHECK(contains(failure_of<CudaError>([&] { library.conv2d_dx(both.gpu, g, y, w, dx); }),
                  "[conv2d input gradient] cudnnConvolutionBackwardData failed at "));
   CHECK(run(both.gpu));
 }

@@ -15,6 +15,8 @@
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/shapes.h"
+#include "nn/diffusion/flow.h"
+#include "nn/dit.h"
 #include "nn/train_step.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/support/files.h"
@@ -207,7 +209,7 @@ TEST_CASE("graphs need a CUDA device") {
     run(options, dir / "run");
     FAIL("nothing was thrown");
   } catch (const DeviceError& error) {
-    CHECK(contains(error.what(), "--graph needs a CUDA device"));
+    CHECK(contains(error.what(), "replayed from graphs on a CUDA device only"));
     CHECK(contains(error.hint(), "--device"));
   }
   CHECK_FALSE(std::filesystem::exists(dir / "run"));
@@ -265,8 +267,8 @@ struct Fixture {
         optimizer(model.parameters()),
         ema(model.parameters()),
         loader(ctx, std::make_shared<const ImageFolder>(shapes_folder(), DecodeOptions{}), loader_options()),
-        step(model, optimizer, ema, loader, {FlowOptions{}, 1, graph},
-             [this](const std::string& text) { messages += text; }) {}
+        step(model.parameters(), optimizer, &ema, flow_objective(ctx, model, loader, {}),
+             {1, graph, [this](const std::string& text) { messages += text; }}) {}
 
   static LoaderOptions loader_options() {
     LoaderOptions options;

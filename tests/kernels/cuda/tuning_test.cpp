@@ -2,7 +2,7 @@
 //
 // In the emulator the library proposes ten algorithms that round differently, of which some must not be taken
 // (tests/emu/cublaslt.cpp), and the tests say how long each takes.
-#include "kernels/tuning.h"
+#include "kernels/matmul.h"
 
 #include <doctest/doctest.h>
 

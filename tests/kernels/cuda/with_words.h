@@ -1,7 +1,7 @@
 // Index tables of a test with the bit words that llsa_select would have made beside them.
 #pragma once
 
-#include "kernels/cuda/llsa_words.h"
+#include "kernels/cuda/llsa/index/words.h"
 
 namespace llsa::test {
 

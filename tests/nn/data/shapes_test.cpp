@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
@@ -63,7 +64,10 @@ TEST_CASE("the shape is bright at the centre, save for the ring, on a dark groun
 TEST_CASE("the folder has four even classes that read back exactly") {
   const TempDir dir;
   std::int64_t last = 0;
-  write_shapes(options_for(dir / "made/for/it/", 10), [&](std::int64_t done) { last = done; });
+  const bool whole = write_shapes(
+      options_for(dir / "made/for/it/", 10),
+      {.on_progress = [&](std::int64_t done, std::int64_t total) { last = total == 10 ? done : -1; }});
+  CHECK(whole);
   CHECK(last == 10);
   const ImageFolder folder(dir / "made/for/it");
   CHECK(folder.class_names() == shape_names());
@@ -104,11 +108,13 @@ TEST_CASE("an output that holds something is left alone; an earlier set can be r
 
 TEST_CASE("an interrupted run leaves nothing behind") {
   const TempDir dir;
-  CHECK_THROWS_AS(write_shapes(options_for(dir / "set"),
-                               [](std::int64_t done) {
-                                 if (done == 5) throw Error("stop");
-                               }),
-                  Error);
+  int asked = 0;
+  CHECK_FALSE(write_shapes(options_for(dir / "set"), {.should_stop = [&] { return ++asked == 3; }}));
+  CHECK(asked == 3);
+  CHECK(dir.entries() == 0);
+  struct Cancelled {};
+  const auto cancel = [](std::int64_t, std::int64_t) { throw Cancelled{}; };
+  CHECK_THROWS_AS(write_shapes(options_for(dir / "set"), {.on_progress = cancel}), Cancelled);
   CHECK(dir.entries() == 0);
 }
 

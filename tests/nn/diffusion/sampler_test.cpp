@@ -2,8 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <utility>
+#include <vector>
+
 #include "kernels/copy.h"
+#include "kernels/elementwise.h"
+#include "kernels/optim.h"
 #include "kernels/random.h"
+#include "nn/dit.h"
 #include "tests/support/tensors.h"
 
 namespace llsa::nn {
@@ -50,16 +56,91 @@ TEST_CASE("an image depends on seed and number, not on the batch") {
   const Tensor together = sample(ctx, model, options);
   options.batch = 2;
   std::int64_t calls = 0;
-  const Tensor apart = sample(ctx, model, options, [&](std::int64_t done, std::int64_t all) {
+  Callbacks callbacks;
+  callbacks.on_progress = [&](std::int64_t done, std::int64_t total) {
     ++calls;
     CHECK(done == calls);
-    CHECK(all == 9);
-  });
+    CHECK(total == 9);
+  };
+  const Tensor apart = sample(ctx, model, options, callbacks);
   CHECK(calls == 9);
   CHECK(together.shape() == Shape{5, 3, 8, 8});
   CHECK(test::relative_error(ctx, apart, together) <= 1e-4);
   options.seed = 7;
   CHECK_FALSE(test::relative_error(ctx, sample(ctx, model, options), together) <= 1e-2);
+}
+
+TEST_CASE("a host that stops the work gets the images that were finished") {
+  Context ctx(1);
+  Dit model(ctx, small(), 1);
+  SampleOptions options;
+  options.count = 5;
+  options.steps = 3;
+  options.batch = 2;
+  const Tensor all = sample(ctx, model, options);
+  for (const auto& [steps, images] : {std::pair{1, 0}, {2, 0}, {3, 2}, {4, 2}, {8, 4}, {9, 5}}) {
+    CAPTURE(steps);
+    int asked = 0;
+    const Tensor some =
+        sample(ctx, model, options, {.should_stop = [&, last = steps] { return ++asked == last; }});
+    CHECK(asked == steps);
+    REQUIRE(some.size(0) == images);
+    if (images > 0) CHECK(test::relative_error(ctx, some, all.slice(0, 0, images)) == 0);
+  }
+  struct Cancelled {};
+  const auto cancel = [](std::int64_t, std::int64_t) { throw Cancelled{}; };
+  CHECK_THROWS_AS(sample(ctx, model, options, {.on_progress = cancel}), Cancelled);
+}
+
+TEST_CASE("a model that is a function of one's own") {
+  Context ctx(1);
+  // The flow that leads from any noise to a grey level for every class, and to -1 without one.
+  const auto predict = [&](const Var& x, const Tensor& t, const Tensor& y) {
+    const auto sigma = kernels::to_vector<double>(ctx, kernels::affine(ctx, t, 1e-3, 0.0));
+    const auto classes = kernels::to_vector<std::int32_t>(ctx, y);
+    std::vector<float> v = kernels::to_vector<float>(ctx, x.value());
+    for (std::size_t i = 0; i < v.size(); ++i) {
+      const std::size_t image = i / (v.size() / classes.size());
+      const double goal = classes[image] == 2 ? -1.0 : 0.25 * classes[image];
+      v[i] = static_cast<float>((v[i] - goal) / sigma[image]);
+    }
+    return Var(ctx, kernels::from_vector(ctx, v, x.shape()));
+  };
+  const Denoiser model{.predict = predict, .channels = 1, .height = 2, .width = 3, .classes = 2};
+  SampleOptions options;
+  options.count = 3;
+  options.steps = 4;
+  CHECK(sample_classes(model, options) == std::vector<std::int32_t>{0, 1, 0});
+  const auto last_pixel = [&](std::int64_t image) {
+    const Tensor drawn = sample(ctx, model, options);
+    REQUIRE(drawn.shape() == Shape{3, 1, 2, 3});
+    return ctx.item(drawn.slice(0, image, image + 1).slice(2, 1, 2).slice(3, 2, 3));
+  };
+  CHECK(last_pixel(0) == doctest::Approx(0.0));
+  CHECK(last_pixel(1) == doctest::Approx(0.25));
+  options.guidance = 3.0;  // -1 + 3 (0.25 - -1)
+  CHECK(last_pixel(1) == doctest::Approx(2.75));
+  options.classes = {2};
+  CHECK(last_pixel(1) == doctest::Approx(-1.0));
+}
+
+TEST_CASE("the noise of a model that names its scale grows with the size") {
+  Context ctx(1);
+  const auto still = [](const Var& x, const Tensor&, const Tensor&) {
+    return Var(x.context(), x.context().zeros(x.shape(), x.dtype()));
+  };
+  Denoiser model{.predict = still, .height = 128, .width = 128};
+  SampleOptions options;
+  options.steps = 1;
+  const auto size_of = [&] { return ctx.item(kernels::sum_squares(ctx, sample(ctx, model, options))); };
+  const double own = size_of();
+  CHECK(own == doctest::Approx(4.0 * 3 * 128 * 128).epsilon(0.05));  // noise_rescale is 2
+  model.noise_scale = 6;
+  CHECK(size_of() == doctest::Approx(9 * own));
+  options.height = options.width = 256;
+  CHECK(size_of() == doctest::Approx(144.0 * 3 * 256 * 256).epsilon(0.05));
+  options.noise_scale = 1;
+  CHECK(size_of() == doctest::Approx(1.0 * 3 * 256 * 256).epsilon(0.05));
 }
 
 TEST_CASE("guidance 1 is the class alone, 0 is no class") {
@@ -106,13 +187,7 @@ TEST_CASE("bad classes, counts and models are errors") {
   DitConfig config = small();
   config.out_channels = 4;
   Dit uneven(ctx, config, 1);
-  CHECK_THROWS_AS(sample(ctx, uneven, SampleOptions{}), ValueError);
-}
-
-TEST_CASE("the unit range") {
-  Context ctx(1);
-  const Tensor x = kernels::from_vector(ctx, std::vector<float>{-3, -1, 0, 0.5f, 1, 9}, Shape{6});
-  CHECK(kernels::to_vector<float>(ctx, to_unit_range(ctx, x)) == std::vector<float>{0, 0, 0.5f, 0.75f, 1, 1});
+  CHECK_THROWS_AS(sample(ctx, uneven, SampleOptions{}), ShapeError);
 }
 
 TEST_SUITE_END();

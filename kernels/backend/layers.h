@@ -1,0 +1,152 @@
+// The contract of a device, page 2 of 4 (tensors.h says what holds for all): layers.
+#pragma once
+
+#include <array>
+
+#include "../../core/context.h"
+#include "../matmul.h"
+
+namespace llsa::kernels {
+
+/// Operands of linear_backward that are not wanted, or not there, are undefined tensors.
+struct LinearBackwardArgs {
+  Tensor dy;   ///< [M,N] contiguous
+  Tensor x;    ///< [M,K] contiguous
+  Tensor w;    ///< [N,K], one axis with unit stride
+  Tensor pre;  ///< [M,N] contiguous or undefined: with it, dy is multiplied by gelu_tanh'(pre) first
+  Tensor dx;   ///< out [M,K] contiguous
+  Tensor dw;   ///< out [N,K] contiguous
+  Tensor db;   ///< out [N]
+};
+
+/// All tensors of one call have one floating dtype; sums run in f32 (f64 for f64). Any extent may be 0.
+struct MatmulBackend {
+  /// out[B,M,N] = a[B,M,K] b[B,K,N]; out contiguous; a and b have any batch stride (0 where broadcast) and
+  /// unit stride in one of their matrix axes.
+  void (*matmul)(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
+  /// y[M,N] = x[M,K] w[N,K]^T + bias[N]; bias may be undefined; x and y contiguous, w with unit stride in one
+  /// axis. With a defined pre[M,N]: pre gets that value and y = gelu_tanh(pre).
+  void (*linear)(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+                 const Tensor& pre);
+  /// dx = dy w, dw = dy^T x, db = column sums of dy.
+  void (*linear_backward)(Context& ctx, const LinearBackwardArgs& args);
+
+  // As in matmul.h.
+  void (*tune_products)(Context& ctx, bool on);
+  ProductChoices (*product_choices)(Context& ctx);
+  bool (*restore_product_choices)(Context& ctx, const ProductChoices& choices);
+};
+
+/// A two-dimensional convolution of x[b,c,h,w].
+struct ConvGeometry {
+  std::int64_t batch = 0, channels = 0, height = 0, width = 0;
+  std::array<std::int64_t, 2> kernel = {1, 1}, stride = {1, 1}, padding = {0, 0};
+  std::int64_t out_height = 0, out_width = 0;
+
+  std::int64_t patch() const { return channels * kernel[0] * kernel[1]; }
+};
+
+/// Some of the output: rows [row, row + rows) of images [image, image + images).
+struct ConvSlice {
+  std::int64_t image = 0, images = 0, row = 0, rows = 0;
+};
+
+/// The two halves of a convolution around a matrix product. Contiguous, f32 or f64.
+struct ConvBackend {
+  /// cols[image, (c,i,j), (p,q)] = the input under kernel element (i,j) of channel c at output position (p,q)
+  /// of the slice, 0 in the padding. One more line than patch(), if cols has it, becomes ones (for the bias).
+  void (*im2col)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
+                 const Tensor& cols);
+  /// The adjoint: adds cols into dx. cols has patch() lines.
+  void (*col2im)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& cols,
+                 const Tensor& dx);
+};
+
+/// A whole convolution, or one of its gradients, by a library. Contiguous, f32, bf16 or f64. Each returns
+/// false where the library declines, which it does by kind of convolution and always in the same way: then
+/// the results are undefined, and im2col has to do the work. All null where there is no library.
+struct ConvLibrary {
+  bool (*conv2d)(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w,
+                 const Tensor& bias, const Tensor& y);  ///< bias may be undefined
+  bool (*conv2d_dx)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w,
+                    const Tensor& dx);
+  bool (*conv2d_dw)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x,
+                    const Tensor& dw);
+};
+
+/// Contiguous tensors of one floating dtype; rows are the last axis, of length >= 0.
+struct SoftmaxBackend {
+  void (*softmax)(Context& ctx, const Tensor& x, const Tensor& y);
+  void (*softmax_backward)(Context& ctx, const Tensor& dy, const Tensor& y, const Tensor& dx);
+  void (*log_sum_exp)(Context& ctx, const Tensor& x, const Tensor& l);
+  void (*log_sum_exp_backward)(Context& ctx, const Tensor& dl, const Tensor& x, const Tensor& l,
+                               const Tensor& dx);
+};
+
+/// x, y, dy, dx, z: contiguous [G,R,C] or, where there are no groups, [R,C], of one floating dtype. gain,
+/// offset, gate: that dtype, [G,C] with unit stride in C, or undefined. mean, rstd: contiguous, f32 (f64 for
+/// f64), one per row. C >= 1.
+struct NormBackend {
+  /// y = (x - mean) rstd gain + offset; plus_one: 1 + gain instead of gain.
+  void (*layer_norm)(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
+                     double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd);
+  /// dgain, doffset: contiguous [G,C] or undefined (not wanted).
+  void (*layer_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain,
+                              bool plus_one, const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+                              const Tensor& dgain, const Tensor& doffset);
+  /// y = x rstd weight, weight [C] contiguous or undefined.
+  void (*rms_norm)(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
+                   const Tensor& rstd);
+  /// dw contiguous [C] or undefined.
+  void (*rms_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                            const Tensor& rstd, const Tensor& dx, const Tensor& dw);
+  /// z = x + gate y
+  void (*gate_residual)(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z);
+  /// dy = gate dz, dgate [G,C] contiguous
+  void (*gate_residual_backward)(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate,
+                                 const Tensor& dy, const Tensor& dgate);
+};
+
+/// cos, sin: contiguous [N, D/2], f32 (f64 for f64 tensors). Other tensors share one floating dtype.
+struct RopeBackend {
+  /// y contiguous [b,H,N,D]; x any strides, unit stride in D. inverse turns by the negative angle.
+  void (*rope)(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
+               const Tensor& y);
+  /// qkv contiguous [b,N,3C]; weights contiguous [D] or undefined (then the rstd is undefined too); cos, sin
+  /// may be undefined; q, k, v contiguous [b,H,N,D]; q_rstd, k_rstd contiguous [b,H,N].
+  void (*qkv_split)(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
+                    double eps, const Tensor& cos, const Tensor& sin, const Tensor& q, const Tensor& k,
+                    const Tensor& v, const Tensor& q_rstd, const Tensor& k_rstd);
+  /// dq, dk, dv [b,H,N,D] with unit stride in D; dqkv contiguous; dq_weight, dk_weight defined where the
+  /// weights are.
+  void (*qkv_split_backward)(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
+                             const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
+                             const Tensor& q_rstd, const Tensor& k_rstd, const Tensor& cos, const Tensor& sin,
+                             const Tensor& dqkv, const Tensor& dq_weight, const Tensor& dk_weight);
+};
+
+/// Contiguous tensors of one floating dtype: x, dx [R,N,D]; y, dy [R,ceil(N/block),D].
+struct PoolBackend {
+  void (*mean_pool)(Context& ctx, const Tensor& x, std::int64_t block, const Tensor& y);
+  void (*mean_pool_backward)(Context& ctx, const Tensor& dy, std::int64_t block, const Tensor& dx);
+};
+
+namespace cpu {
+extern const MatmulBackend kMatmul;
+extern const ConvBackend kConv;
+extern const SoftmaxBackend kSoftmax;
+extern const NormBackend kNorm;
+extern const RopeBackend kRope;
+extern const PoolBackend kPool;
+}  // namespace cpu
+namespace cuda {
+extern const MatmulBackend kMatmul;
+extern const ConvBackend kConv;
+extern const ConvLibrary kConvLibrary;
+extern const SoftmaxBackend kSoftmax;
+extern const NormBackend kNorm;
+extern const RopeBackend kRope;
+extern const PoolBackend kPool;
+}  // namespace cuda
+
+}  // namespace llsa::kernels

@@ -1,0 +1,97 @@
+// The contract of a device, page 1 of 4: tensors in general.
+//
+// Of all pages: the public functions have checked the arguments and allocated the outputs. Outputs are
+// contiguous unless said otherwise, and so is every tensor of a group whose comment says "contiguous".
+#pragma once
+
+#include "../../core/context.h"
+
+namespace llsa::kernels {
+
+struct CopyBackend {
+  /// dst = src, converted; equal shapes, any strides (src may have strides 0), any dtypes.
+  void (*copy)(Context& ctx, const Tensor& src, const Tensor& dst);
+  /// Every element of x, any strides, becomes the value.
+  void (*fill)(Context& ctx, const Tensor& x, double value);
+};
+
+enum class BinaryOp : std::uint8_t { add, sub, mul, div };
+enum class UnaryOp : std::uint8_t {
+  exp,
+  log,
+  sqrt,
+  neg,
+  tanh,
+  sigmoid,
+  relu,
+  square,
+  silu,
+  gelu_tanh,
+  gelu_erf
+};
+/// dx = dy f'(saved): saved is y for tanh and sigmoid, x for the others.
+enum class UnaryBackwardOp : std::uint8_t { tanh, sigmoid, relu, silu, gelu_tanh, gelu_erf };
+
+/// All tensors of one call have one floating dtype.
+struct ElementwiseBackend {
+  /// out = a op b; a and b have out's shape with any strides (0 where broadcast).
+  void (*binary)(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out);
+  /// y = scale x + shift; x contiguous.
+  void (*affine)(Context& ctx, const Tensor& x, double scale, double shift, const Tensor& y);
+  /// y = f(x); x contiguous.
+  void (*unary)(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y);
+  /// dx = dy f'(saved); dy and saved contiguous.
+  void (*unary_backward)(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
+                         const Tensor& dx);
+  /// into += x; x has into's shape, both with any strides.
+  void (*accumulate)(Context& ctx, const Tensor& x, const Tensor& into);
+  /// flag i32[1] = 1 if every element of the contiguous x is finite, else 0.
+  void (*all_finite)(Context& ctx, const Tensor& x, const Tensor& flag);
+};
+
+enum class ReduceOp : std::uint8_t { sum, mean, max };
+
+struct ReduceBackend {
+  /// y has x's rank with extent 1 on the reduced axes; both contiguous. A sum over nothing is
+  /// 0; max never sees an empty axis.
+  void (*reduce)(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y);
+};
+
+/// Rows by number. Contiguous tensors; numbers are i32, values of one floating dtype. A number out of range is
+/// a ValueError in the name of `op`.
+struct IndexBackend {
+  /// y[s,i,:] = x[s,numbers[i],:] with x [S,N,C], numbers [M], y [S,M,C]
+  void (*gather_rows)(Context& ctx, const char* op, const Tensor& x, const Tensor& numbers, const Tensor& y);
+  /// dtable[v,:] = sum of dy[i,:] over the i with numbers[i] = v, in the order of i; dy [M,C], dtable [V,C]
+  void (*scatter_rows)(Context& ctx, const char* op, const Tensor& dy, const Tensor& numbers,
+                       const Tensor& dtable);
+  /// inverse[order[i]] = i; ValueError unless order is a permutation.
+  void (*inverse_order)(Context& ctx, const Tensor& order, const Tensor& inverse);
+};
+
+enum class Distribution : std::uint8_t { uniform, normal };
+
+struct RandomBackend {
+  /// x contiguous [R,L], any floating dtype: element j of row r is element j of the Philox stream
+  /// sample_stream(stream, sample_ids[r]), or of `stream` itself when sample_ids (contiguous i64 [R]) is
+  /// undefined.
+  void (*fill_random)(Context& ctx, Distribution distribution, std::uint64_t seed, std::uint64_t stream,
+                      const Tensor& sample_ids, const Tensor& x);
+};
+
+namespace cpu {
+extern const CopyBackend kCopy;
+extern const ElementwiseBackend kElementwise;
+extern const ReduceBackend kReduce;
+extern const IndexBackend kIndex;
+extern const RandomBackend kRandom;
+}  // namespace cpu
+namespace cuda {
+extern const CopyBackend kCopy;
+extern const ElementwiseBackend kElementwise;
+extern const ReduceBackend kReduce;
+extern const IndexBackend kIndex;
+extern const RandomBackend kRandom;
+}  // namespace cuda
+
+}  // namespace llsa::kernels

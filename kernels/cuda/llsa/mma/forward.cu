@@ -1,0 +1,143 @@
+// Attention forward on tensor cores.
+//
+//     s_j = q . k_j log2(e)/sqrt(D) + log2 w_j;   O = sum_j 2^(s_j - m) v_j / sum_j 2^(s_j - m);
+//     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m about the largest s_j so far (online softmax)
+//
+// Any m will do that is not far below the largest s_j: those of a warp move only when a score exceeds one of
+// them by more than kSlack, so that O is hardly ever rescaled after the first tiles.
+//
+// Tiling: a warp has 16 queries (at B = 16 one query block); 8 warps (4 at D = 128) are siblings and share
+// the tiles of the coarse levels, 64 keys (32), double-buffered. Fine blocks come by bit words, each once for
+// all warps, in three stages of 128 keys (64), of which the coarse tiles become the third
+// (mma/words.cuh); or by rows, in a ring of 2 x B keys for each query block, which at B = 32 and 64 is
+// two and four warps (mma/rows.cuh). Q, O and the probabilities stay in registers. Per 16 x 16 pair at D
+// = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2: per block of threads for coarse
+// keys, for fine ones per query block by rows and per distinct key block by words, which is about 0.5 to 0.8
+// of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of LSE. Bound by ldmatrix (32 clocks of a
+// multiprocessor) and, on the fine level, the fill (by rows 32 at B = 16, 8 at 64) together. 96 KiB of shared
+// memory, 3 more for lists, and at most 128 registers: two blocks per multiprocessor.
+#include "kernels/cuda/llsa/mma/mma.h"
+#include "kernels/cuda/llsa/mma/rows.cuh"
+#include "kernels/cuda/llsa/mma/words.cuh"
+#include "kernels/llsa_tensor_cores.h"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+/// How far a base-2 score may exceed the m of its row: probabilities stay below 2^kSlack, with the relative
+/// precision that they have below 1.
+constexpr float kSlack = 8;
+
+/// 96 KiB of shared memory (48 at D = 32) besides lists, and at most 128 (256 at D = 128) registers.
+template <int D>
+using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 2>;
+
+template <int D, class Fine>
+__global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
+    attend(AttendedSet<Element> set, int shift, float scale, HeadRows<Element> o, float* lse) {
+  SIMT_DYNAMIC_SHARED(memory);
+  const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);
+  const int head = static_cast<int>(blockIdx.y), lane = mine.lane;
+
+  std::uint32_t q[D / 16][4];
+  load_left<D>(q, set.q.head(head) + mine.first * set.q.stride, set.q.stride, mine.rows, lane);
+  float sum[D / 8][4];
+  SIMT_UNROLL
+  for (int c = 0; c < D / 8; ++c) SIMT_UNROLL
+  for (int i = 0; i < 4; ++i) sum[c][i] = 0;
+  float top[2] = {kLowest<float>, kLowest<float>}, total[2] = {0, 0};  // of rows g and g + 8
+
+  const auto step = [&](auto pieces, unsigned tile, auto tile_keys) {
+    constexpr int kPieces = decltype(pieces)::value;
+    float s[kPieces][2][4];
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) left_times_rows<D>(s[u], q, tile, 2 * u, lane);
+    const TileKeys keys = tile_keys();
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) finish_scores(s[u], scale, keys, u, 0.0f, 0.0f, lane);
+    float highest[2] = {-INFINITY, -INFINITY};
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
+    for (int h = 0; h < 2; ++h) SIMT_UNROLL
+    for (int i = 0; i < 4; ++i) highest[i / 2] = fmaxf(highest[i / 2], s[u][h][i]);
+    SIMT_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 1));
+      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 2));
+      highest[r] = fmaxf(top[r], highest[r]);
+    }
+    if (__any_sync(kAllLanes, highest[0] > top[0] + kSlack || highest[1] > top[1] + kSlack)) {
+      SIMT_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        const float shrink = ptx::exp2_approx(top[r] - highest[r]);
+        top[r] = highest[r];
+        total[r] *= shrink;
+        SIMT_UNROLL
+        for (int c = 0; c < D / 8; ++c) {
+          sum[c][2 * r] *= shrink;
+          sum[c][2 * r + 1] *= shrink;
+        }
+      }
+    }
+    SIMT_UNROLL
+    for (int u = 0; u < kPieces; ++u) {
+      SIMT_UNROLL
+      for (int h = 0; h < 2; ++h) SIMT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        s[u][h][i] = ptx::exp2_approx(s[u][h][i] - top[i / 2]);
+        total[i / 2] += s[u][h][i];
+      }
+      const std::uint32_t p[4] = {pack_bf16(s[u][0][0], s[u][0][1]), pack_bf16(s[u][0][2], s[u][0][3]),
+                                  pack_bf16(s[u][1][0], s[u][1][1]), pack_bf16(s[u][1][2], s[u][1][3])};
+      add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
+    }
+  };
+  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
+
+  const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
+  Element* const to = o.head(head) + out.first * o.stride + out.lane % 4 * 2;
+  SIMT_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    float all = total[r];
+    all += __shfl_xor_sync(kAllLanes, all, 1);
+    all += __shfl_xor_sync(kAllLanes, all, 2);
+    const int row = out.lane / 4 + 8 * r;
+    if (row >= out.rows) continue;
+    const float inverse = 1.0f / all;
+    SIMT_UNROLL
+    for (int c = 0; c < D / 8; ++c)
+      *reinterpret_cast<std::uint32_t*>(to + row * o.stride + c * 8) =
+          pack_bf16(sum[c][2 * r] * inverse, sum[c][2 * r + 1] * inverse);
+    if (out.lane % 4 == 0) lse[head * set.queries + out.first + row] = (top[r] + log2f(all)) * kLn2<float>;
+  }
+}
+
+bool rows_aligned(const Tensor& x, std::int64_t elements) {
+  bool aligned = reinterpret_cast<std::uintptr_t>(x.raw()) % static_cast<std::size_t>(2 * elements) == 0;
+  for (int axis = 0; axis < 3; ++axis)
+    aligned = aligned && (x.size(axis) == 1 || x.stride(axis) % elements == 0);
+  aligned = aligned && x.stride(2) < std::int64_t{1} << 31;
+  return aligned;
+}
+
+}  // namespace
+
+bool fits_mma(const LlsaOperands& args, const Tensor& o) {
+  return attend_obstacle(args.plan, args.q.size(3), args.q.dtype()).empty() &&
+         args.plan.levels <= kMaxMmaLevels && rows_aligned(args.q, 8) && rows_aligned(args.k[0], 8) &&
+         rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
+}
+
+void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {
+  visit_head_dimension(args.q.size(3), [&]<int D>() {
+    using Q = Block<D>;
+    const AttendedSet<Element> set(args);
+    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
+    const auto kernel = go_by_words<Q>(args) ? attend<D, FineByWords<Q>> : attend<D, FineByRows<Q>>;
+    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
+                 dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
+                 HeadRows<Element>(o), device_data<float>(lse));
+  });
+}
+
+}  // namespace llsa::kernels::cuda

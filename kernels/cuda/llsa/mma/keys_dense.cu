@@ -1,0 +1,126 @@
+// Gradients of the keys of the coarsest level, to which every query attends; with L = 0 that is level 0 and
+// full attention.
+//
+// A warp takes 16 M keys (M = 2, at D = 128 one): what it reads of Q and dO by ldmatrix serves M products.
+// All warps of a block go through the same stages of 64 queries (32 at D = 128), which three buffers bring
+// in. Where a level has few keys, one or two of the four warps have different ones and the rest the same
+// keys again: these take the 16-query pieces of a stage in turn and are added up in a fixed order. The
+// queries are cut into chunks until the device is full; chunks give partial sums, added up in order
+// afterwards.
+//
+// At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 8 ldmatrix (32
+// clocks of a multiprocessor); 4.2 KB of Q, dO and terms from L2 per 16 queries and block of 128 keys. Bound
+// by the tensor cores: the mma take 52 clocks where they reach 62 % of the peak. Up to 255 registers, hence
+// two blocks per multiprocessor. At N = 65,536 and 256 keys a head has 65,536 pairs; partial sums are 8 D
+// bytes per key and chunk.
+#include "kernels/cuda/llsa/mma/keys.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+template <int D>
+struct Dense {
+  static constexpr int kTiles = D == 128 ? 1 : 2;  // M
+  static constexpr int kQueries = D == 128 ? 32 : 64;
+  static constexpr int kStages = 3;
+  using Stage = QueryStage<D, kQueries>;
+  using Keys = WarpKeys<D, kTiles>;
+  static constexpr unsigned kRing = kStages * Stage::kBytes;
+  /// The ring; afterwards the sums of the warps whose keys others have, too.
+  static unsigned bytes(int key_warps) {
+    const unsigned sums = static_cast<unsigned>((kKeyWarps - key_warps) * Keys::kSums * 32 * 4);
+    return sums > kRing ? sums : kRing;
+  }
+};
+
+/// Block (group, head, chunk): a group are the keys of 2^key_shift warps, a chunk is `chunk` queries.
+template <int D>
+__global__ void __launch_bounds__(kKeyThreads, 2)
+    dense_keys(KeyLevel level, int key_shift, int chunk, PartialSums partial) {
+  SIMT_DYNAMIC_SHARED(memory);
+  SIMT_SHARED(queries, HeadQueries);  // rather than in registers
+  using B = Dense<D>;
+  const unsigned thread = threadIdx.x;  // its quotients are shifts
+  const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
+  const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x),
+            piece = static_cast<int>(blockIdx.z);
+  const int key_warps = 1 << key_shift, turn = warp >> key_shift, turns = kKeyWarps >> key_shift;
+  const int row = (warp & (key_warps - 1)) * 16 * B::kTiles;
+  const int first = (group << key_shift) * 16 * B::kTiles + row;
+  typename B::Keys keys;
+  keys.load(level, head, first, lane);
+  if (thread == 0) queries = head_queries(level, head);
+  __syncthreads();
+
+  const unsigned ring = simt::smem_address(memory);
+  const int begin = piece * chunk, end = min(begin + chunk, level.queries);
+  const auto copy_stage = [&](int query, int stage) {
+    if (query < end) {
+      const QueryCopy<D, B::kQueries, kKeyThreads, false> copy(level, queries, thread);
+      copy(level, query, ring + static_cast<unsigned>(stage) * B::Stage::kBytes);
+    }
+    ptx::cp_async_commit();
+  };
+  SIMT_UNROLL
+  for (int stage = 0; stage < B::kStages - 1; ++stage) copy_stage(begin + stage * B::kQueries, stage);
+  int stage = 0;
+  for (int query = begin; query < end; query += B::kQueries) {
+    ptx::cp_async_wait<B::kStages - 2>();
+    __syncthreads();  // this stage is there, and nobody uses the one before any more
+    copy_stage(query + (B::kStages - 1) * B::kQueries, stage == 0 ? B::kStages - 1 : stage - 1);
+    const unsigned at = static_cast<unsigned>(stage) * B::Stage::kBytes;
+    const float* const terms = reinterpret_cast<const float*>(memory + at + B::Stage::kTerms);
+    const int pieces = (min(end - query, B::kQueries) + 15) / 16;
+    for (int u = turn; u < pieces; u += turns)
+      keys.template add<B::kQueries>(level.base2_scale, ring + at, terms, u, lane);
+    stage = stage + 1 == B::kStages ? 0 : stage + 1;
+  }
+  ptx::cp_async_wait<0>();
+
+  if (turns > 1) {
+    keys.add_groups(memory, turns, key_warps, warp, lane);
+    if (turn > 0) return;
+  }
+  float* const to = partial.pieces > 1 ? partial.slot(head, group * partial.pieces + piece, D) : nullptr;
+  keys.finish(level, head, first, to, partial.keys_of_block, row, lane);
+}
+
+/// Blocks that fill the largest devices: two for each of 132 multiprocessors. A number, not a question to the
+/// device: results shall depend on shapes only.
+constexpr std::int64_t kWanted = 264;
+/// Queries that a block should have at least, or its partial sums cost more than its work.
+constexpr std::int64_t kLeastChunk = 512;
+
+}  // namespace
+
+void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
+  const KeyLevel level(problem);
+  const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
+  visit_head_dimension(level.d, [&]<int D>() {
+    using B = Dense<D>;
+    constexpr int kKeys = 16 * B::kTiles;
+    const int key_shift = level.keys <= kKeys ? 0 : level.keys <= 2 * kKeys ? 1 : 2;
+    const int key_warps = 1 << key_shift;
+    const std::int64_t groups = ceil_div(level.keys, kKeys * key_warps);
+    std::int64_t chunks = std::min(ceil_div(kWanted, groups * b * h), ceil_div(level.queries, kLeastChunk));
+    const std::int64_t chunk = ceil_div(ceil_div(level.queries, chunks), B::kQueries) * B::kQueries;
+    chunks = ceil_div(level.queries, chunk);
+
+    PartialSums partial;
+    partial.slots = groups * chunks;
+    partial.keys_of_block = kKeys * key_warps;
+    partial.pieces = static_cast<int>(chunks);
+    Tensor sums;
+    if (chunks > 1) {
+      sums = ctx.empty({b, h, partial.slots, std::int64_t{2} * partial.keys_of_block * D}, DType::f32);
+      partial.sums = sums.data<float>();
+    }
+    dim3 grid = head_grid(groups, b * h);
+    grid.z = static_cast<unsigned>(chunks);
+    simt::launch(dense_keys<D>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level,
+                 key_shift, static_cast<int>(chunk), partial);
+    if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
+  });
+}
+
+}  // namespace llsa::kernels::cuda

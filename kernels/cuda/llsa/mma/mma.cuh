@@ -1,0 +1,107 @@
+// What the tensor-core attention kernels share: bf16 tiles in shared memory, and fragments.
+//
+// mma.m16n8k16 throughout. With lane = 4 g + t, a lane holds of a 16 x 8 result the rows g and g + 8, columns
+// 2t and 2t + 1; two neighbouring results, rounded to bf16, are the left operand of a product over those 16
+// columns, so that probabilities never leave the registers. Tiles are rows of D elements in 16-byte chunks,
+// permuted so that the eight rows of an 8x8 matrix lie in different banks.
+#pragma once
+
+#include "../../simt/ptx.h"
+#include "../operands.cuh"
+
+namespace llsa::kernels::cuda {
+
+using Element = __nv_bfloat16;
+
+/// Byte offset of a chunk of 8 elements in a tile.
+template <int D>
+__device__ __forceinline__ unsigned tile_offset(int row, int chunk) {
+  const int key = D == 32 ? row / 2 % 4 : row % 8;
+  return static_cast<unsigned>(row * 2 * D + ((chunk ^ key) << 4));
+}
+
+/// From the address of chunk 0 or 1 of a row: that of the chunk `chunks` further, an even number. The swizzle
+/// goes into the address of a tile aligned to 128 bytes: as sums, the offsets of all chunks that a lane reads
+/// would be held in registers.
+__device__ __forceinline__ unsigned chunk_further(unsigned at, int chunks) {
+  return (at ^ static_cast<unsigned>(chunks % 8 << 4)) + static_cast<unsigned>(chunks / 8 * 128);
+}
+
+/// The lower and the upper half of a register.
+__device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const std::uint32_t&>(pair);
+}
+
+/// 16 rows of D elements as a left operand, straight from global memory; rows beyond `rows` are zero.
+template <int D>
+__device__ __forceinline__ void load_left(std::uint32_t (&f)[D / 16][4], const Element* from,
+                                          std::int64_t stride, int rows, int lane) {
+  const int row = lane / 4, column = lane % 4 * 2;
+  SIMT_UNROLL
+  for (int k = 0; k < D / 16; ++k) {
+    SIMT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int r = row + i % 2 * 8;
+      f[k][i] = r < rows
+                    ? *reinterpret_cast<const std::uint32_t*>(from + r * stride + k * 16 + i / 2 * 8 + column)
+                    : 0;
+    }
+  }
+}
+
+/// For rows 16 u .. 16 u + 15 of a tile: a[.] += left . row, as two results of 8 columns each.
+template <int D>
+__device__ __forceinline__ void add_left_times_rows(float (&a)[2][4], const std::uint32_t (&left)[D / 16][4],
+                                                    unsigned tile, int u, int lane) {
+  const unsigned at = tile + tile_offset<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const unsigned rows = static_cast<unsigned>(u) * 32 * D;
+  SIMT_UNROLL
+  for (int k = 0; k < D / 16; ++k) {
+    std::uint32_t r[4];
+    ptx::ldmatrix_x4(r, chunk_further(at, 2 * k) + rows);
+    ptx::mma_m16n8k16_bf16(a[0], left[k], r[0], r[1]);
+    ptx::mma_m16n8k16_bf16(a[1], left[k], r[2], r[3]);
+  }
+}
+
+/// The same with a[.] = left . row.
+template <int D>
+__device__ __forceinline__ void left_times_rows(float (&a)[2][4], const std::uint32_t (&left)[D / 16][4],
+                                                unsigned tile, int u, int lane) {
+  SIMT_UNROLL
+  for (int i = 0; i < 4; ++i) a[0][i] = a[1][i] = 0;
+  add_left_times_rows<D>(a, left, tile, u, lane);
+}
+
+/// sum += p x for x the rows 16 u .. 16 u + 15 of a tile.
+template <int D>
+__device__ __forceinline__ void add_left_times_tile(float (&sum)[D / 8][4], const std::uint32_t (&p)[4],
+                                                    unsigned tile, int u, int lane) {
+  const unsigned at = tile + tile_offset<D>(lane % 16, lane / 16);
+  const unsigned rows = static_cast<unsigned>(u) * 32 * D;
+  SIMT_UNROLL
+  for (int c = 0; c < D / 8; c += 2) {
+    std::uint32_t r[4];
+    ptx::ldmatrix_x4_trans(r, chunk_further(at, c) + rows);
+    ptx::mma_m16n8k16_bf16(sum[c], p, r[0], r[1]);
+    ptx::mma_m16n8k16_bf16(sum[c + 1], p, r[2], r[3]);
+  }
+}
+
+/// log2 of a block size that is a power of two.
+inline int log2_of(int block) {
+  int shift = 0;
+  while ((1 << shift) < block) ++shift;
+  return shift;
+}
+
+/// Calls f.operator()<D>() for a head dimension that the kernels cover.
+template <class F>
+void visit_head_dimension(std::int64_t d, F&& f) {
+  if (d == 32) return f.template operator()<32>();
+  if (d == 64) return f.template operator()<64>();
+  return f.template operator()<128>();
+}
+
+}  // namespace llsa::kernels::cuda

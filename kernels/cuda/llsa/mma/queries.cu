@@ -1,0 +1,95 @@
+// Attention backward on tensor cores, the half by query: dQ.
+//
+//     P = 2^(q.k log2(e)/sqrt(D) + log2 w - LSE/ln 2),  dP = dO.v,  dS = P (dP - delta),
+//     dQ = sum_k dS k / sqrt(D),  delta = sum(O dO)
+//
+// Tiling: that of the forward, with the same walk. A warp has 16 queries; Q, dO, dQ, P and dS stay in
+// registers, -delta is what dP is added to. A tile of K is read twice: by rows for the scores and transposed
+// for dQ; V once. Sums are f32, dS is rounded to bf16 for the product with K. No maximum and no rescaling:
+// the LSE is known.
+// Per 16 x 16 pair at D = 64: 24 mma (98,304 FLOP), 256 exponentials, 12 ldmatrix.x4 (6 KB from shared
+// memory), 4 KB of K and V from L2: once per block of threads for coarse keys, for fine ones once per query
+// block by rows, per distinct key block by words. Per query 2 D bytes each of Q, dO and dQ. Bound by ldmatrix
+// (48 clocks of a multiprocessor), on the fine level by ldmatrix and the fill (by rows 32) together; the mma
+// take 39 where they reach 62 % of the peak. 96 KiB of shared memory, 3 more for lists, and at most 128
+// registers: two blocks, 16 warps, per multiprocessor.
+#include "kernels/cuda/llsa/mma/mma.h"
+#include "kernels/cuda/llsa/mma/rows.cuh"
+#include "kernels/cuda/llsa/mma/words.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+template <int D>
+using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 1>;
+
+template <int D, class Fine>
+__global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
+    queries(AttendedSet<Element> set, int shift, float scale, HeadRows<const Element> d_o, const float* lse2,
+            const float* delta, Element* dq) {
+  SIMT_DYNAMIC_SHARED(memory);
+  const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);
+  const int head = static_cast<int>(blockIdx.y), lane = mine.lane;
+
+  std::uint32_t q[D / 16][4], g[D / 16][4];
+  load_left<D>(q, set.q.head(head) + mine.first * set.q.stride, set.q.stride, mine.rows, lane);
+  load_left<D>(g, d_o.head(head) + mine.first * d_o.stride, d_o.stride, mine.rows, lane);
+  float log_sum[2] = {0, 0}, slope[2] = {0, 0};  // of rows g and g + 8
+  SIMT_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    const int row = lane / 4 + 8 * r;
+    if (row >= mine.rows) continue;
+    log_sum[r] = lse2[head * set.queries + mine.first + row];
+    slope[r] = delta[head * set.queries + mine.first + row];
+  }
+  float sum[D / 8][4];
+  SIMT_UNROLL
+  for (int c = 0; c < D / 8; ++c) SIMT_UNROLL
+  for (int i = 0; i < 4; ++i) sum[c][i] = 0;
+
+  const auto step = [&](auto, unsigned tile, auto tile_keys) {  // one piece
+    float s[2][4], ds[2][4];
+    left_times_rows<D>(s, q, tile, 0, lane);
+    SIMT_UNROLL
+    for (int i = 0; i < 8; ++i) ds[i / 4][i % 4] = -slope[i % 4 / 2];
+    add_left_times_rows<D>(ds, g, tile, 1, lane);
+    finish_scores(s, scale, tile_keys(), 0, log_sum[0], log_sum[1], lane);
+    SIMT_UNROLL
+    for (int i = 0; i < 8; ++i) ds[i / 4][i % 4] *= ptx::exp2_approx(s[i / 4][i % 4]);
+    const std::uint32_t left_ds[4] = {pack_bf16(ds[0][0], ds[0][1]), pack_bf16(ds[0][2], ds[0][3]),
+                                      pack_bf16(ds[1][0], ds[1][1]), pack_bf16(ds[1][2], ds[1][3])};
+    add_left_times_tile<D>(sum, left_ds, tile, 0, lane);
+  };
+  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
+
+  const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
+  const float factor = scale * kLn2<float>;
+  Element* const to = dq + (head * set.queries + out.first) * D + out.lane % 4 * 2;
+  SIMT_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    const int row = out.lane / 4 + 8 * r;
+    if (row >= out.rows) continue;
+    SIMT_UNROLL
+    for (int c = 0; c < D / 8; ++c)
+      *reinterpret_cast<std::uint32_t*>(to + row * D + c * 8) =
+          pack_bf16(sum[c][2 * r] * factor, sum[c][2 * r + 1] * factor);
+  }
+}
+
+}  // namespace
+
+void queries_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+                          const Tensor& dq) {
+  visit_head_dimension(args.q.size(3), [&]<int D>() {
+    using Q = Block<D>;
+    const AttendedSet<Element> set(args);
+    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
+    const auto kernel = go_by_words<Q>(args) ? queries<D, FineByWords<Q>> : queries<D, FineByRows<Q>>;
+    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
+                 dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
+                 HeadRows<const Element>(d_o), device_data<const float>(terms.lse2),
+                 device_data<const float>(terms.delta), device_data<Element>(dq));
+  });
+}
+
+}  // namespace llsa::kernels::cuda

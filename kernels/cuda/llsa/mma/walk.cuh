@@ -1,0 +1,273 @@
+// The walk of the kernels by query over the keys that sibling query blocks attend to: coarse levels first, in
+// tiles that all warps of a thread block share, then fine blocks, in one of two ways.
+//
+//   rows   every query block goes along its own row of picks (mma/rows.cuh): for tables without words,
+//          for a single level, and for more picks than the other way has room for
+//   words  each key block that any of the thread block's query blocks picked is copied once for all of them
+//          (mma/words.cuh)
+//
+// Both take a query's keys in the same order and give the same bits.
+#pragma once
+
+#include "mma.cuh"
+
+namespace llsa::kernels::cuda {
+
+/// Fewer than 2^30 tokens in blocks of 16 or more have no more levels.
+constexpr int kMaxMmaLevels = 8;
+
+/// Sizes of a block of a query-major kernel. Keys and values come into shared memory in pieces: 16 rows of K,
+/// then the 16 of V, so that what a lane reads of both lies at a fixed distance. There are two tiles of kKeys
+/// that all warps use, then two pieces for every warp: rings of query blocks, or stages for all.
+template <int head_dimension, int warps, int per_processor, int pieces>
+struct QueryBlock {
+  static constexpr int kD = head_dimension;
+  static constexpr int kWarps = warps;
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kQueries = 16 * kWarps;
+  static constexpr int kPerProcessor = per_processor;
+  static constexpr int kPieces = pieces;             // that a step takes at most
+  static constexpr int kKeys = kD == 128 ? 32 : 64;  // of a shared tile
+  static constexpr unsigned kPiece = 2 * 16 * kD * 2;
+  static constexpr unsigned kTile = kKeys / 16 * kPiece;
+  static constexpr unsigned kRings = 2 * kTile;
+  static constexpr unsigned bytes(bool fine) { return kRings + (fine ? kWarps * 2 * kPiece : 0); }
+};
+
+/// The 16 queries of a warp, of which `rows` exist.
+template <class Q>
+struct WarpQueries {
+  int lane, block_first, first, rows;
+
+  __device__ __forceinline__ WarpQueries(int thread, std::int64_t queries)
+      : lane(thread % 32),
+        block_first(static_cast<int>(blockIdx.x) * Q::kQueries),
+        first(block_first + thread / 32 * 16),
+        rows(max(0, min(16, static_cast<int>(queries) - first))) {}
+};
+
+/// Where the keys and values of a level lie.
+struct KeyRows {
+  const Element* k;
+  const Element* v;
+  int k_stride, v_stride;
+
+  KeyRows() = default;
+  __device__ __forceinline__ KeyRows(const AttendedSet<Element>& set, int l, int head)
+      : k(set.k_head(l, head)),
+        v(set.v_head(l, head)),
+        k_stride(static_cast<int>(set.k_stride(l))),
+        v_stride(static_cast<int>(set.v_stride(l))) {}
+};
+
+/// Keys in the order in which they are attended: dense, or blocks by a row of picks. Only the last may be a
+/// token that covers less than the others.
+struct KeyList {
+  KeyRows keys;
+  const std::int32_t* picks;  // null: dense
+  int blocks;                 // how many a pick can name
+  int shift;                  // log2 B
+  int length;
+  float bias, last_bias;
+
+  /// The token at a position; positions from a multiple of 16 on to the next are neighbours.
+  __device__ __forceinline__ int token(int p) const {
+    if (!picks) return p;
+    const std::int32_t j = picks[p >> shift];
+    return ((j < blocks ? j : 0) << shift) + (p & ((1 << shift) - 1));
+  }
+};
+
+/// Picks in use of a row of `width`: they come first.
+__device__ __forceinline__ int picks_in_use(const std::int32_t* picks, int width, std::int64_t blocks) {
+  int low = 0, high = width;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (picks[middle] >= 0 && picks[middle] < blocks)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/// What the queries of one node attend to at a level.
+__device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int head, int query, int shift) {
+  const std::int64_t n = set.level[l].count;
+  KeyList list;
+  list.keys = KeyRows(set, l, head);
+  list.shift = shift;
+  list.picks = nullptr;
+  list.blocks = 0;
+  list.length = static_cast<int>(n);
+  list.bias = set.template bias<float>(l, 0);
+  list.last_bias = set.template bias<float>(l, n - 1);
+  if (l == set.levels) return list;
+  const auto& above = set.level[l + 1];
+  const int bits = shift * (l + 1);
+  const int node = bits < 31 ? query >> bits : 0;
+  list.picks = above.picks + (head * above.count + node) * above.width;
+  list.blocks = static_cast<int>(above.count);
+  const int used = picks_in_use(list.picks, above.width, list.blocks);
+  list.length = used << shift;
+  if (used > 0 && list.picks[used - 1] == list.blocks - 1)
+    list.length -= static_cast<int>((static_cast<std::int64_t>(list.blocks) << shift) - n);
+  else
+    list.last_bias = list.bias;
+  return list;
+}
+
+/// Whether a thread makes the list of a level that the block's warps share: level l thread l.
+__device__ __forceinline__ bool makes_shared_list(const AttendedSet<Element>& set, int thread) {
+  return thread <= set.enriched && (thread > 0 || set.levels == 0);
+}
+
+/// What a tile holds besides keys and values: with `valid` positions left in its list, counted from its
+/// beginning.
+struct TileKeys {
+  int valid;
+  float bias, last_bias;
+
+  /// Whether the first n positions are not all alike.
+  __device__ __forceinline__ bool ends_within(int n) const {
+    return valid < n || (valid == n && last_bias != bias);
+  }
+};
+
+/// Where a chunk of a row of K lies in a tile of pieces; that of V follows 16 rows later.
+template <int D>
+__device__ __forceinline__ unsigned piece_offset(int row, int chunk) {
+  return static_cast<unsigned>(row / 16) * 64 * D + tile_offset<D>(row % 16, chunk);
+}
+
+/// Copies `rows` rows of keys and values, positions p on of a list, into a tile; by `threads` threads.
+template <int D, int rows, int threads>
+__device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned tile, int thread) {
+  constexpr int kChunks = D / 8;
+  static_assert(rows * kChunks % threads == 0);
+  SIMT_UNROLL
+  for (int i = 0; i < rows * kChunks / threads; ++i) {
+    const int at = thread + i * threads;
+    const int row = at / kChunks, chunk = at % kChunks;
+    const bool there = p + row < list.length;
+    const std::int64_t token = there ? list.token(p + row) : 0;
+    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = there ? 16 : 0;
+    ptx::cp_async16(to, list.keys.k + (token * list.keys.k_stride + chunk * 8), bytes);
+    ptx::cp_async16(to + 32 * D, list.keys.v + (token * list.keys.v_stride + chunk * 8), bytes);
+  }
+}
+
+/// Copies the block of B keys and values from `token` on, of which `there` exist, or all if that is more,
+/// into a tile, by 2 B threads. Through L1: neighbouring query blocks pick much the same.
+template <int D>
+__device__ __forceinline__ void copy_key_block(const KeyRows& keys, std::int64_t token, int there, int shift,
+                                               unsigned tile, int thread) {
+  constexpr int kChunks = D / 8;
+  const int first = thread / kChunks, chunk = thread % kChunks, rows = (16 << shift) / D;
+  token += first;
+  const Element* const k = keys.k + (token * keys.k_stride + chunk * 8);
+  const Element* const v = keys.v + (token * keys.v_stride + chunk * 8);
+  const std::int64_t k_step = static_cast<std::int64_t>(rows) * keys.k_stride,
+                     v_step = static_cast<std::int64_t>(rows) * keys.v_stride;
+  SIMT_UNROLL
+  for (int i = 0; i < kChunks / 2; ++i) {
+    const int row = first + i * rows;
+    const unsigned to = tile + piece_offset<D>(row, chunk), bytes = row < there ? 16 : 0;
+    ptx::cp_async16_ca(to, k + i * k_step, bytes);
+    ptx::cp_async16_ca(to + 32 * D, v + i * v_step, bytes);
+  }
+}
+
+/// Makes base-2 scores of the products q . k with keys 16 u .. 16 u + 15 of a tile: s = scale s + log2 w -
+/// minus, the last for each of a lane's two rows; -inf beyond the end of the list.
+__device__ __forceinline__ void finish_scores(float (&s)[2][4], float scale, const TileKeys& keys, int u,
+                                              float minus0, float minus1, int lane) {
+  const float shift[2] = {keys.bias - minus0, keys.bias - minus1};
+  SIMT_UNROLL
+  for (int i = 0; i < 8; ++i) s[i / 4][i % 4] = fmaf(s[i / 4][i % 4], scale, shift[i % 4 / 2]);
+  if (!keys.ends_within(16 * (u + 1))) return;
+  SIMT_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    const int p = u * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2;
+    if (p == keys.valid - 1) s[i / 4][i % 4] += keys.last_bias - keys.bias;
+    if (p >= keys.valid) s[i / 4][i % 4] = -INFINITY;
+  }
+}
+
+/// Calls step for the pieces of a tile that hold its first `keys` keys.
+template <class Q, class Step, class Keys>
+__device__ __forceinline__ void step_through(unsigned tile, int keys, Step& step, Keys keys_from) {
+  for (int from = 0; from < keys; from += 16 * Q::kPieces)
+    step(std::integral_constant<int, Q::kPieces>{}, tile + static_cast<unsigned>(from / 16) * Q::kPiece,
+         [&] { return keys_from(from); });
+}
+
+/// The same for a fine block of 16 `warps` keys, of which `valid()`, or all if that is more, exist.
+template <class Q, class Step, class Valid>
+__device__ __forceinline__ void step_through_block(unsigned tile, int warps, Step& step, Valid valid) {
+  const auto keys_from = [&](int from) { return TileKeys{valid() - from, 0.0f, 0.0f}; };
+  if (Q::kPieces > 1 && warps == 1)
+    step(std::integral_constant<int, 1>{}, tile, [&] { return keys_from(0); });
+  else
+    step_through<Q>(tile, min(valid(), 16 * warps), step, keys_from);
+}
+
+/// Walks over all keys that the block's queries attend to, fine ones as Fine does: its begin() makes lists of
+/// all levels and has a barrier, its walk() comes last. The block's query blocks are siblings, since 128 and
+/// 64 divide B^2. A tile is copied while the one before is used. Calls step(integral_constant<pieces>,
+/// address of the first, keys) for every one or two pieces, in a warp that has queries; keys() gives the
+/// TileKeys, which are to be read no sooner than needed.
+template <class Fine, class Q, class Step>
+__device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& set, int shift, int head,
+                                                   const WarpQueries<Q>& mine, unsigned char* memory,
+                                                   Step step) {
+  constexpr int D = Q::kD;
+  SIMT_SHARED(lists, KeyList[kMaxMmaLevels + 1]);
+  SIMT_SHARED(tile_keys, TileKeys[2]);
+  SIMT_SHARED(fine, typename Fine::Shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  const unsigned base = simt::smem_address(memory);
+
+  // Lists, out of the registers: level l at lists[l], level 0 only in full attention.
+  const int lowest = set.levels == 0 ? 0 : 1;
+  Fine::begin(set, shift, head, mine, base, lists, fine);
+
+  int level = set.enriched, at = 0;  // the next shared tile
+  const auto copy_shared = [&](int stage) {
+    const KeyList& list = lists[level];
+    copy_tile<D, Q::kKeys, Q::kThreads>(list, at, base + static_cast<unsigned>(stage) * Q::kTile, thread);
+    if (thread == 0) {
+      tile_keys[stage].valid = list.length - at;
+      tile_keys[stage].bias = list.bias;
+      tile_keys[stage].last_bias = list.last_bias;
+    }
+    at += Q::kKeys;
+    if (at >= list.length) {
+      at = 0;
+      do --level;
+      while (level >= lowest && lists[level].length == 0);
+    }
+  };
+
+  // One barrier a tile: it says that the tile has come and that nobody uses the one before any longer, whose
+  // place the next copy takes.
+  bool more = level >= lowest;
+  if (more) copy_shared(0);
+  ptx::cp_async_commit();
+  for (int stage = 0; more; stage ^= 1) {
+    ptx::cp_async_wait<0>();
+    __syncthreads();
+    more = level >= lowest;
+    if (more) copy_shared(stage ^ 1);
+    ptx::cp_async_commit();
+    if (mine.rows > 0)
+      step_through<Q>(base + static_cast<unsigned>(stage) * Q::kTile, min(tile_keys[stage].valid, Q::kKeys),
+                      step, [&](int from) {
+                        const TileKeys& keys = tile_keys[stage];
+                        return TileKeys{keys.valid - from, keys.bias, keys.last_bias};
+                      });
+  }
+  Fine::walk(set, shift, mine, base, fine, step);
+}
+
+}  // namespace llsa::kernels::cuda

@@ -1,0 +1,69 @@
+// delta = sum(O dO) and LSE log2(e) for the backward pass: a warp per query, a lane per element of 32
+// neighbours, summed as a tree of fixed shape.
+//
+// Bytes per query: O and dO once, 4 D in bf16 and 8 D in f32, LSE 4, and 8 written. 2 D FLOP, 0.5 per byte in
+// bf16: bound by memory, or by its latency, since a warp has no more than its 4 D bytes under way, 16 KB per
+// multiprocessor at D = 64.
+#include "kernels/cuda/llsa/terms.h"
+
+#include "kernels/cuda/llsa/index/words.h"
+#include "kernels/cuda/llsa/llsa.h"
+#include "kernels/cuda/llsa/operands.cuh"
+
+namespace llsa::kernels::cuda {
+namespace {
+
+template <class T, class A>
+__global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse,
+                                 std::int64_t tokens, int d, std::int64_t all, A* lse2, A* delta) {
+  const std::int64_t at = piece_of_warp();
+  if (at >= all) return;
+  const T* const g = d_o.head(at / tokens) + at % tokens * d_o.stride;
+  const T* const y = o.head(at / tokens) + at % tokens * o.stride;
+  A sum = 0;
+  for (int j = lane_of_thread(); j < d; j += 32) sum += static_cast<A>(g[j]) * static_cast<A>(y[j]);
+  sum = warp_sum(sum);
+  if (lane_of_thread() != 0) return;
+  delta[at] = sum;
+  lse2[at] = lse[at] * kLog2e<A>;
+}
+
+}  // namespace
+
+QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse) {
+  const QueryTerms terms = {ctx.empty_like(lse), ctx.empty_like(lse)};
+  visit_device(o.dtype(), "llsa_attention_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    launch_warps(ctx, terms_of_queries<T, A>, lse.numel(), HeadRows<const T>(d_o), HeadRows<const T>(o),
+                 device_data<const A>(lse), o.size(2), static_cast<int>(o.size(3)), lse.numel(),
+                 device_data<A>(terms.lse2), device_data<A>(terms.delta));
+  });
+  return terms;
+}
+
+std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
+  for (const Tensor& table : args.index)
+    if (table.size(2) * table.size(3) > std::int64_t{0x7fffffff})
+      throw ShapeError(cat("[llsa_attention_backward] indices ", table.shape(),
+                           " have more entries per head than 32 bits count"),
+                       "use fewer picks");
+  const auto last = static_cast<std::size_t>(std::min(args.plan.levels, args.plan.enriched + 1));
+  if (args.words.size() + 1 == args.index.size()) {
+    std::vector<IndexTranspose> all = transpose_by_words(ctx, args.plan, args.index, args.words);
+    all.resize(last);
+    return all;
+  }
+  std::vector<IndexTranspose> result;
+  for (std::size_t l = 0; l < last; ++l) {
+    const Tensor& table = args.index[l];
+    const std::int64_t keys = args.plan.count[l + 1];
+    const IndexTranspose t = {
+        ctx.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
+        ctx.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
+    index_transpose(ctx, table, keys, t.offset, t.query);
+    result.push_back(t);
+  }
+  return result;
+}
+
+}  // namespace llsa::kernels::cuda

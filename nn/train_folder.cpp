@@ -1,0 +1,142 @@
+#include "nn/train_folder.h"
+
+#include <functional>
+
+#include "core/atomic_file.h"
+#include "core/text_file.h"
+#include "kernels/make.h"
+#include "kernels/matmul.h"
+#include "nn/checkpoint/diffusers.h"
+#include "nn/data/grid.h"
+#include "nn/diffusion/flow.h"
+#include "nn/diffusion/sampler.h"
+
+namespace llsa::nn {
+namespace {
+
+std::string options_path(const std::string& checkpoint) {
+  return training_state_folder(checkpoint) + "/config.json";
+}
+
+// What read() reads of a checkpoint. If that is damaged, the error says how to go on without it.
+template <class Read>
+auto read_checkpoint(const RunFolder& files, const CheckpointPath& latest, Read read) {
+  const auto hint = [&](const Error& error) {
+    const std::vector<CheckpointPath> all = files.checkpoints();
+    return all.size() < 2 ? error.hint()
+                          : cat("move ", latest.path, " away to go on from step ", all[all.size() - 2].step,
+                                ", the checkpoint before it");
+  };
+  try {
+    return read();
+  } catch (const IoError& error) {
+    throw IoError(error.what(), hint(error));
+  } catch (const ValueError& error) {
+    throw ValueError(error.what(), hint(error));
+  }
+}
+
+void require_resumable(const RunFolder& files, const TrainOptions& stored, const TrainOptions& now) {
+  const auto obstacles = resume_obstacles(stored, now);
+  if (obstacles.empty()) return;
+  std::string message = cat("cannot resume ", files.root(), " with another configuration:");
+  for (const std::string& obstacle : obstacles) message += "\n  " + obstacle;
+  throw ValueError(message,
+                   "steps, intervals, device and threads may change; for anything else start a new run, "
+                   "with --init-from for the weights");
+}
+
+}  // namespace
+
+TrainFolder::TrainFolder(const TrainRun& run, const std::string& path)
+    : run_(run),
+      state_{run.model.parameters(), run.optimizer, nullptr, &run.loader},
+      files_(path),
+      tuning_(files_.tuning_path()) {}
+
+void TrainFolder::begin() {
+  if (const auto latest = files_.latest()) {
+    throw ValueError(cat(files_.root(), " holds a run already, with a checkpoint at step ", latest->step),
+                     "go on with it by --resume, or give another --out");
+  }
+  files_.prepare();
+  if (!run_.options.init_from.empty()) {
+    const std::string source = resolve_checkpoint(run_.options.init_from);
+    run_.host.on_message(cat("weights from ", source));
+    for (const std::string& note : init_from_diffusers_model(run_.model, source)) run_.host.on_message(note);
+  }
+  write_file_atomically(files_.config_path(), run_.options.json());
+  log_ = std::make_unique<TrainLog>(files_.log_path(), 0);
+  settle_products(false);
+}
+
+std::int64_t TrainFolder::resume() {
+  const CheckpointPath latest = checkpoint_to_resume(files_);
+  require_resumable(files_,
+                    read_checkpoint(files_, latest, [&] { return read_training_options(latest.path); }),
+                    run_.options);
+  files_.prepare();
+  saved_step_ = read_checkpoint(files_, latest, [&] {
+    const std::int64_t step = restore_training_state(latest.path, state_);
+    run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
+    return step;
+  });
+  checkpoint_ = latest.path;
+  run_.host.on_message(cat("resumed at step ", saved_step_, " from ", latest.path));
+  write_file_atomically(files_.config_path(), run_.options.json());
+  log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_);
+  settle_products(true);
+  return saved_step_;
+}
+
+// Decides before the first product by which algorithms products are computed. What the run has chosen earlier
+// it keeps, whether it still tunes or not, so that a resumed run gives the same bits.
+void TrainFolder::settle_products(bool resumed) {
+  if (!resumed) tuning_.remove();
+  if (const std::string note = tuning_.restore(run_.ctx); !note.empty()) run_.host.on_message(note);
+  if (run_.options.tune && run_.ctx.device().is_cpu())
+    run_.host.on_message("tune: the cpu has one algorithm for every product, there is nothing to choose");
+  kernels::tune_products(run_.ctx, run_.options.tune);
+}
+
+void TrainFolder::save(std::int64_t step) {
+  tuning_.save(run_.ctx);  // first: the checkpoint's steps were computed by these algorithms
+  const TrainOptions& options = run_.options;
+  checkpoint_ = files_.save(step, [&](const std::string& folder) {
+    const double scale = options.noise_scale > 0 ? options.noise_scale
+                                                 : noise_rescale(options.model.height, options.model.width);
+    const auto names = options.model.classes > 0 ? run_.images.class_names() : std::vector<std::string>{};
+    write_diffusers_model(folder, run_.model, run_.ema.flat(), scale, names);
+    write_training_state(folder, state_, step);
+    write_file_atomically(options_path(folder), options.json());
+  });
+  saved_step_ = step;
+  files_.prune(options.keep);
+}
+
+void TrainFolder::draw(std::int64_t step) {
+  SampleOptions sampling;
+  sampling.count = run_.options.sample_count;
+  sampling.guidance = run_.options.model.classes > 0 ? run_.options.guidance : 1.0;
+  sampling.steps = static_cast<int>(run_.options.sample_steps);
+  sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
+  sampling.noise_scale = run_.options.noise_scale;
+  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+  // A callback may have a state of its own, so it is not copied.
+  const Tensor images = to_host(
+      run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = std::ref(run_.host.should_stop)}));
+  averaged.restore();
+  if (images.size(0) < sampling.count) return;
+  write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
+}
+
+TrainOptions read_training_options(const std::string& checkpoint) {
+  const std::string path = options_path(checkpoint);
+  if (!path_exists(path)) {
+    throw IoError(cat(checkpoint, " has no training_state: it can be sampled from, not resumed"),
+                  "start a new run from its weights with --init-from");
+  }
+  return TrainOptions::parse(read_text_file(path), path);
+}
+
+}  // namespace llsa::nn

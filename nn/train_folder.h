@@ -1,0 +1,77 @@
+// What train() keeps in a run folder: it begins or resumes a run there, saves checkpoints, draws sample
+// grids.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "checkpoint/run_folder.h"
+#include "checkpoint/training_state.h"
+#include "checkpoint/tuning_file.h"
+#include "data/image_folder.h"
+#include "data/loader.h"
+#include "dit.h"
+#include "ema.h"
+#include "optim.h"
+#include "schedule.h"
+#include "train.h"
+#include "train_log.h"
+#include "train_step.h"
+
+namespace llsa::nn {
+
+/// The parts that train() puts together, for what works beside the step. `host` has no empty callback.
+struct TrainRun {
+  const TrainOptions& options;
+  const TrainCallbacks& host;
+  const ImageFolder& images;
+  Context& ctx;
+  Loader& loader;
+  Dit& model;
+  AdamW& optimizer;
+  Ema& ema;
+  const Schedule& schedule;
+  TrainStep& step;
+};
+
+class TrainFolder {
+ public:
+  /// Touches nothing yet. What the run refers to must outlive this.
+  TrainFolder(const TrainRun& run, const std::string& path);
+
+  /// Makes the folder ready for a new run, with the weights of options.init_from if it names a checkpoint.
+  /// Throws ValueError when it holds a run already, IoError.
+  void begin();
+  /// Brings everything to the state of the latest checkpoint and returns the steps that were done. Throws
+  /// ValueError when options differ that may not, and what reading a damaged checkpoint throws, with a hint
+  /// that names the checkpoint before it.
+  std::int64_t resume();
+
+  TrainLog& log() { return *log_; }
+  /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep.
+  void save(std::int64_t step);
+  /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
+  /// host wants to stop.
+  void draw(std::int64_t step);
+
+  /// The last checkpoint; empty when there is none yet.
+  const std::string& checkpoint() const { return checkpoint_; }
+  std::int64_t saved_step() const { return saved_step_; }
+
+ private:
+  void settle_products(bool resumed);
+
+  const TrainRun run_;
+  const TrainingState state_;  // without the average, which is the checkpoint's model in the diffusers layout
+  RunFolder files_;
+  TuningFile tuning_;
+  std::unique_ptr<TrainLog> log_;
+  std::string checkpoint_;
+  std::int64_t saved_step_ = -1;
+};
+
+/// The configuration that train() has stored with a checkpoint. Throws IoError when there is none.
+TrainOptions read_training_options(const std::string& checkpoint);
+
+}  // namespace llsa::nn

@@ -1,0 +1,118 @@
+#include "nn/train_meter.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/var.h"
+#include "kernels/copy.h"
+
+namespace llsa::nn {
+
+TrainMeter::TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step)
+    : run_(run),
+      folder_(folder),
+      step_(step),
+      losses_(run.ctx.zeros({kMostUnread}, DType::f32)),
+      norms_(run.ctx.zeros({kMostUnread}, DType::f64)),
+      reported_step_(step) {
+  start_interval();
+}
+
+void TrainMeter::start_interval() {
+  loss_sum_ = 0;
+  count_ = 0;
+  reported_step_ = step_;
+  start_ = Clock::now();
+  wait_before_ = run_.loader.wait_seconds();
+  synchronizations_before_ = run_.ctx.synchronizations();
+}
+
+void TrainMeter::do_step() {
+  const auto slot = static_cast<std::int64_t>(positions_.size());
+  positions_.push_back(run_.loader.state());
+  run_.step.run(run_.schedule.at(step_));
+  kernels::copy(run_.ctx, run_.step.loss(), losses_.select(0, slot));
+  kernels::copy(run_.ctx, run_.optimizer.gradient_norm(), norms_.slice(0, slot, slot + 1));
+  ++step_;
+}
+
+void TrainMeter::read() {
+  const auto count = static_cast<std::int64_t>(positions_.size());
+  if (count == 0) return;
+  const std::vector<float> losses = kernels::to_vector<float>(run_.ctx, losses_.slice(0, 0, count));
+  const std::vector<double> norms = kernels::to_vector<double>(run_.ctx, norms_.slice(0, 0, count));
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    if (!std::isfinite(losses[i]) || !std::isfinite(norms[i])) {
+      log_diverged(i, losses[i], norms[i]);
+      fail_at(i, losses[i]);
+    }
+    loss_sum_ += losses[i];
+    last_norm_ = norms[i];
+    ++count_;
+  }
+  positions_.clear();
+}
+
+std::int64_t TrainMeter::step_of(std::size_t slot) const {
+  return step_ - static_cast<std::int64_t>(positions_.size() - slot) + 1;
+}
+
+StepReport TrainMeter::report_of(std::int64_t step, double loss, double norm) const {
+  StepReport report;
+  report.step = step;
+  report.steps = run_.options.steps;
+  report.loss = loss;
+  report.gradient_norm = norm;
+  report.learning_rate = run_.schedule.at(step - 1);
+  report.memory = run_.ctx.allocator()->stats();
+  return report;
+}
+
+// The last lines of the log are the mean of the steps before that one, and that one.
+void TrainMeter::log_diverged(std::size_t slot, double loss, double norm) {
+  const std::int64_t step = step_of(slot);
+  if (count_ > 0)
+    folder_.log().write(report_of(step - 1, loss_sum_ / static_cast<double>(count_), last_norm_));
+  folder_.log().write(report_of(step, loss, norm));
+}
+
+// The optimiser has not moved the weights since that step, so doing it again shows where it went wrong.
+void TrainMeter::fail_at(std::size_t slot, double loss) {
+  const std::int64_t step = step_of(slot);
+  std::string cause = cat("loss ", loss, ", no single op to blame");
+  run_.loader.restore(positions_[slot]);
+  try {
+    const FindNonFinite finder;
+    run_.step.compute_gradients();
+  } catch (const NonFiniteError& error) {
+    cause = error.what();
+  }
+  const std::string& last = folder_.checkpoint();
+  throw NonFiniteError(
+      cat("training diverged at step ", step, ": ", cause),
+      cat("a lower --lr or a longer --warmup may help; ",
+          last.empty() ? "there is no checkpoint yet" : "the last good checkpoint is " + last));
+}
+
+void TrainMeter::report() {
+  if (count_ == 0) return;
+  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+  const double rate = seconds > 0 ? static_cast<double>(step_ - reported_step_) / seconds : 0;
+  const TrainOptions& options = run_.options;
+  StepReport report = report_of(step_, loss_sum_ / static_cast<double>(count_), last_norm_);
+  report.tokens_per_second =
+      rate * static_cast<double>(options.batch * options.accumulate * options.model.tokens());
+  report.data_wait = seconds > 0 ? std::min(1.0, (run_.loader.wait_seconds() - wait_before_) / seconds) : 0;
+  report.remaining_seconds = rate > 0 ? static_cast<double>(options.steps - step_) / rate : 0;
+  report.synchronizations = run_.ctx.synchronizations() - synchronizations_before_;
+  last_loss_ = report.loss;
+  folder_.log().write(report);
+  run_.host.on_report(report);
+  const std::vector<SkippedFile> failures = run_.loader.failures();
+  for (; failures_told_ < failures.size(); ++failures_told_)
+    run_.host.on_message(
+        cat("left out ", failures[failures_told_].path, ": ", failures[failures_told_].reason));
+  start_interval();
+}
+
+}  // namespace llsa::nn

@@ -1,0 +1,72 @@
+// How a run is going: losses and gradient norms are read back, added up, logged, reported, and looked into
+// when they stop being finite.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "../core/tensor.h"
+#include "data/loader.h"
+#include "train_folder.h"
+
+namespace llsa::nn {
+
+class TrainMeter {
+ public:
+  /// For a run that has done `step` steps. What the run refers to, and the folder, must outlive this.
+  TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step);
+
+  /// Does the next step. Its loss and gradient norm stay on the device until read(), so that a step waits for
+  /// nothing.
+  void do_step();
+  /// Steps done.
+  std::int64_t step() const { return step_; }
+
+  /// Whether read() has to be called before the next step.
+  bool full() const { return static_cast<std::int64_t>(positions_.size()) == kMostUnread; }
+  /// Brings losses and norms to the host. If one is not finite, it logs the step, looks for the first op that
+  /// went wrong and throws NonFiniteError.
+  void read();
+  /// Logs and reports what was read since the last report, unless that is nothing.
+  void report();
+  /// Mean loss of the last report.
+  double loss() const { return last_loss_; }
+
+  /// Time between these two does not count for the speed of training.
+  void pause() { paused_ = Clock::now(); }
+  void unpause() { start_ += Clock::now() - paused_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::int64_t kMostUnread = 1024;
+
+  std::int64_t step_of(std::size_t slot) const;
+  StepReport report_of(std::int64_t step, double loss, double norm) const;
+  void log_diverged(std::size_t slot, double loss, double norm);
+  [[noreturn]] void fail_at(std::size_t slot, double loss);
+  void start_interval();
+
+  const TrainRun run_;
+  TrainFolder& folder_;
+  std::int64_t step_;
+
+  // Of the steps that were not read yet.
+  Tensor losses_;                       // f32 [kMostUnread]
+  Tensor norms_;                        // f64 [kMostUnread]
+  std::vector<LoaderState> positions_;  // of the loader before each of them
+
+  // Of the steps since the last report.
+  double loss_sum_ = 0;
+  std::int64_t count_ = 0;
+  double last_norm_ = 0;
+  std::int64_t reported_step_;
+  Clock::time_point start_, paused_;
+  double wait_before_ = 0;
+  std::uint64_t synchronizations_before_ = 0;
+
+  double last_loss_ = 0;
+  std::size_t failures_told_ = 0;
+};
+
+}  // namespace llsa::nn
