@@ -15,8 +15,8 @@ set(CMAKE_CXX_FLAGS_RELEASE "")  # the -O level comes from llsa_flags
 
 # Warnings are errors where the code is kept free of them: newer compilers invent new ones.
 set(known_compiler OFF)
-if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13) OR
-   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15))
+if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15) OR
+   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 20))
   set(known_compiler ON)
 endif()
 if(NOT PROJECT_IS_TOP_LEVEL)
@@ -32,6 +32,7 @@ endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   list(APPEND LLSA_WARNINGS -Wno-pass-failed)  # `omp simd` over calls of libm (f64) stays scalar, as intended
+  list(APPEND LLSA_WARNINGS -Wno-deprecated-declarations)  # std::stable_sort of libstdc++ 12 calls a deprecated function
 endif()
 
 # ---- processor -------------------------------------------------------------------------------------------------------
