@@ -21,14 +21,15 @@
 #include "autograd/var.h"
 
 // Layers, optimisers, averages, schedules.
+#include "nn/attention.h"
 #include "nn/ema.h"
 #include "nn/modules.h"
 #include "nn/optim.h"
+#include "nn/parameter_file.h"
 #include "nn/schedule.h"
 
-// Image models: data, training, checkpoints, sampling.
+// Images from a model, and the parts that train one: data, loss, training step, checkpoints.
 #include "nn/checkpoint/diffusers.h"
-#include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/data/grid.h"
 #include "nn/data/loader.h"

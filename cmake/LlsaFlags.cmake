@@ -36,6 +36,9 @@ endif()
 
 # ---- processor -------------------------------------------------------------------------------------------------------
 
+# On x86 and aarch64 core/cpu_check.cpp compares LLSA_CPU_FEATURES with the processor that the program runs on. Without
+# LLSA_NATIVE, aarch64 means the baseline ARMv8-A, which includes NEON.
+
 set(LLSA_ARCH_FLAGS)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
   if(LLSA_NATIVE)
@@ -55,10 +58,15 @@ endif()
 
 execute_process(COMMAND ${CMAKE_CXX_COMPILER} ${LLSA_ARCH_FLAGS} -dM -E -x c++ /dev/null
                 OUTPUT_VARIABLE macros ERROR_QUIET)
+set(known __POPCNT__ __SSE4_2__ __AVX__ __AVX2__ __BMI__ __BMI2__ __FMA__ __AVX512F__ __AVX512CD__ __AVX512VL__ __AVX512BW__
+    __AVX512DQ__ __AVX512IFMA__ __AVX512VBMI__ __AVX512VBMI2__ __AVX512VNNI__ __AVX512BITALG__ __AVX512VPOPCNTDQ__)
+foreach(feature ATOMICS QRDMX FP16_VECTOR_ARITHMETIC DOTPROD COMPLEX SHA3 RCPC SVE SVE2 BF16_VECTOR_ARITHMETIC MATMUL_INT8)
+  list(APPEND known __ARM_FEATURE_${feature})
+endforeach()
 set(LLSA_CPU_FEATURES)
-foreach(feature POPCNT SSE4_2 AVX AVX2 BMI BMI2 FMA AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ AVX512IFMA AVX512VBMI
-                AVX512VBMI2 AVX512VNNI AVX512BITALG AVX512VPOPCNTDQ)
-  if(macros MATCHES "#define __${feature}__ ")
+foreach(macro ${known})
+  if(macros MATCHES "#define ${macro} ")
+    string(REGEX REPLACE "^__(ARM_FEATURE_)?|__$" "" feature ${macro})
     string(TOLOWER ${feature} feature)
     list(APPEND LLSA_CPU_FEATURES ${feature})
   endif()

@@ -69,7 +69,11 @@ FlowOptions flow_options(const TrainOptions& options) {
 }
 
 AdamWOptions adamw_options(const TrainOptions& options) {
-  return {{options.beta1, options.beta2, options.eps, options.weight_decay}, options.clip};
+  return {.beta1 = options.beta1,
+          .beta2 = options.beta2,
+          .eps = options.eps,
+          .weight_decay = options.weight_decay,
+          .clip = options.clip};
 }
 
 Schedule schedule_of(const TrainOptions& options) {
