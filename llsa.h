@@ -36,5 +36,4 @@
 #include "nn/data/shapes.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
-#include "nn/host.h"
 #include "nn/train_step.h"
