@@ -153,11 +153,9 @@ TEST_CASE("a name of 300 characters") {
 TEST_CASE("a folder that may not be entered") {
   const test::TempDir dir;
   const std::string closed = dir / "closed";
-  REQUIRE(::mkdir(closed.c_str(), 0700) == 0);
-  if (::geteuid() != 0) ::chmod(closed.c_str(), 0);
+  REQUIRE(::mkdir(closed.c_str(), 0) == 0);
   doors();
-  const int failures = test::run_in_child([&] {
-    if (!test::become_unprivileged()) return 99;
+  const int failures = test::run_as_ordinary_user([&] {
     int count = 0;
     for (const Door& door : doors()) {
       const std::string did = knock(door, closed + "/inside");
