@@ -1,4 +1,4 @@
-// Checked JSON over nlohmann-json: the parser is the package's, the strictness is here.
+// Checked JSON over nlohmann-json, which parses; the checks are here.
 #include "nn/json.h"
 
 #include <algorithm>

@@ -14,7 +14,7 @@ run_examples() {
     example=$(basename "$example" .cpp)
     arguments=()
     [[ $example != draw ]] || arguments=("$place/run" "$place/grid.png")
-    check "$example runs" env -C "$place" timeout 300 "$1/$example" "${arguments[@]}"
+    check "$example runs" env -C "$place" TMPDIR="$place" timeout 300 "$1/$example" "${arguments[@]}"
   done
   is_png() { [[ $(head -c 4 "$1" | tail -c 3) == PNG ]]; }
   check "draw leaves a PNG" is_png "$place/grid.png"

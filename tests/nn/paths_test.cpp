@@ -94,6 +94,15 @@ const std::vector<Door>& doors() {
       {"resolve_checkpoint", [](const std::string& p) { nn::resolve_checkpoint(p); }},
       {"has_training_state", [](const std::string& p) { nn::has_training_state(p); }},
       {"read_training_step", [](const std::string& p) { nn::read_training_step(p); }},
+      {"load_diffusers_model", [](const std::string& p) { nn::load_diffusers_model(ctx, p); }},
+      {"resume_latest",
+       [](const std::string& p) {
+         static nn::Parameters params(ctx);
+         static const Var w = params.declare("w", Shape{1}, nn::Init::ones());
+         static nn::AdamW adam(params);
+         nn::RunFolder run(p);
+         nn::resume_latest(run, {params, adam});
+       }},
       {"read_training_options", [](const std::string& p) { nn::read_training_options(p); }},
       {"TuningFile::restore", [](const std::string& p) { nn::TuningFile(p).restore(ctx); }},
       {"TuningFile::remove", [](const std::string& p) { nn::TuningFile(p).remove(); }},
