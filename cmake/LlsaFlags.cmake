@@ -1,7 +1,7 @@
-# Compiler flags of our own files, as one interface target `llsa_flags`; nothing of it reaches users of the library.
+# The compiler flags of our own files, as one interface target `llsa_flags`. Users of the library get none of them.
 #
-# Two target properties adjust them: LLSA_ANY_PROCESSOR (no -march), LLSA_OPTIMIZE (-O level; default -O3).
-# Sets LLSA_CPU_FEATURES, the instruction-set extensions that the chosen -march lets the compiler use ("avx2 fma ...").
+# Two target properties change them: LLSA_ANY_PROCESSOR (no -march) and LLSA_OPTIMIZE (the -O level; -O3 by default).
+# Sets LLSA_CPU_FEATURES, the instruction-set extensions that the compiler may use under the chosen -march ("avx2 fma ...").
 include(CheckCXXCompilerFlag)
 
 set(CMAKE_CXX_STANDARD 20)
@@ -13,7 +13,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "")  # the -O level comes from llsa_flags
 
-# Warnings are errors where the code is kept free of them: newer compilers invent new ones.
+# Warnings are errors with compilers under which the code is known to have none. Newer compilers have new warnings.
 set(known_compiler OFF)
 if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15) OR
    (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 20))
@@ -24,7 +24,7 @@ if(NOT PROJECT_IS_TOP_LEVEL)
 endif()
 option(LLSA_WERROR "Treat warnings as errors" ${known_compiler})
 
-# g++ 12 sees overlapping copies inside of std::string where there are none (GCC bug 105651).
+# g++ 12 warns of overlapping copies inside of std::string that do not overlap (GCC bug 105651).
 set(LLSA_WARNINGS -Wall -Wextra -Wpedantic)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   list(APPEND LLSA_WARNINGS -Wno-restrict)
@@ -74,7 +74,7 @@ foreach(macro ${known})
 endforeach()
 list(JOIN LLSA_CPU_FEATURES " " LLSA_CPU_FEATURES)
 
-# Compilers prefer 256-bit vectors on most processors that have 512-bit ones; the kernels here gain from the full width.
+# On most processors with 512-bit vectors, compilers prefer 256-bit ones. The kernels here are faster with the full width.
 if(LLSA_CPU_FEATURES MATCHES "avx512f")
   check_cxx_compiler_flag(-mprefer-vector-width=512 LLSA_HAS_VECTOR_WIDTH)
   if(LLSA_HAS_VECTOR_WIDTH)
@@ -87,8 +87,8 @@ endif()
 define_property(TARGET PROPERTY LLSA_ANY_PROCESSOR BRIEF_DOCS "compile for any processor" FULL_DOCS "no -march")
 define_property(TARGET PROPERTY LLSA_OPTIMIZE BRIEF_DOCS "optimisation level" FULL_DOCS "-O flag instead of -O3")
 
-# Of tests, and of layers other than kernels: little time is spent in their own code. Sanitizers double the time to compile,
-# -O0 halves it.
+# The levels of tests, and of layers other than kernels, in whose own code little time is spent. Sanitizers double the time to
+# compile, and -O0 halves it.
 set(LLSA_OPTIMIZE_TESTS -O1)
 set(LLSA_OPTIMIZE_LAYERS)
 if(LLSA_SANITIZE)
@@ -109,8 +109,8 @@ target_compile_options(llsa_flags INTERFACE
   -fopenmp-simd -fno-math-errno
   -fno-semantic-interposition)  # position-independent code may still inline its own functions
 if(LLSA_SANITIZE)
-  # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised. Given up: null and
-  # object-size, a sixth of the time to compile; most of what they see is an access that AddressSanitizer sees, too.
+  # With sanitizers, g++ warns that much of the standard library is uninitialised. The checks `null` and `object-size` are off:
+  # they take a sixth of the time to compile, and most of what they find AddressSanitizer finds, too.
   target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
                                               -fno-omit-frame-pointer -g1 -Wno-maybe-uninitialized)
   if(LLSA_SANITIZE MATCHES "address")
@@ -125,12 +125,12 @@ endif()
 
 # ---- precompiled headers ---------------------------------------------------------------------------------------------
 
-# Parsing the standard library is a quarter of the time that a build takes. These headers are parsed once for each set of flags;
-# every file still includes what it needs to compile without them, as clang-tidy reads it.
+# Parsing the standard library takes a quarter of the time of a build. These headers are parsed once for each set of flags.
+# Every file still includes what it needs, because clang-tidy reads it without them.
 set(LLSA_STANDARD_HEADERS <algorithm> <array> <cmath> <cstdint> <cstring> <filesystem> <functional> <initializer_list> <limits> <map>
     <memory> <mutex> <numeric> <optional> <sstream> <string> <string_view> <utility> <vector>)
 
-# llsa_precompile(target [header...]): the standard headers, and others.
+# llsa_precompile(target [header...]): precompiles the standard headers, and others, for a target.
 function(llsa_precompile target)
   target_precompile_headers(${target} PRIVATE ${LLSA_STANDARD_HEADERS} ${ARGN})
 endfunction()

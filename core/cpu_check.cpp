@@ -1,6 +1,6 @@
 // Compares the instruction sets of the build with those of the processor. This file is compiled without
-// -march or -mcpu and calls no template or inline function of the C++ library: the linker keeps one copy of each,
-// perhaps one from a file that was compiled for a newer processor.
+// -march or -mcpu. It calls no template or inline function of the C++ library: the linker keeps one copy of each,
+// and that copy may come from a file that was compiled for a newer processor.
 #include "core/cpu_check.h"
 
 #include <cstring>
@@ -18,7 +18,7 @@ struct Feature {
   bool present;
 };
 
-// Is `name` one of the words of `words`?
+// Whether `name` is one of the words of `words`.
 bool has_word(const char* words, const char* name) noexcept {
   const std::size_t length = std::strlen(name);
   for (const char* at = std::strstr(words, name); at != nullptr; at = std::strstr(at + 1, name)) {
@@ -73,7 +73,7 @@ const char* missing_cpu_feature(const char* needed) noexcept {
       {"matmul_int8", (has2 & HWCAP2_I8MM) != 0},
   };
 #else
-  const Feature features[] = {{"", true}};  // Of other processors nothing is known.
+  const Feature features[] = {{"", true}};  // nothing is known of other processors
 #endif
   for (const Feature& feature : features) {
     if (!feature.present && has_word(needed, feature.name)) return feature.name;

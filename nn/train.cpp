@@ -1,5 +1,6 @@
 #include "nn/train.h"
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -121,7 +122,7 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   const Schedule schedule = schedule_of(options);
   TrainStep step(model.parameters(), optimizer, &ema,
                  flow_objective(ctx, model, loader, flow_options(options)),
-                 {options.accumulate, options.graph, host.on_message});
+                 {options.accumulate, options.graph, std::ref(host.on_message)});
 
   const TrainRun run{options, host, *images, ctx, loader, model, optimizer, ema, schedule, step};
   introduce(run, choice);

@@ -162,8 +162,7 @@ TEST_CASE("a name of 300 characters") {
 TEST_CASE("a folder that may not be entered") {
   const test::TempDir dir;
   const std::string closed = dir / "closed";
-  REQUIRE(::mkdir(closed.c_str(), 0700) == 0);
-  if (::geteuid() != 0) ::chmod(closed.c_str(), 0);
+  REQUIRE(::mkdir(closed.c_str(), 0) == 0);
   doors();
   const int failures = test::run_as_ordinary_user([&] {
     int count = 0;
