@@ -15,22 +15,8 @@ struct CopyBackend {
   void (*fill)(Context& ctx, const Tensor& x, double value);
 };
 
-enum class BinaryOp : std::uint8_t { add, sub, mul, div };
-enum class UnaryOp : std::uint8_t {
-  exp,
-  log,
-  sqrt,
-  neg,
-  tanh,
-  sigmoid,
-  relu,
-  square,
-  silu,
-  gelu_tanh,
-  gelu_erf
-};
-/// dx = dy f'(saved): saved is y for tanh and sigmoid, x for the others.
-enum class UnaryBackwardOp : std::uint8_t { tanh, sigmoid, relu, silu, gelu_tanh, gelu_erf };
+enum class UnaryOp : std::uint8_t;  // elementwise_ops.h
+enum class BinaryOp : std::uint8_t;
 
 /// All tensors of one call have one floating dtype.
 struct ElementwiseBackend {
@@ -40,9 +26,8 @@ struct ElementwiseBackend {
   void (*affine)(Context& ctx, const Tensor& x, double scale, double shift, const Tensor& y);
   /// y = f(x); x contiguous.
   void (*unary)(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y);
-  /// dx = dy f'(saved); dy and saved contiguous.
-  void (*unary_backward)(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
-                         const Tensor& dx);
+  /// dx from dy and what the op saves (elementwise_ops.h), both contiguous; dy twice where it saves nothing.
+  void (*unary_backward)(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved, const Tensor& dx);
   /// into += x; x has into's shape, both with any strides.
   void (*accumulate)(Context& ctx, const Tensor& x, const Tensor& into);
   /// flag i32[1] = 1 if every element of the contiguous x is finite, else 0.

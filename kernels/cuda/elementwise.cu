@@ -18,52 +18,45 @@
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/strided.cuh"
 #include "kernels/cuda/device/types.cuh"
+#include "kernels/elementwise_ops.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-#define LLSA_FUNCTOR(name, expression)        \
-  struct name {                               \
+using std::exp;
+using std::log;
+using std::tanh;
+
+/// f(x) and dx = f(dy, saved) of a unary operation, f(a, b) of a binary one.
+template <auto op>
+struct Formula;
+
+#define LLSA_FORMULA(name, saves, value, gradient)   \
+  template <>                                        \
+  struct Formula<UnaryOp::name> {                    \
+    template <class A>                               \
+    __device__ A operator()(A x) const {             \
+      return value;                                  \
+    }                                                \
+    template <class A>                               \
+    __device__ A operator()(A dy, A saved) const {   \
+      [[maybe_unused]] const A x = saved, y = saved; \
+      return gradient;                               \
+    }                                                \
+  };
+LLSA_UNARY_OPS(LLSA_FORMULA)
+#undef LLSA_FORMULA
+
+#define LLSA_FORMULA(name, value)             \
+  template <>                                 \
+  struct Formula<BinaryOp::name> {            \
     template <class A>                        \
     __device__ A operator()(A a, A b) const { \
-      return expression;                      \
+      return value;                           \
     }                                         \
-  }
-#define LLSA_UNARY(name, expression)     \
-  struct name {                          \
-    template <class A>                   \
-    __device__ A operator()(A x) const { \
-      return expression;                 \
-    }                                    \
-  }
-
-LLSA_FUNCTOR(Add, a + b);
-LLSA_FUNCTOR(Sub, a - b);
-LLSA_FUNCTOR(Mul, a* b);
-LLSA_FUNCTOR(Div, a / b);
-
-LLSA_UNARY(Exp, std::exp(x));
-LLSA_UNARY(Log, std::log(x));
-LLSA_UNARY(Sqrt, std::sqrt(x));
-LLSA_UNARY(Neg, -x);
-LLSA_UNARY(Tanh, std::tanh(x));
-LLSA_UNARY(Sigmoid, sigmoid(x));
-LLSA_UNARY(Relu, x < A(0) ? A(0) : x);
-LLSA_UNARY(Square, x* x);
-LLSA_UNARY(Silu, silu(x));
-LLSA_UNARY(GeluTanh, gelu_tanh(x));
-LLSA_UNARY(GeluErf, gelu_erf(x));
-
-// a = dy, b = what was saved
-LLSA_FUNCTOR(TanhBackward, a*(A(1) - b * b));
-LLSA_FUNCTOR(SigmoidBackward, a*(b*(A(1) - b)));
-LLSA_FUNCTOR(ReluBackward, b > A(0) ? a : b <= A(0) ? A(0) : b);  // NaN in b gives NaN
-LLSA_FUNCTOR(SiluBackward, a* silu_derivative(b));
-LLSA_FUNCTOR(GeluTanhBackward, a* gelu_tanh_derivative(b));
-LLSA_FUNCTOR(GeluErfBackward, a* gelu_erf_derivative(b));
-
-#undef LLSA_FUNCTOR
-#undef LLSA_UNARY
+  };
+LLSA_BINARY_OPS(LLSA_FORMULA)
+#undef LLSA_FORMULA
 
 template <class A>
 struct Affine {
@@ -138,16 +131,7 @@ __global__ void set_flag(std::int32_t* flag) {
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_device(out.dtype(), "binary", [&]<class T>() {
-    switch (op) {
-      case BinaryOp::add:
-        return launch_binary<T>(ctx, Add{}, a, b, out);
-      case BinaryOp::sub:
-        return launch_binary<T>(ctx, Sub{}, a, b, out);
-      case BinaryOp::mul:
-        return launch_binary<T>(ctx, Mul{}, a, b, out);
-      case BinaryOp::div:
-        return launch_binary<T>(ctx, Div{}, a, b, out);
-    }
+    visit(op, [&]<BinaryOp kOp>() { launch_binary<T>(ctx, Formula<kOp>(), a, b, out); });
   });
 }
 
@@ -161,62 +145,24 @@ void affine(Context& ctx, const Tensor& x, double scale, double shift, const Ten
 
 void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
   visit_device(x.dtype(), "unary", [&]<class T>() {
-    const auto run = [&](auto f) {
-      launch_dense(ctx, f, x.numel(), device_data<T>(y), static_cast<const T*>(device_data<T>(x)));
-    };
-    switch (op) {
-      case UnaryOp::exp:
-        return run(Exp{});
-      case UnaryOp::log:
-        return run(Log{});
-      case UnaryOp::sqrt:
-        return run(Sqrt{});
-      case UnaryOp::neg:
-        return run(Neg{});
-      case UnaryOp::tanh:
-        return run(Tanh{});
-      case UnaryOp::sigmoid:
-        return run(Sigmoid{});
-      case UnaryOp::relu:
-        return run(Relu{});
-      case UnaryOp::square:
-        return run(Square{});
-      case UnaryOp::silu:
-        return run(Silu{});
-      case UnaryOp::gelu_tanh:
-        return run(GeluTanh{});
-      case UnaryOp::gelu_erf:
-        return run(GeluErf{});
-    }
+    const T* const from = device_data<T>(x);
+    visit(op, [&]<UnaryOp kOp>() { launch_dense(ctx, Formula<kOp>(), x.numel(), device_data<T>(y), from); });
   });
 }
 
-void unary_backward(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
-                    const Tensor& dx) {
+void unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved, const Tensor& dx) {
   visit_device(dy.dtype(), "unary_backward", [&]<class T>() {
-    const auto run = [&](auto f) {
-      launch_dense(ctx, f, dy.numel(), device_data<T>(dx), static_cast<const T*>(device_data<T>(dy)),
-                   static_cast<const T*>(device_data<T>(saved)));
-    };
-    switch (op) {
-      case UnaryBackwardOp::tanh:
-        return run(TanhBackward{});
-      case UnaryBackwardOp::sigmoid:
-        return run(SigmoidBackward{});
-      case UnaryBackwardOp::relu:
-        return run(ReluBackward{});
-      case UnaryBackwardOp::silu:
-        return run(SiluBackward{});
-      case UnaryBackwardOp::gelu_tanh:
-        return run(GeluTanhBackward{});
-      case UnaryBackwardOp::gelu_erf:
-        return run(GeluErfBackward{});
-    }
+    const T* const gradient = device_data<T>(dy);
+    const T* const from = device_data<T>(saved);
+    visit(op, [&]<UnaryOp kOp>() {
+      launch_dense(ctx, Formula<kOp>(), dy.numel(), device_data<T>(dx), gradient, from);
+    });
   });
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
-  visit_device(into.dtype(), "accumulate", [&]<class T>() { launch_binary<T>(ctx, Add{}, into, x, into); });
+  visit_device(into.dtype(), "accumulate",
+               [&]<class T>() { launch_binary<T>(ctx, Formula<BinaryOp::add>(), into, x, into); });
 }
 
 void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {

@@ -185,10 +185,9 @@ TEST_CASE("activations at the ends of their range") {
         check_same(both, 1e-5, [&](Context& ctx) { return f(ctx, x(ctx)).slice(0, i, i + 1); });
       }
     }
-    using Backward = Tensor (*)(Context&, const Tensor&, const Tensor&);
-    for (const Backward f : {Backward(k::relu_backward), Backward(k::silu_backward),
-                             Backward(k::gelu_tanh_backward), Backward(k::gelu_erf_backward)})
-      check_same(both, 1e-5, [&](Context& ctx) { return f(ctx, ones(ctx), x(ctx)); });
+    for (const k::UnaryOp op :
+         {k::UnaryOp::relu, k::UnaryOp::silu, k::UnaryOp::gelu_tanh, k::UnaryOp::gelu_erf})
+      check_same(both, 1e-5, [&](Context& ctx) { return k::unary_backward(ctx, op, ones(ctx), x(ctx)); });
   }
 }
 
