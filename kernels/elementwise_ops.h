@@ -21,6 +21,7 @@
   ROW(log,       x,       log(x),            dy / x)                                        \
   ROW(sqrt,      y,       std::sqrt(x),      dy / (2 * y))                                  \
   ROW(neg,       nothing, -x,                -dy)                                           \
+  ROW(abs,       x,       std::abs(x),       x > 0 ? dy : x < 0 ? -dy : x)                  \
   ROW(square,    x,       x * x,             2 * dy * x)                                    \
   ROW(tanh,      y,       tanh(x),           dy * (1 - y * y))                              \
   ROW(sigmoid,   y,       sigmoid(x),        dy * (y * (1 - y)))                            \

@@ -82,6 +82,8 @@ const OpRow kRows[] = {
     {"log", "b", kRounding, s::positive, [](S, V x) { return Vars{log(x[0])}; }, nullptr, each<1>},
     {"sqrt", "b", kRounding, s::positive, [](S, V x) { return Vars{sqrt(x[0])}; }, nullptr, each<1>},
     {"neg", "b", kExact, s::one, [](S, V x) { return Vars{neg(x[0])}; }, nullptr, each<1>},
+    {"abs", "b", kExact, s::one, [](S, V x) { return Vars{abs(x[0])}; },
+     [](S, V x) { return Vars{relu(x[0]) + relu(-x[0])}; }, none},
     {"square", "b", kRounding, s::one, [](S, V x) { return Vars{square(x[0])}; }, d::square, each<1>},
     {"tanh", "b", kRounding, s::one, [](S, V x) { return Vars{tanh(x[0])}; }, d::tanh, each<1>},
     {"sigmoid", "b", kRounding, s::one, [](S, V x) { return Vars{sigmoid(x[0])}; }, d::sigmoid, each<3>},

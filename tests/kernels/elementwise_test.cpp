@@ -28,6 +28,8 @@ double definition(UnaryOp op, double x) {
       return std::sqrt(x);
     case UnaryOp::neg:
       return -x;
+    case UnaryOp::abs:
+      return std::abs(x);
     case UnaryOp::square:
       return x * x;
     case UnaryOp::tanh:
