@@ -4,6 +4,7 @@
 
 #include "autograd/node.h"
 #include "kernels/elementwise.h"
+#include "kernels/make.h"
 #include "kernels/reduce.h"
 
 namespace llsa {
@@ -55,6 +56,45 @@ void div_backward(BackwardStep& step) {
   }
 }
 
+/// Hands dy on to input 0 where the condition is not 0, and to input 1 elsewhere.
+void choose_backward(BackwardStep& step, const Tensor& condition) {
+  Context& context = step.context();
+  const Tensor zero = context.zeros(Shape{}, step.dy().dtype());
+  if (step.needs(0))
+    step.add(0, summed(context, kernels::where(context, condition, step.dy(), zero), step.input_shape(0)));
+  if (step.needs(1))
+    step.add(1, summed(context, kernels::where(context, condition, zero, step.dy()), step.input_shape(1)));
+}
+
+std::vector<Tensor> maximum_saves(const Var& a, const Var& b, const Tensor&) {
+  return saving(a.value(), b.value());
+}
+void maximum_backward(BackwardStep& step) {
+  choose_backward(step, kernels::greater_equal(step.context(), step.saved(0), step.saved(1)));
+}
+
+std::vector<Tensor> minimum_saves(const Var& a, const Var& b, const Tensor&) {
+  return saving(a.value(), b.value());
+}
+void minimum_backward(BackwardStep& step) {
+  choose_backward(step, kernels::less_equal(step.context(), step.saved(0), step.saved(1)));
+}
+
+void where_backward(BackwardStep& step) { choose_backward(step, step.saved(0)); }
+
+struct Limits {
+  double low, high;
+};
+void clamp_backward(BackwardStep& step) {
+  const auto [low, high] = step.attributes<Limits>();
+  step.add(0, kernels::clamp_backward(step.context(), step.dy(), step.saved(0), low, high));
+}
+
+/// A number that takes part in an op of x.
+Var constant(const Var& x, double number) {
+  return Var(x.context(), full(x.context(), {}, number, x.value().dtype()));
+}
+
 void affine_backward(BackwardStep& step) {
   step.add(0, kernels::affine(step.context(), step.dy(), step.attributes<double>(), 0.0));
 }
@@ -88,6 +128,27 @@ LLSA_BINARY_OPS(LLSA_DEFINE)
   }
 LLSA_UNARY_OPS(LLSA_DEFINE)
 #undef LLSA_DEFINE
+
+#define LLSA_DEFINE(name, relation)                                            \
+  Var name(const Var& a, const Var& b) {                                       \
+    return Var(a.context(), kernels::name(a.context(), a.value(), b.value())); \
+  }                                                                            \
+  Var name(const Var& a, double b) { return name(a, constant(a, b)); }         \
+  Var name(double a, const Var& b) { return name(constant(b, a), b); }
+LLSA_COMPARISONS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+Var operator/(double dividend, const Var& x) { return div(constant(x, dividend), x); }
+
+Var clamp(const Var& x, double low, double high) {
+  return record("clamp", {&x}, kernels::clamp(x.context(), x.value(), low, high), clamp_backward,
+                saving(x.value()), Limits{low, high});
+}
+
+Var where(const Var& condition, const Var& a, const Var& b) {
+  return record("where", {&a, &b}, kernels::where(a.context(), condition.value(), a.value(), b.value()),
+                where_backward, saving(condition.value()));
+}
 
 Var affine(const Var& x, double scale, double shift) {
   return record("affine", {&x}, kernels::affine(x.context(), x.value(), scale, shift), affine_backward, {},

@@ -38,6 +38,7 @@ Tensor unary(Context& ctx, UnaryOp op, const char* where, const Tensor& x) {
     return binary(ctx, BinaryOp::name, #name, a, b);            \
   }
 LLSA_BINARY_OPS(LLSA_DEFINE)
+LLSA_COMPARISONS(LLSA_DEFINE)
 #undef LLSA_DEFINE
 
 #define LLSA_DEFINE(name, ...) \
@@ -57,6 +58,32 @@ Tensor affine(Context& ctx, const Tensor& x, double scale, double shift) {
   Tensor y = ctx.empty_like(x);
   backend(ctx).elementwise.affine(ctx, contiguous(ctx, x), scale, shift, y);
   return y;
+}
+
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high) {
+  check::on_device(ctx, "clamp", {{"x", x}});
+  check::floating("clamp", {"x", x});
+  if (!(low <= high)) throw ValueError(cat("[clamp] expected low <= high, got ", low, " and ", high));
+  Tensor y = ctx.empty_like(x);
+  backend(ctx).elementwise.clamp(ctx, contiguous(ctx, x), low, high, y);
+  return y;
+}
+
+Tensor clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high) {
+  Tensor dx = ctx.empty_like(dy);
+  backend(ctx).elementwise.clamp_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x), low, high, dx);
+  return dx;
+}
+
+Tensor where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b) {
+  check::on_device(ctx, "where", {{"condition", condition}, {"a", a}, {"b", b}});
+  check::floating("where", {"a", a});
+  check::same_dtype("where", {"a", a}, {"b", b});
+  const Shape shape = broadcast_shapes(broadcast_shapes(condition.shape(), a.shape()), b.shape());
+  Tensor out = ctx.empty(shape, a.dtype());
+  backend(ctx).elementwise.where(ctx, cast(ctx, condition, a.dtype()).expand(shape), a.expand(shape),
+                                 b.expand(shape), out);
+  return out;
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {

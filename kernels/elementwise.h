@@ -9,10 +9,11 @@
 
 namespace llsa::kernels {
 
-// add(ctx, a, b) and so on, for every row of LLSA_BINARY_OPS. Throw ShapeError when the shapes do not
-// broadcast, DTypeError when the dtypes differ or are not floating.
+// add(ctx, a, b), greater(ctx, a, b) and so on, for every row of LLSA_BINARY_OPS and LLSA_COMPARISONS. Throw
+// ShapeError when the shapes do not broadcast, DTypeError when the dtypes differ or are not floating.
 #define LLSA_DECLARE(name, ...) Tensor name(Context& ctx, const Tensor& a, const Tensor& b);
 LLSA_BINARY_OPS(LLSA_DECLARE)
+LLSA_COMPARISONS(LLSA_DECLARE)
 #undef LLSA_DECLARE
 
 // exp(ctx, x) and so on, for every row of LLSA_UNARY_OPS. Throw DTypeError.
@@ -26,6 +27,15 @@ Tensor unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& 
 
 /// scale x + shift
 Tensor affine(Context& ctx, const Tensor& x, double scale, double shift);
+
+/// min(max(x, low), high); NaN stays NaN. Throws ValueError unless low <= high, DTypeError.
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high);
+/// dx = dy where low <= x <= high, else 0. Saved: x.
+Tensor clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high);
+
+/// a where the condition is not 0 (or is NaN), else b; the three broadcast. a and b have one floating dtype; a
+/// condition of another dtype is converted to it. Throws ShapeError, DTypeError.
+Tensor where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b);
 
 /// into += x, x broadcast to into's shape; both with any strides. Throws ShapeError, DTypeError.
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into);

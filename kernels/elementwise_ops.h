@@ -31,11 +31,24 @@
   ROW(gelu_erf,  x,       gelu_erf(x),       dy * gelu_erf_derivative(x))
 
 /// ROW(name, f(a, b)), with broadcasting. The gradients are in autograd/elementwise.cpp.
-#define LLSA_BINARY_OPS(ROW) \
-  ROW(add, a + b)            \
-  ROW(sub, a - b)            \
-  ROW(mul, a * b)            \
-  ROW(div, a / b)
+/// maximum and minimum are NaN where a or b is.
+#define LLSA_BINARY_OPS(ROW)              \
+  ROW(add,     a + b)                     \
+  ROW(sub,     a - b)                     \
+  ROW(mul,     a * b)                     \
+  ROW(div,     a / b)                     \
+  ROW(maximum, a > b || a != a ? a : b)   \
+  ROW(minimum, a < b || a != a ? a : b)
+
+/// ROW(name, relation): 1 where it holds, else 0, in the dtype of a and b, with broadcasting. With a NaN all are
+/// 0 but not_equal, which is 1. They have no gradient.
+#define LLSA_COMPARISONS(ROW) \
+  ROW(greater,       >)       \
+  ROW(less,          <)       \
+  ROW(greater_equal, >=)      \
+  ROW(less_equal,    <=)      \
+  ROW(equal,         ==)      \
+  ROW(not_equal,     !=)
 
 // clang-format on
 
@@ -43,7 +56,7 @@ namespace llsa::kernels {
 
 #define LLSA_CODE(name, ...) name,
 enum class UnaryOp : std::uint8_t { LLSA_UNARY_OPS(LLSA_CODE) };
-enum class BinaryOp : std::uint8_t { LLSA_BINARY_OPS(LLSA_CODE) };
+enum class BinaryOp : std::uint8_t { LLSA_BINARY_OPS(LLSA_CODE) LLSA_COMPARISONS(LLSA_CODE) };
 #undef LLSA_CODE
 
 /// Calls f.operator()<op>(): a code that is known when the program runs becomes one that the compiler knows.
@@ -64,6 +77,7 @@ void visit(BinaryOp op, F&& f) {
   case BinaryOp::name:       \
     return f.template operator()<BinaryOp::name>();
     LLSA_BINARY_OPS(LLSA_CASE)
+    LLSA_COMPARISONS(LLSA_CASE)
 #undef LLSA_CASE
   }
 }

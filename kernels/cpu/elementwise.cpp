@@ -104,6 +104,9 @@ LLSA_UNARY_OPS(LLSA_FORMULA)
     }                              \
   };
 LLSA_BINARY_OPS(LLSA_FORMULA)
+#define LLSA_COMPARISON(name, relation) LLSA_FORMULA(name, a relation b ? A(1) : A(0))
+LLSA_COMPARISONS(LLSA_COMPARISON)
+#undef LLSA_COMPARISON
 #undef LLSA_FORMULA
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
@@ -116,6 +119,40 @@ void affine(Context& ctx, const Tensor& x, double scale, double shift, const Ten
   visit_floating(x.dtype(), "affine", [&]<class T>() {
     const Acc<T> a(scale), b(shift);
     unary_map<T>(ctx, x, y, [a, b](auto v) { return a * v + b; });
+  });
+}
+
+void clamp(Context& ctx, const Tensor& x, double low, double high, const Tensor& y) {
+  visit_floating(x.dtype(), "clamp", [&]<class T>() {
+    const Acc<T> least(low), most(high);
+    unary_map<T>(ctx, x, y, [least, most](auto v) { return v < least ? least : v > most ? most : v; });
+  });
+}
+
+void clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high,
+                    const Tensor& dx) {
+  visit_floating(x.dtype(), "clamp_backward", [&]<class T>() {
+    const Acc<T> least(low), most(high);
+    backward_map<T>(ctx, dy, x, dx,
+                    [least, most](auto d, auto v) { return v >= least && v <= most ? d : decltype(v)(0); });
+  });
+}
+
+void where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_floating(out.dtype(), "where", [&]<class T>() {
+    const StridedLoop<4> loop(out.shape(), {&out, &condition, &a, &b});
+    loop.run(ctx, [&](const StridedLoop<4>::Block& block) {
+      for (std::int64_t r = 0; r < block.rows; ++r) {
+        const auto row = [&](const Tensor& x, std::size_t at) {
+          return x.data<T>() + block.offset[at] + r * loop.row_stride[at];
+        };
+        T* const o = row(out, 0);
+        const T *const c = row(condition, 1), *const x = row(a, 2), *const y = row(b, 3);
+        const auto& step = loop.col_stride;
+        for (std::int64_t i = 0; i < block.cols; ++i)
+          o[i * step[0]] = Acc<T>(c[i * step[1]]) != 0 ? x[i * step[2]] : y[i * step[3]];
+      }
+    });
   });
 }
 
@@ -153,6 +190,9 @@ constinit const ElementwiseBackend kElementwise = {.binary = binary,
                                                    .affine = affine,
                                                    .unary = unary,
                                                    .unary_backward = unary_backward,
+                                                   .clamp = clamp,
+                                                   .clamp_backward = clamp_backward,
+                                                   .where = where,
                                                    .accumulate = accumulate,
                                                    .all_finite = all_finite};
 

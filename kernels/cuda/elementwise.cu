@@ -13,6 +13,7 @@
 #include "kernels/backend/tensors.h"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/cuda/device/activation.cuh"
 #include "kernels/cuda/device/launch.cuh"
@@ -56,12 +57,30 @@ LLSA_UNARY_OPS(LLSA_FORMULA)
     }                                         \
   };
 LLSA_BINARY_OPS(LLSA_FORMULA)
+#define LLSA_COMPARISON(name, relation) LLSA_FORMULA(name, a relation b ? A(1) : A(0))
+LLSA_COMPARISONS(LLSA_COMPARISON)
+#undef LLSA_COMPARISON
 #undef LLSA_FORMULA
 
 template <class A>
 struct Affine {
   A scale, shift;
   __device__ A operator()(A x) const { return scale * x + shift; }
+};
+
+/// clamp, and its gradient.
+template <class A>
+struct Clamp {
+  A low, high;
+  __device__ A operator()(A x) const { return x < low ? low : x > high ? high : x; }
+  __device__ A operator()(A dy, A x) const { return x >= low && x <= high ? dy : A(0); }
+};
+
+struct Where {
+  template <class A>
+  __device__ A operator()(A condition, A a, A b) const {
+    return condition != A(0) ? a : b;
+  }
 };
 
 /// out[i] = f(in...[i]) over dense memory, N elements per thread.
@@ -82,13 +101,23 @@ __global__ void map_dense(F f, std::int64_t n, T* out, const In*... in) {
   store_pack(out + i, result);
 }
 
-template <class F, class T>
-__global__ void map_strided(F f, Strided<3> loop, T* out, const T* a, const T* b) {
+/// As many tensors as a function has arguments.
+template <class T, int P>
+struct Inputs {
+  const T* of[P];
+};
+
+/// out[i] = f(in[i]...) for tensors of any strides, an element per thread.
+template <class F, class T, int P>
+__global__ void map_strided(F f, Strided<1 + P> loop, T* out, Inputs<T, P> in) {
   using A = accumulator_t<T>;
   const std::int64_t i = piece_of_thread();
   if (i >= loop.count) return;
   const auto at = loop.offsets(i);
-  out[at.of[0]] = static_cast<T>(f(static_cast<A>(a[at.of[1]]), static_cast<A>(b[at.of[2]])));
+  const auto apply = [&]<int... p>(std::integer_sequence<int, p...>) {
+    return f(static_cast<A>(in.of[p][at.of[1 + p]])...);
+  };
+  out[at.of[0]] = static_cast<T>(apply(std::make_integer_sequence<int, P>()));
 }
 
 template <class F, class T, class... In>
@@ -100,16 +129,17 @@ void launch_dense(Context& ctx, F f, std::int64_t n, T* out, const In*... in) {
     launch_threads(ctx, map_dense<1, F, T, In...>, n, f, n, out, in...);
 }
 
-template <class T, class F>
-void launch_binary(Context& ctx, F f, const Tensor& a, const Tensor& b, const Tensor& out) {
-  const Strided<3> loop(out.shape(), {&out, &a, &b});
-  T* const o = device_data<T>(out);
-  const T* const pa = device_data<T>(a);
-  const T* const pb = device_data<T>(b);
+/// out = f(in...), all of one shape.
+template <class T, class F, class... In>
+void launch_map(Context& ctx, F f, const Tensor& out, const In&... in) {
+  constexpr int P = sizeof...(In);
+  const Strided<1 + P> loop(out.shape(), {&out, &in...});
+  const auto data = [](const Tensor& x) { return static_cast<const T*>(device_data<T>(x)); };
+  T* const to = device_data<T>(out);
   if (loop.dense())
-    launch_dense(ctx, f, loop.count, o, pa, pb);
+    launch_dense(ctx, f, loop.count, to, data(in)...);
   else
-    launch_threads(ctx, map_strided<F, T>, loop.count, f, loop, o, pa, pb);
+    launch_threads(ctx, map_strided<F, T, P>, loop.count, f, loop, to, Inputs<T, P>{{data(in)...}});
 }
 
 /// Clears the flag where an element is not finite. Lanes write the same value, so their order is of no
@@ -131,7 +161,7 @@ __global__ void set_flag(std::int32_t* flag) {
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_device(out.dtype(), "binary", [&]<class T>() {
-    visit(op, [&]<BinaryOp kOp>() { launch_binary<T>(ctx, Formula<kOp>(), a, b, out); });
+    visit(op, [&]<BinaryOp kOp>() { launch_map<T>(ctx, Formula<kOp>(), out, a, b); });
   });
 }
 
@@ -160,9 +190,33 @@ void unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& sa
   });
 }
 
+void clamp(Context& ctx, const Tensor& x, double low, double high, const Tensor& y) {
+  visit_device(x.dtype(), "clamp", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const T* const from = device_data<T>(x);
+    launch_dense(ctx, Clamp<A>{static_cast<A>(low), static_cast<A>(high)}, x.numel(), device_data<T>(y),
+                 from);
+  });
+}
+
+void clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high,
+                    const Tensor& dx) {
+  visit_device(x.dtype(), "clamp_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const T* const gradient = device_data<T>(dy);
+    const T* const from = device_data<T>(x);
+    launch_dense(ctx, Clamp<A>{static_cast<A>(low), static_cast<A>(high)}, x.numel(), device_data<T>(dx),
+                 gradient, from);
+  });
+}
+
+void where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_device(out.dtype(), "where", [&]<class T>() { launch_map<T>(ctx, Where(), out, condition, a, b); });
+}
+
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
   visit_device(into.dtype(), "accumulate",
-               [&]<class T>() { launch_binary<T>(ctx, Formula<BinaryOp::add>(), into, x, into); });
+               [&]<class T>() { launch_map<T>(ctx, Formula<BinaryOp::add>(), into, into, x); });
 }
 
 void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
@@ -180,6 +234,9 @@ constinit const ElementwiseBackend kElementwise = {.binary = binary,
                                                    .affine = affine,
                                                    .unary = unary,
                                                    .unary_backward = unary_backward,
+                                                   .clamp = clamp,
+                                                   .clamp_backward = clamp_backward,
+                                                   .where = where,
                                                    .accumulate = accumulate,
                                                    .all_finite = all_finite};
 

@@ -185,6 +185,91 @@ TEST_CASE("arithmetic broadcasts over any strides") {
         Shape{4, 0});
 }
 
+TEST_CASE("comparisons, maximum and minimum follow NumPy where there is a NaN") {
+  Context ctx(2);
+  const double nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  const std::vector<double> x = {1, 2, 2, -inf, inf, nan, 3, nan, -0.0},
+                            y = {2, 1, 2, 0, inf, 1, nan, nan, 0};
+  struct Case {
+    const char* name;
+    Tensor (*kernel)(Context&, const Tensor&, const Tensor&);
+    std::vector<double> expected;
+  };
+  const Case cases[] = {{"greater", greater, {0, 1, 0, 0, 0, 0, 0, 0, 0}},
+                        {"less", less, {1, 0, 0, 1, 0, 0, 0, 0, 0}},
+                        {"greater_equal", greater_equal, {0, 1, 1, 0, 1, 0, 0, 0, 1}},
+                        {"less_equal", less_equal, {1, 0, 1, 1, 1, 0, 0, 0, 1}},
+                        {"equal", equal, {0, 0, 1, 0, 1, 0, 0, 0, 1}},
+                        {"not_equal", not_equal, {1, 1, 0, 1, 0, 1, 1, 1, 0}},
+                        {"maximum", maximum, {2, 2, 2, 0, inf, nan, nan, nan, 0}},
+                        {"minimum", minimum, {1, 1, 2, -inf, inf, nan, nan, nan, 0}}};
+  for (const DType dtype : kTypes) {
+    const auto tensor = [&](const std::vector<double>& values) {
+      return cast(ctx, from_vector(ctx, values, Shape{9}), dtype);
+    };
+    for (const Case& c : cases) {
+      CAPTURE(c.name);
+      const Tensor found = c.kernel(ctx, tensor(x), tensor(y));
+      CHECK(found.dtype() == dtype);
+      const auto values = to_vector<double>(ctx, found);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        CAPTURE(i);
+        CHECK((values[i] == c.expected[i] || (std::isnan(values[i]) && std::isnan(c.expected[i]))));
+      }
+    }
+    const Tensor table = greater(ctx, tensor(x).slice(0, 0, 3).unsqueeze(1), tensor(y).slice(0, 0, 2));
+    CHECK(to_vector<double>(ctx, table) == std::vector<double>{0, 0, 0, 1, 0, 1});
+  }
+}
+
+TEST_CASE("clamp keeps NaN, takes infinite limits, and refuses limits in disorder") {
+  Context ctx(1);
+  const double nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  for (const DType dtype : kTypes) {
+    const Tensor x = cast(ctx, from_vector<double>(ctx, {-inf, -2, -1, 0.5, 2, 3, inf, nan}, Shape{8}),
+                          dtype),
+                 dy = affine(ctx, ctx.zeros(Shape{8}, dtype), 1.0, 3.0);
+    auto y = to_vector<double>(ctx, clamp(ctx, x, -1, 2));
+    CHECK(std::isnan(y.back()));
+    y.pop_back();
+    CHECK(y == std::vector<double>{-1, -1, -1, 0.5, 2, 2, 2});
+    CHECK(to_vector<double>(ctx, clamp_backward(ctx, dy, x, -1, 2)) ==
+          std::vector<double>{0, 0, 3, 3, 3, 0, 0, 0});
+    CHECK(to_vector<double>(ctx, clamp(ctx, x, 0, inf).slice(0, 0, 6)) ==
+          std::vector<double>{0, 0, 0, 0.5, 2, 3});
+  }
+  CHECK_THROWS_WITH_AS(clamp(ctx, ctx.zeros(Shape{1}, DType::f32), 1, 0.5),
+                       "[clamp] expected low <= high, got 1 and 0.5", ValueError);
+  CHECK_THROWS_AS(clamp(ctx, ctx.zeros(Shape{1}, DType::f32), nan, 1), ValueError);
+}
+
+TEST_CASE("where chooses element by element, with conditions of any dtype and strides") {
+  Context ctx(2);
+  const double nan = std::nan("");
+  for (const DType dtype : kTypes) {
+    const Tensor condition = random_tensor(ctx, Shape{3, 257, 33}, dtype, 1),
+                 mask = greater(ctx, condition, ctx.zeros(Shape{}, dtype)),
+                 a = random_tensor(ctx, Shape{257, 33}, dtype, 2),
+                 b = random_tensor(ctx, Shape{3, 1, 33}, dtype, 3);
+    const auto m = to_vector<double>(ctx, mask), x = to_vector<double>(ctx, a.expand(mask.shape())),
+               y = to_vector<double>(ctx, b.expand(mask.shape()));
+    std::vector<double> expected(m.size());
+    for (std::size_t i = 0; i < m.size(); ++i) expected[i] = m[i] != 0 ? x[i] : y[i];
+    for (const DType other : {dtype, DType::i32, DType::f32}) {
+      const Tensor chosen = cast(ctx, mask, other);
+      CHECK(to_vector<double>(ctx, where(ctx, chosen, a, b)) == expected);
+      CHECK(to_vector<double>(ctx, where(ctx, transposed_in_memory(ctx, chosen), a, b)) == expected);
+    }
+  }
+  const Tensor one = ctx.zeros(Shape{1}, DType::f32),
+               bad = from_vector<float>(ctx, {static_cast<float>(nan)}, Shape{1});
+  CHECK(ctx.item(where(ctx, one, bad, one)) == 0.0);
+  CHECK_THROWS_WITH_AS(where(ctx, one, one, cast(ctx, one, DType::f64)),
+                       "[where] expected a and b of one dtype, got f32 and f64", DTypeError);
+  CHECK_THROWS_AS(where(ctx, ctx.zeros(Shape{2}, DType::f32), ctx.zeros(Shape{3}, DType::f32), one),
+                  ShapeError);
+}
+
 TEST_CASE("affine scales and shifts") {
   Context ctx(1);
   const Tensor x = from_vector<double>(ctx, {1.0, -2.0}, Shape{2});
