@@ -1,23 +1,47 @@
 // The attention layer.
 #include "nn/attention.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
 #include "autograd/attention.h"
+#include "autograd/elementwise.h"
 #include "autograd/matmul.h"
 #include "autograd/rope.h"
+#include "autograd/softmax.h"
 #include "autograd/view.h"
+#include "kernels/copy.h"
 
 namespace llsa::nn {
 namespace {
 
 constexpr double kNormEps = 1e-5;
 
+/// softmax(Q K^T / sqrt(D) + mask) V, where the mask [N,N] is -infinity for keys after the query.
+Var causal_attention(const Var& q, const Var& k, const Var& v) {
+  Context& ctx = q.context();
+  const std::int64_t n = q.size(2);
+  std::vector<float> mask(static_cast<std::size_t>(n * n), 0.0f);
+  for (std::int64_t i = 0; i < n; ++i)
+    std::fill(mask.begin() + i * n + i + 1, mask.begin() + (i + 1) * n,
+              -std::numeric_limits<float>::infinity());
+  const Var hidden(ctx, kernels::cast(ctx, kernels::from_vector(ctx, mask, Shape{n, n}), q.dtype()));
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  return matmul(softmax(matmul(q, k, false, true) * scale + hidden), v);
+}
+
 }  // namespace
 
 Attention::Attention(Parameters& params, const std::string& name, const AttentionOptions& options)
-    : heads_(options.heads), llsa_(options.llsa) {
+    : heads_(options.heads), llsa_(options.llsa), causal_(options.causal) {
   if (options.heads < 1 || options.head_dim < 1)
     throw ValueError(cat("[attention] expected at least one head of at least one channel, got ",
                          options.heads, " of ", options.head_dim));
+  if (options.causal && options.llsa)
+    throw ValueError("[attention] expected full attention where it is causal, got options of LLSA",
+                     "leave AttentionOptions::llsa empty");
   const std::int64_t d = options.head_dim;
   const std::int64_t c = heads_ * d;
   const Init weight = options.weight_init.for_fans(c, c);

@@ -350,6 +350,24 @@ TEST_CASE("the optimiser's steps, with clipping, average and a gradient that is 
     CHECK(both.gpu.item(gpu.step) == 3);
     CHECK(both.gpu.item(gpu.clip.skip) == 1);
   }
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const double momentum : {0.0, 0.9}) {
+      const auto sgd = [&](Context& ctx, bool of_copy) {
+        const std::int64_t n = 4099;
+        const Tensor w = k::random_uniform(ctx, {n}, dtype, 1, 1), low = ctx.zeros({n}, DType::bf16);
+        const Tensor v = momentum > 0 ? ctx.zeros({n}, dtype) : Tensor();
+        const Tensor lr = k::from_vector(ctx, std::vector<double>{1e-1}, {1});
+        const Tensor factor = k::from_vector(ctx, std::vector<double>{0.5}, {1});
+        for (int step = 0; step < 4; ++step) {
+          const Tensor g = k::random_uniform(ctx, {n}, dtype, 2, static_cast<std::uint64_t>(step));
+          const Tensor skip = k::from_vector(ctx, std::vector<std::int32_t>{step == 3}, {1});
+          k::sgd_step(ctx, {w, g, v, low}, {lr, step == 0 ? Tensor() : factor, skip}, {momentum, 0.1});
+        }
+        return of_copy ? low : w;
+      };
+      check_same(both, dtype == DType::f64 ? 1e-12 : 1e-6, [&](Context& ctx) { return sgd(ctx, false); });
+      check_same(both, 1e-2, [&](Context& ctx) { return sgd(ctx, true); });
+    }
   check_same(both, 1e-12, [](Context& ctx) {
     return k::sum_squares(ctx, k::random_uniform(ctx, {10007}, DType::f32, 1, 1));
   });
