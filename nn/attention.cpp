@@ -65,8 +65,9 @@ Attention::Attention(Parameters& params, const std::string& name, const Attentio
 Var Attention::operator()(const Var& x, const kernels::RopeTable& table) const {
   const Var qkv = linear(x, qkv_weight_, qkv_bias_);                             // [b,N,3C]
   const auto heads = qkv_split(qkv, heads_, q_norm_, k_norm_, kNormEps, table);  // [b,H,N,D]
-  const Var o =
-      llsa_ ? llsa_attention(heads.q, heads.k, heads.v, *llsa_) : full_attention(heads.q, heads.k, heads.v);
+  const Var o = llsa_     ? llsa_attention(heads.q, heads.k, heads.v, *llsa_)
+                : causal_ ? causal_attention(heads.q, heads.k, heads.v)
+                          : full_attention(heads.q, heads.k, heads.v);
   // The attention writes [b,N,H,D] memory, so merging the heads is a view.
   const Var merged = reshape(permute(o, {0, 2, 1, 3}), x.shape());
   return linear(merged, out_weight_, out_bias_);
