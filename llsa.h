@@ -20,9 +20,20 @@
 #include "autograd/recompute.h"
 #include "autograd/var.h"
 
-// Layers, optimisers, averages, schedules, and images from a trained model.
-#include "nn/diffusion/sampler.h"
+// Layers, optimisers, averages, schedules.
+#include "nn/attention.h"
 #include "nn/ema.h"
 #include "nn/modules.h"
 #include "nn/optim.h"
+#include "nn/parameter_file.h"
 #include "nn/schedule.h"
+
+// Images from a model, and the parts that train one: data, loss, training step, checkpoints.
+#include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/training_state.h"
+#include "nn/data/grid.h"
+#include "nn/data/loader.h"
+#include "nn/data/shapes.h"
+#include "nn/diffusion/flow.h"
+#include "nn/diffusion/sampler.h"
+#include "nn/train_step.h"

@@ -12,15 +12,23 @@ namespace llsa {
 Var::Var(Context& context, Tensor value, bool requires_grad) : state_(std::make_shared<State>()) {
   if (!value.defined()) throw ValueError("[var] expected a tensor, got an undefined one");
   state_->context = &context;
-  if (requires_grad) {
-    if (!is_floating(value.dtype()))
-      throw DTypeError(cat("[var] gradients need f32, bf16 or f64, got ", name_of(value.dtype())));
-    state_->node = std::make_shared<Node>();
-    state_->node->context = &context;
-    state_->node->saved.push_back(value);
-    state_->node->gradients.resize(1);
-  }
   state_->value = std::move(value);
+  set_requires_grad(requires_grad);
+}
+
+void Var::set_requires_grad(bool on) {
+  if (!is_leaf()) throw ValueError("[set_requires_grad] expected a leaf, got the output of an op");
+  if (on == requires_grad()) return;
+  if (!on) {
+    state_->node = nullptr;
+    return;
+  }
+  if (!is_floating(dtype()))
+    throw DTypeError(cat("[var] gradients need f32, bf16 or f64, got ", name_of(dtype())));
+  state_->node = std::make_shared<Node>();
+  state_->node->context = state_->context;
+  state_->node->saved.push_back(value());
+  state_->node->gradients.resize(1);
 }
 
 Var Var::made_by(Context& context, Tensor value, std::shared_ptr<Node> node, int slot) {

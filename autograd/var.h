@@ -57,6 +57,10 @@ class Var {
   /// Replaces the value of a leaf, for all its copies; shape and dtype stay. Throws ValueError for an
   /// interior variable.
   void set_value(Tensor value);
+  /// Whether a leaf, with all its copies, requires a gradient from now on. Graphs recorded before keep what they
+  /// were. Turned on, it starts without a gradient, turned off, it forgets the one that it has. Throws ValueError
+  /// for an interior variable, DTypeError as the constructor.
+  void set_requires_grad(bool on);
   /// The same value without history.
   Var detach() const;
 

@@ -1,17 +1,19 @@
 # The CUDA kernels: every kernels/cuda/**/*.cu is compiled
-#   - by the host compiler for the emulator of tests/emu, into the object library `llsa_emu`, wherever the toolkit's headers are;
-#   - by nvcc for the device, where there is an nvcc (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures). AUTO
-#     leaves it out of builds with sanitizers or coverage, which see nothing of what a device does.
+#   - by the host compiler for the emulator of tests/emu, into the object library `llsa_emu`, if there are headers of a toolkit;
+#   - by nvcc for the device, if nvcc is found (LLSA_CUDA=AUTO|ON|OFF; CUDA_ARCHS overrides the architectures). AUTO leaves it
+#     out of builds with sanitizers or coverage, which cannot see what a device does.
 #
-# cuDNN is a part of the backend where it is found (LLSA_CUDNN=AUTO|ON|OFF): convolution, and attention where the headers of
+# The backend uses cuDNN if it is found (LLSA_CUDNN=AUTO|ON|OFF): for convolution, and for attention if the headers of
 # cudnn-frontend are found, too (CUDNN_FRONTEND_DIR, as a CMake or an environment variable, or a system folder).
 #
-# Sets LLSA_CUDNN_CONVOLUTION and LLSA_CUDNN_ATTENTION: which of the two the backend for the device has; LLSA_CUDNN_LIBRARIES:
-# what it is linked with for them.
-# Sets LLSA_CUDA_INCLUDE_DIR (empty without headers) and LLSA_NVCC (empty where nothing is to be compiled by it).
-#   llsa_emulated_sources(VARIABLE file.cu...)   C++ sources that stand for them under the emulator
-#   llsa_nvcc_objects(VARIABLE file.cu...)       object files for the device
-#   llsa_add_cuda_backend()                      the backend becomes part of the library
+# Sets
+#   LLSA_CUDNN_CONVOLUTION, LLSA_CUDNN_ATTENTION   whether the backend for the device uses cuDNN for it
+#   LLSA_CUDNN_LIBRARIES                           the libraries that it needs for that
+#   LLSA_CUDA_INCLUDE_DIR                          empty without headers
+#   LLSA_NVCC                                      empty if nothing is compiled by nvcc
+#   llsa_emulated_sources(VARIABLE file.cu...)     C++ sources that include them, for the emulator
+#   llsa_nvcc_objects(VARIABLE file.cu...)         object files for the device
+#   llsa_add_cuda_backend()                        adds the backend to the library
 set(LLSA_CUDA AUTO CACHE STRING "Compile the CUDA backend for the device: AUTO (if there is a toolkit), ON, OFF")
 set(CUDA_ARCHS "" CACHE STRING
     "GPU architectures, as in \"80 90a\" or native (default: native where a GPU is seen, else sm_80, sm_90a and PTX for compute_90)")
@@ -29,7 +31,7 @@ endif()
 find_path(LLSA_CUDA_INCLUDE_DIR cublasLt.h HINTS ${toolkit}/include $ENV{CUDA_HOME}/include /usr/local/cuda/include)
 mark_as_advanced(LLSA_NVCC_PROGRAM LLSA_CUDA_INCLUDE_DIR)
 
-# Why the toolkit cannot compile the backend; empty where it can.
+# The reason why the toolkit cannot compile the backend; empty if it can.
 set(obstacle)
 if(NOT LLSA_NVCC_PROGRAM)
   set(obstacle "no nvcc was found on PATH, in CUDA_HOME or in /usr/local/cuda")
@@ -102,8 +104,8 @@ elseif(LLSA_NVCC)
   message(STATUS "cuDNN: none (LLSA_CUDNN=${LLSA_CUDNN}); convolution and attention by our own kernels")
 endif()
 
-# llsa_choose_cudnn(VARIABLE convolution attention): of a list of sources, drops the files with cuDNN or those that stand for
-# them where it is absent.
+# llsa_choose_cudnn(VARIABLE convolution attention): removes from a list of sources either the files that use cuDNN or those that
+# replace them without it.
 function(llsa_choose_cudnn variable convolution attention)
   set(dropped)
   if(NOT convolution)
@@ -135,7 +137,7 @@ function(llsa_emulated_sources variable)
   set(${variable} ${sources} PARENT_SCOPE)
 endfunction()
 
-# What compiles kernel files, the emulator, and whatever includes a CUDA header under it.
+# Flags for kernels, the emulator, and every file that includes a CUDA header in an emulated build.
 add_library(llsa_emu_flags INTERFACE)
 target_compile_definitions(llsa_emu_flags INTERFACE SIMT_EMU)
 target_compile_options(llsa_emu_flags INTERFACE -fno-strict-aliasing)  # kernels read vectors of one type as another
@@ -149,7 +151,7 @@ elseif(LLSA_SANITIZE MATCHES "thread")
   target_compile_definitions(llsa_emu_flags INTERFACE LLSA_EMU_TSAN=1)
 endif()
 
-# llsa_add_emulated_tests(): the object library llsa_emu and the program llsa_emu_tests.
+# llsa_add_emulated_tests(): adds the object library llsa_emu and the program llsa_emu_tests.
 function(llsa_add_emulated_tests)
   file(GLOB EMULATOR CONFIGURE_DEPENDS tests/emu/*.cpp)
   file(GLOB EMULATOR_TESTS CONFIGURE_DEPENDS tests/emu/*_test.cpp tests/kernels/cuda/*_test.cpp)
@@ -158,7 +160,7 @@ function(llsa_add_emulated_tests)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/emu/*.cu tests/kernels/cuda/*.cu)
   list(REMOVE_ITEM EMULATOR ${EMULATOR_TESTS})
   llsa_choose_tests(EMULATOR_TESTS)
-  llsa_choose_cudnn(HOST_CODE ${LLSA_CUDNN_HEADERS} OFF)  # nothing stands in for attention by cuDNN
+  llsa_choose_cudnn(HOST_CODE ${LLSA_CUDNN_HEADERS} OFF)  # attention by cuDNN is not emulated
   if(NOT LLSA_CUDNN_HEADERS)
     list(FILTER EMULATOR EXCLUDE REGEX "/tests/emu/cudnn\\.cpp$")
     list(FILTER EMULATOR_TESTS EXCLUDE REGEX "/tests/emu/cudnn_test\\.cpp$")
@@ -167,7 +169,7 @@ function(llsa_add_emulated_tests)
   llsa_emulated_sources(emulated_tests ${TEST_KERNELS})
 
   add_library(llsa_emu OBJECT EXCLUDE_FROM_ALL ${EMULATOR} ${HOST_CODE} ${emulated})
-  if(NOT LLSA_SANITIZE AND NOT LLSA_COVERAGE)  # those have the level of all such builds
+  if(NOT LLSA_SANITIZE AND NOT LLSA_COVERAGE)  # such builds have an -O level of their own
     set_target_properties(llsa_emu PROPERTIES LLSA_OPTIMIZE -O2)
   endif()
   target_link_libraries(llsa_emu PRIVATE llsa_flags llsa_emu_flags Threads::Threads)
@@ -175,8 +177,8 @@ function(llsa_add_emulated_tests)
   if(LLSA_CUDNN_HEADERS)
     target_include_directories(llsa_emu SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
   endif()
-  # Only what kernels do shall be judged: ThreadSanitizer watches none of the emulator's files, the others those that touch
-  # memory in a kernel's name.
+  # Sanitizers judge only what kernels do. ThreadSanitizer watches no file of the emulator; the others watch those that access
+  # memory on behalf of a kernel.
   set(unwatched ${EMULATOR})
   if(NOT LLSA_SANITIZE MATCHES "thread")
     list(FILTER unwatched INCLUDE REGEX "/(block|fiber|grid|lane_set|tensor_core|warp)\\.cpp$")
@@ -185,14 +187,14 @@ function(llsa_add_emulated_tests)
     set_source_files_properties(${unwatched} PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all" SKIP_PRECOMPILE_HEADERS ON)
   endif()
 
-  # Linked before the library, these objects take the place of its own CUDA backend, real or absent.
+  # These objects are linked before the library, so they replace its own CUDA backend, real or absent.
   add_executable(llsa_emu_tests EXCLUDE_FROM_ALL ${EMULATOR_TESTS} ${emulated_tests} $<TARGET_OBJECTS:llsa_emu>
                                                  $<TARGET_OBJECTS:llsa_test_support>)
   set_target_properties(llsa_emu_tests PROPERTIES LLSA_OPTIMIZE ${LLSA_OPTIMIZE_TESTS})
   llsa_precompile(llsa_emu_tests <doctest/doctest.h>)
   target_compile_definitions(llsa_emu_tests PRIVATE LLSA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(llsa_emu_tests PRIVATE llsa_flags llsa_emu_flags llsa_headers llsa_library llsa::dnnl llsa::gomp)
-  llsa_link_apps(llsa_emu_tests)  # benchmarks run there, too
+  llsa_link_apps(llsa_emu_tests)  # because benchmarks run there, too
   if(LLSA_CUDNN_HEADERS)
     target_include_directories(llsa_emu_tests SYSTEM PRIVATE ${LLSA_CUDNN_INCLUDE_DIR})
   endif()
@@ -238,7 +240,7 @@ function(llsa_nvcc_objects variable)
     set(object ${PROJECT_BINARY_DIR}/nvcc/${name}.o)
     cmake_path(GET object PARENT_PATH folder)
     file(MAKE_DIRECTORY ${folder})
-    # nvcc writes the target's name as it is given: a relative one has no blank that would split it in two.
+    # nvcc writes the name of the target as it is given. A relative name contains no blank, which would split it.
     add_custom_command(OUTPUT ${object}
                        COMMAND ${LLSA_NVCC} ${LLSA_NVCC_FLAGS} -MD -MF ${object}.d -MT nvcc/${name}.o -c ${file} -o ${object}
                        DEPENDS ${file} DEPFILE ${object}.d COMMENT "nvcc ${name}" VERBATIM)
@@ -247,7 +249,7 @@ function(llsa_nvcc_objects variable)
   set(${variable} ${objects} PARENT_SCOPE)
 endfunction()
 
-# llsa_add_cuda_backend(): puts the CUDA backend into the library, in the place of the throwing one.
+# llsa_add_cuda_backend(): adds the CUDA backend to the library, instead of the one that only throws.
 function(llsa_add_cuda_backend)
   file(GLOB_RECURSE KERNELS CONFIGURE_DEPENDS kernels/cuda/*.cu)
   file(GLOB HOST_CODE CONFIGURE_DEPENDS core/cuda/*.cpp kernels/cuda/*.cpp)
@@ -261,7 +263,7 @@ function(llsa_add_cuda_backend)
   endif()
   if(LLSA_CUDNN_ATTENTION)
     target_include_directories(llsa_cuda SYSTEM PRIVATE ${LLSA_CUDNN_FRONTEND_INCLUDE_DIR})
-    # 40,000 lines of inline functions, and nothing in them that takes time when it runs.
+    # These are 40,000 lines of inline functions, none of which takes much time when it runs.
     set_source_files_properties(kernels/cuda/cudnn_attention.cpp PROPERTIES COMPILE_OPTIONS -O1)
   endif()
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
@@ -269,7 +271,7 @@ function(llsa_add_cuda_backend)
   target_link_libraries(llsa_library PUBLIC ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} ${CMAKE_DL_LIBS} rt)
 endfunction()
 
-# llsa_add_device_tests(): the program llsa_gpu_tests, the same tests on the device.
+# llsa_add_device_tests(): adds the program llsa_gpu_tests, which runs the same tests on the device.
 function(llsa_add_device_tests)
   file(GLOB TESTS CONFIGURE_DEPENDS tests/kernels/cuda/*_test.cpp)
   file(GLOB TEST_KERNELS CONFIGURE_DEPENDS tests/kernels/cuda/*.cu)

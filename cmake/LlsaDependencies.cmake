@@ -1,9 +1,10 @@
-# What the library is linked with. Installed beside llsaConfig.cmake, so the build and its users find the same things.
+# The libraries that llsa is linked with. This file is installed beside llsaConfig.cmake, so users of the package find the same
+# libraries as the build.
 #
-#   llsa::dnnl   oneDNN. Header and library are looked up directly: its own CMake package demands a GPU runtime, which
-#                nothing here uses.
-#   llsa::gomp   libgomp, the runtime that oneDNN runs its threads on. It is linked by path, never by -fopenmp, which
-#                under clang would bring in a second runtime.
+#   llsa::dnnl   oneDNN. Header and library are looked up directly, because oneDNN's own CMake package demands a GPU runtime
+#                that nothing here uses.
+#   llsa::gomp   libgomp, which runs the threads of oneDNN. It is linked by path. With -fopenmp, clang would link a second
+#                runtime.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 

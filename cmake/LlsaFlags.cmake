@@ -1,7 +1,7 @@
-# Compiler flags of our own files, as one interface target `llsa_flags`; nothing of it reaches users of the library.
+# The compiler flags of our own files, as one interface target `llsa_flags`. Users of the library get none of them.
 #
-# Two target properties adjust them: LLSA_ANY_PROCESSOR (no -march), LLSA_OPTIMIZE (-O level; default -O3).
-# Sets LLSA_CPU_FEATURES, the instruction-set extensions that the chosen -march lets the compiler use ("avx2 fma ...").
+# Two target properties change them: LLSA_ANY_PROCESSOR (no -march) and LLSA_OPTIMIZE (the -O level; -O3 by default).
+# Sets LLSA_CPU_FEATURES, the instruction-set extensions that the compiler may use under the chosen -march ("avx2 fma ...").
 include(CheckCXXCompilerFlag)
 
 set(CMAKE_CXX_STANDARD 20)
@@ -13,10 +13,10 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "")  # the -O level comes from llsa_flags
 
-# Warnings are errors where the code is kept free of them: newer compilers invent new ones.
+# Warnings are errors with compilers under which the code is known to have none. Newer compilers have new warnings.
 set(known_compiler OFF)
-if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13) OR
-   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15))
+if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15) OR
+   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 20))
   set(known_compiler ON)
 endif()
 if(NOT PROJECT_IS_TOP_LEVEL)
@@ -24,7 +24,7 @@ if(NOT PROJECT_IS_TOP_LEVEL)
 endif()
 option(LLSA_WERROR "Treat warnings as errors" ${known_compiler})
 
-# g++ 12 sees overlapping copies inside of std::string where there are none (GCC bug 105651).
+# g++ 12 warns of overlapping copies inside of std::string that do not overlap (GCC bug 105651).
 set(LLSA_WARNINGS -Wall -Wextra -Wpedantic)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   list(APPEND LLSA_WARNINGS -Wno-restrict)
@@ -32,9 +32,13 @@ endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   list(APPEND LLSA_WARNINGS -Wno-pass-failed)  # `omp simd` over calls of libm (f64) stays scalar, as intended
+  list(APPEND LLSA_WARNINGS -Wno-deprecated-declarations)  # std::stable_sort of libstdc++ 12 calls a deprecated function
 endif()
 
 # ---- processor -------------------------------------------------------------------------------------------------------
+
+# On x86 and aarch64 core/cpu_check.cpp compares LLSA_CPU_FEATURES with the processor that the program runs on. Without
+# LLSA_NATIVE, aarch64 means the baseline ARMv8-A, which includes NEON.
 
 set(LLSA_ARCH_FLAGS)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
@@ -55,17 +59,22 @@ endif()
 
 execute_process(COMMAND ${CMAKE_CXX_COMPILER} ${LLSA_ARCH_FLAGS} -dM -E -x c++ /dev/null
                 OUTPUT_VARIABLE macros ERROR_QUIET)
+set(known __POPCNT__ __SSE4_2__ __AVX__ __AVX2__ __BMI__ __BMI2__ __FMA__ __AVX512F__ __AVX512CD__ __AVX512VL__ __AVX512BW__
+    __AVX512DQ__ __AVX512IFMA__ __AVX512VBMI__ __AVX512VBMI2__ __AVX512VNNI__ __AVX512BITALG__ __AVX512VPOPCNTDQ__)
+foreach(feature ATOMICS QRDMX FP16_VECTOR_ARITHMETIC DOTPROD COMPLEX SHA3 RCPC SVE SVE2 BF16_VECTOR_ARITHMETIC MATMUL_INT8)
+  list(APPEND known __ARM_FEATURE_${feature})
+endforeach()
 set(LLSA_CPU_FEATURES)
-foreach(feature POPCNT SSE4_2 AVX AVX2 BMI BMI2 FMA AVX512F AVX512CD AVX512VL AVX512BW AVX512DQ AVX512IFMA AVX512VBMI
-                AVX512VBMI2 AVX512VNNI AVX512BITALG AVX512VPOPCNTDQ)
-  if(macros MATCHES "#define __${feature}__ ")
+foreach(macro ${known})
+  if(macros MATCHES "#define ${macro} ")
+    string(REGEX REPLACE "^__(ARM_FEATURE_)?|__$" "" feature ${macro})
     string(TOLOWER ${feature} feature)
     list(APPEND LLSA_CPU_FEATURES ${feature})
   endif()
 endforeach()
 list(JOIN LLSA_CPU_FEATURES " " LLSA_CPU_FEATURES)
 
-# Compilers prefer 256-bit vectors on most processors that have 512-bit ones; the kernels here gain from the full width.
+# On most processors with 512-bit vectors, compilers prefer 256-bit ones. The kernels here are faster with the full width.
 if(LLSA_CPU_FEATURES MATCHES "avx512f")
   check_cxx_compiler_flag(-mprefer-vector-width=512 LLSA_HAS_VECTOR_WIDTH)
   if(LLSA_HAS_VECTOR_WIDTH)
@@ -78,8 +87,8 @@ endif()
 define_property(TARGET PROPERTY LLSA_ANY_PROCESSOR BRIEF_DOCS "compile for any processor" FULL_DOCS "no -march")
 define_property(TARGET PROPERTY LLSA_OPTIMIZE BRIEF_DOCS "optimisation level" FULL_DOCS "-O flag instead of -O3")
 
-# Of tests, and of layers other than kernels: little time is spent in their own code. Sanitizers double the time to compile,
-# -O0 halves it.
+# The levels of tests, and of layers other than kernels, in whose own code little time is spent. Sanitizers double the time to
+# compile, and -O0 halves it.
 set(LLSA_OPTIMIZE_TESTS -O1)
 set(LLSA_OPTIMIZE_LAYERS)
 if(LLSA_SANITIZE)
@@ -100,8 +109,8 @@ target_compile_options(llsa_flags INTERFACE
   -fopenmp-simd -fno-math-errno
   -fno-semantic-interposition)  # position-independent code may still inline its own functions
 if(LLSA_SANITIZE)
-  # With the sanitizers' code in between, g++ takes much of the standard library for uninitialised. Given up: null and
-  # object-size, a sixth of the time to compile; most of what they see is an access that AddressSanitizer sees, too.
+  # With sanitizers, g++ warns that much of the standard library is uninitialised. The checks `null` and `object-size` are off:
+  # they take a sixth of the time to compile, and most of what they find AddressSanitizer finds, too.
   target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
                                               -fno-omit-frame-pointer -g1 -Wno-maybe-uninitialized)
   if(LLSA_SANITIZE MATCHES "address")
@@ -116,12 +125,12 @@ endif()
 
 # ---- precompiled headers ---------------------------------------------------------------------------------------------
 
-# Parsing the standard library is a quarter of the time that a build takes. These headers are parsed once for each set of flags;
-# every file still includes what it needs to compile without them, as clang-tidy reads it.
+# Parsing the standard library takes a quarter of the time of a build. These headers are parsed once for each set of flags.
+# Every file still includes what it needs, because clang-tidy reads it without them.
 set(LLSA_STANDARD_HEADERS <algorithm> <array> <cmath> <cstdint> <cstring> <filesystem> <functional> <initializer_list> <limits> <map>
     <memory> <mutex> <numeric> <optional> <sstream> <string> <string_view> <utility> <vector>)
 
-# llsa_precompile(target [header...]): the standard headers, and others.
+# llsa_precompile(target [header...]): precompiles the standard headers, and others, for a target.
 function(llsa_precompile target)
   target_precompile_headers(${target} PRIVATE ${LLSA_STANDARD_HEADERS} ${ARGN})
 endfunction()

@@ -1,5 +1,5 @@
-# `cmake --install`: the library, its headers, the program, and what find_package(llsa) and pkg-config need. No installed file
-# names a folder of the build, so the prefix can be moved.
+# What `cmake --install` installs: the library, its headers, the program, and what find_package(llsa) and pkg-config need. No
+# installed file names a folder of the build, so the prefix can be moved.
 include(CMakePackageConfigHelpers)
 
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/llsa)
@@ -13,7 +13,7 @@ foreach(layer core kernels autograd nn)
 endforeach()
 if(LLSA_BUILD_PROGRAM)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  if(BUILD_SHARED_LIBS)  # it finds its library from its own place
+  if(BUILD_SHARED_LIBS)  # the program finds the library relative to itself
     file(RELATIVE_PATH lib_from_bin /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
     set_target_properties(llsa PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
   endif()
@@ -30,7 +30,7 @@ install(FILES ${PROJECT_BINARY_DIR}/llsaConfig.cmake ${PROJECT_BINARY_DIR}/llsaC
               ${PROJECT_SOURCE_DIR}/cmake/LlsaDependencies.cmake
         DESTINATION ${config_dir})
 
-# pkg-config finds the prefix from the place of the file itself.
+# pkg-config finds the prefix relative to the installed file.
 file(RELATIVE_PATH LLSA_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" LLSA_PREFIX_FROM_PC ${LLSA_PREFIX_FROM_PC})
 set(LLSA_PC_CUDA)

@@ -1,8 +1,8 @@
 // The caching allocator of host memory.
 //
 // Sizes are rounded up to a class (size_class.h). A freed block goes to the list of its class and serves only
-// that class again; the lists are threaded through the freed blocks themselves, so freeing cannot fail. When
-// the limit or the system refuses, the cache is given back and the request tried once more.
+// that class again. The lists are linked through the freed blocks themselves, so freeing cannot fail. If the
+// limit or the system refuses, the cache is given back and the request is tried once more.
 #include "core/allocator.h"
 
 #if defined(__linux__)
@@ -22,8 +22,8 @@
 namespace llsa {
 namespace {
 
-// Blocks from kLarge on ask for huge pages: far fewer faults, and gathers from all over them stay within the
-// processor's translation buffers.
+// Blocks of at least kLarge bytes ask for huge pages. They cause far fewer page faults, and scattered reads stay
+// within the processor's translation buffers.
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 constexpr std::size_t kLarge = 2 * kHugePage;
 
@@ -100,7 +100,8 @@ class CpuAllocator final : public Allocator {
     if (bytes < kLarge) return std::aligned_alloc(SizeClass::kAlignment, bytes);
     void* const block = std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage);
 #if defined(__linux__)
-    if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);  // a wish: refusal changes nothing but speed
+    if (block != nullptr)
+      madvise(block, bytes, MADV_HUGEPAGE);  // only a hint: if it is refused, only speed suffers
 #endif
     return block;
   }

@@ -1,4 +1,4 @@
-// Memory for tensors: a caching allocator per device with counters and an error that says what is held.
+// Memory for tensors: a caching allocator per device. It counts what it holds, and its error reports the counts.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace llsa {
 struct AllocatorStats {
   std::size_t active = 0;         ///< in use by live storages
   std::size_t cached = 0;         ///< freed, kept for reuse
-  std::size_t reserved = 0;       ///< freed, kept for the replays of graphs: nobody else gets it
+  std::size_t reserved = 0;       ///< freed, kept for the replays of a graph and for nothing else
   std::size_t peak = 0;           ///< highest `active` + `reserved` since the last reset_peak()
   std::uint64_t allocations = 0;  ///< calls of allocate()
   std::uint64_t cache_hits = 0;   ///< of them served from the cache
@@ -33,21 +33,21 @@ class Allocator {
   /// Gives cached blocks back to the system.
   virtual void release_cache() = 0;
 
-  /// A private pool for the capture of a graph, whose replays use the addresses that were handed out in it.
-  /// Blocks handed out from open_pool() to close_pool() belong to the pool: they are taken from the cache
-  /// where it has them, freed ones serve requests of the same pool alone, and none goes back to the system
-  /// until drop_pool(), which returns them to the cache. One pool is open at a time; meanwhile the cache is
-  /// not given back, as that would wait for the device. Throws DeviceError where there are no graphs.
+  /// Opens a private pool for the capture of a graph. Replays use the addresses that were handed out during the
+  /// capture, so blocks handed out between open_pool() and close_pool() belong to the pool. They are taken from
+  /// the cache if it has some. Once freed, they serve requests of the same pool only. drop_pool() returns them to
+  /// the cache. Only one pool can be open, and while it is, the cache is not given back, because that would wait
+  /// for the device. Throws DeviceError if the device has no graphs.
   virtual std::uint64_t open_pool();
-  /// Returns the bytes that were allocated before open_pool() and freed since: a graph that reads them would
-  /// go on doing so.
+  /// Returns how many bytes were allocated before open_pool() and freed since. If it is not 0, the graph may read
+  /// freed memory.
   virtual std::size_t close_pool();
   virtual void drop_pool(std::uint64_t pool) noexcept;
 };
 
-/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes; 0 = the memory this
-/// process may use, so that too large a request is an error here, and not the end of the process when its
-/// pages are touched.
+/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes. 0 means the memory that
+/// this process may use. Without a limit, the system would grant too large a request and kill the process when
+/// it touches the pages.
 std::shared_ptr<Allocator> make_cpu_allocator(std::size_t limit = 0);
 
 }  // namespace llsa

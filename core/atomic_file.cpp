@@ -31,7 +31,7 @@ constexpr std::size_t kMaxWrite = std::size_t{1} << 30;  // bytes per system cal
   throw IoError(cat("[write] cannot ", what, " ", path, ": ", std::generic_category().message(reason)), hint);
 }
 
-/// Calls a system call again as long as a signal interrupts it.
+/// Repeats a system call as long as a signal interrupts it.
 template <class Call>
 auto uninterrupted(Call&& call) {
   auto result = call();
@@ -44,14 +44,15 @@ std::string parent_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-/// "a/b" -> "a/.b.tmp-PID-N", another N at every call.
+/// "a/b" -> "a/.b.tmp-PID-N", with another N at every call.
 std::string temporary_sibling(const std::string& path) {
   static std::atomic<unsigned> counter{0};
   const fs::path full(path);
   return (full.parent_path() / cat('.', full.filename().string(), kMark, getpid(), '-', counter++)).string();
 }
 
-/// Flushes one file or directory. File systems that cannot flush directories say EINVAL, which is no failure.
+/// Flushes one file or directory. A file system that cannot flush directories returns EINVAL, which is not a
+/// failure.
 void flush(const std::string& path, bool is_directory) {
   const int descriptor = uninterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); });
   if (descriptor < 0) throw_io("open", path, errno);

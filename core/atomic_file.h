@@ -1,9 +1,9 @@
-// Files and directories that appear whole or not at all: written under a temporary sibling name, flushed to
-// the disk, renamed.
+// Files and directories that appear whole or not at all. They are written under a temporary name in the same
+// directory, flushed to the disk, and renamed.
 //
-// After a failure or a kill at any moment the old content, if there was any, is untouched. A failure removes
-// the temporary; a kill leaves it under a name that is_temporary_name() recognises. All failures are IoErrors
-// with the path and the system's reason.
+// If writing fails, or the process is killed at any moment, the old content is untouched. A failure removes the
+// temporary. After a kill it stays, under a name that is_temporary_name() recognises. Every failure is an
+// IoError with the path and the system's reason.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace llsa {
 /// A file being written. Without commit() it vanishes with the object.
 class AtomicFile {
  public:
-  /// Opens the temporary in the directory of `path`, which has to exist. An existing `path` has to be a
-  /// regular file (a link is followed).
+  /// Opens the temporary file in the directory of `path`, which has to exist. If `path` exists, it has to be a
+  /// regular file. Links are followed.
   explicit AtomicFile(const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -24,8 +24,7 @@ class AtomicFile {
 
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Flushes file and directory to the disk and gives the file its name. To be called once, after the last
-  /// write.
+  /// Flushes file and directory to the disk and gives the file its name. Call it once, after the last write.
   void commit();
 
  private:
@@ -47,11 +46,11 @@ class AtomicDirectory {
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
-  /// Where the files have to be written to before commit().
+  /// The folder to write the files to before commit().
   const std::string& temporary() const { return temporary_; }
-  /// Flushes all files and directories and gives the directory its name. An existing directory of that name
-  /// is exchanged for it in one step, then deleted (file systems without an exchange: moved aside first; a
-  /// kill between the two moves leaves both under temporary names).
+  /// Flushes all files and directories and gives the directory its name. An existing directory of that name is
+  /// exchanged for it in one step and then deleted. A file system that cannot exchange moves the old one aside
+  /// first; if the process is killed between the two moves, both have temporary names.
   void commit();
 
  private:
@@ -63,8 +62,8 @@ class AtomicDirectory {
 /// True for the last component of names that this file makes: ".NAME.tmp-PID-N".
 bool is_temporary_name(std::string_view name);
 
-/// Removes what interrupted writers have left directly in `directory` and returns how many entries there
-/// were. Nobody else may be writing there at the time. A directory that does not exist has none.
+/// Removes what killed processes have left in `directory` (not in its sub-directories) and returns how many
+/// entries it removed. No other process may write there meanwhile. Returns 0 if the directory does not exist.
 int remove_stale_temporaries(const std::string& directory);
 
 }  // namespace llsa

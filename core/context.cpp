@@ -80,7 +80,7 @@ double Context::item(const Tensor& tensor) {
   if (tensor.numel() != 1) throw ShapeError(cat("[item] expected one element, got shape ", tensor.shape()));
   return visit_any(tensor.dtype(), [&]<class T>() {
     T value;
-    if (!stream_) ++synchronizations_;  // download counts those of a device
+    if (!stream_) ++synchronizations_;  // on a device, download() counts the wait
     download(tensor, &value);
     return static_cast<double>(value);
   });

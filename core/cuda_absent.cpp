@@ -1,4 +1,4 @@
-// CUDA devices in a build without CUDA: there is none, and asking for one is an error.
+// CUDA devices in a build without CUDA: there are none, and using one throws DeviceError.
 #include "core/cuda/device.h"
 #include "core/cuda/graph.h"
 #include "core/cuda/stopwatch.h"

@@ -20,12 +20,12 @@ DeviceChoice automatic_choice() {
     const cuda::DeviceObstacle obstacle = cuda::device_obstacle(0);
     if (obstacle.reason.empty()) return {Device{DeviceType::cuda, 0}, ""};
     return {Device{}, obstacle.absent ? "" : with_hint(obstacle.reason, obstacle.hint)};
-  } catch (const Error& error) {  // there is a driver, and it has said no
+  } catch (const Error& error) {  // there is a driver, and it reports an error
     return {Device{}, with_hint(error.what(), error.hint())};
   }
 }
 
-/// The device named other than by "auto"; nothing for a text that names none.
+/// The device for a name other than "auto"; nothing if the text names no device.
 std::optional<Device> named_device(std::string_view name) {
   constexpr std::string_view kIndexed = "cuda:";
   if (name == "cpu") return Device{};

@@ -5,12 +5,12 @@
 
 namespace llsa {
 
-/// The lock that goes with a file, which is made if it is missing and stays when the lock is given back. The
-/// system gives it back, too, when the process ends in whatever way. On file systems without locks everybody
-/// gets it.
+/// Holds the lock of a file. The file is made if it does not exist, and stays when the lock is released. The
+/// system also releases the lock when the process ends, even if it is killed. On a file system without locks,
+/// everybody gets the lock.
 class FileLock {
  public:
-  /// Tries to take the lock; does not wait. Throws IoError when the file cannot be opened.
+  /// Tries to take the lock, without waiting. Throws IoError when the file cannot be opened.
   explicit FileLock(const std::string& path);
   ~FileLock();
   FileLock(const FileLock&) = delete;

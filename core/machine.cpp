@@ -14,7 +14,7 @@
 namespace llsa {
 namespace {
 
-/// Reads numbers from the beginning of a file; one that is not there ("max", no such file) becomes 0.
+/// Reads numbers from the beginning of a file. A number that is not there ("max", no such file) becomes 0.
 template <class... Numbers>
 void read_numbers(const char* path, Numbers&... numbers) {
   std::ifstream file(path);
@@ -28,7 +28,7 @@ double number_in(const char* path) {
   return value;
 }
 
-/// Processors by quota and period, or infinity without a quota.
+/// The quota divided by the period, in processors; infinity without a quota.
 double processor_quota() {
   double quota = 0;
   double period = 0;

@@ -1,5 +1,5 @@
-// Reading trusts nothing: every number is checked for type, sign and range before it is used, and the tensors
-// have to cover the data exactly, without gap or overlap, as the format demands.
+// The reader trusts nothing. Every number is checked for type, sign and range before it is used. The tensors have
+// to cover the data exactly, without gap or overlap, as the format demands.
 #include "core/safetensors.h"
 
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kMaxHeader = 100'000'000;  // the reference reader's limit
-constexpr int kMaxDepth = 8;                     // the format itself nests three deep
+constexpr int kMaxDepth = 8;                     // the format itself needs three levels
 constexpr std::string_view kMetadata = "__metadata__";
 
 constexpr std::pair<std::string_view, DType> kDTypes[] = {
@@ -49,7 +49,7 @@ std::string system_reason() { return std::generic_category().message(errno); }
 /// Maps a whole regular file copy-on-write.
 std::shared_ptr<Storage> map_file(const std::string& path) {
   const int descriptor =
-      open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // does not wait for a pipe's writer
+      open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a pipe must not wait for its writer
   if (descriptor < 0) fail(path, "cannot open: " + system_reason());
   struct stat info {};
   const bool known = fstat(descriptor, &info) == 0;
@@ -66,7 +66,7 @@ std::shared_ptr<Storage> map_file(const std::string& path) {
   return std::make_shared<Storage>(mapping, bytes, Device{}, [mapping, bytes] { munmap(mapping, bytes); });
 }
 
-/// Parses JSON; duplicate keys, of which nlohmann keeps the last, and deep nesting are errors.
+/// Parses JSON. Duplicate keys (nlohmann would keep the last one) and deep nesting are errors.
 json parse_header(const std::string& path, std::string_view text) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
@@ -145,7 +145,7 @@ struct Entry {
   std::string name;
 };
 
-/// Entries have to follow each other from 0 to `data_bytes`.
+/// The entries have to follow each other from 0 to `data_bytes`.
 void check_cover(const std::string& path, std::vector<Entry> entries, std::size_t data_bytes) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
@@ -162,7 +162,7 @@ void check_cover(const std::string& path, std::vector<Entry> entries, std::size_
     fail(path, cat("bytes ", covered, " to ", data_bytes, " of the data belong to no tensor"));
 }
 
-/// A view of the mapping, or a copy where the bytes are not aligned.
+/// A view of the mapping, or a copy if the bytes are not aligned.
 Tensor tensor_at(const std::shared_ptr<Storage>& file, std::size_t position, const Shape& shape,
                  DType dtype) {
   const std::size_t size = size_of(dtype);
@@ -273,7 +273,7 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
     throw ValueError(cat("[safetensors] a name or the metadata is not UTF-8: ", error.what()));
   }
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes,
-              ' ');  // the data begins 8-byte aligned
+              ' ');  // so that the data begins at a multiple of 8 bytes
 
   AtomicFile file(path);
   const std::uint64_t header_bytes = text.size();

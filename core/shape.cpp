@@ -1,5 +1,5 @@
-// Extents and broadcasting. The number of elements is checked once, at construction, with zero extents
-// counted as one: then row-major strides, and the bytes of any dtype, fit into int64 as well.
+// Extents and broadcasting. The number of elements is checked once, at construction, with zero extents counted as
+// one. Row-major strides, and the bytes of any dtype, then fit into int64, too.
 #include "core/shape.h"
 
 #include <algorithm>

@@ -9,9 +9,9 @@
 
 namespace llsa {
 
-/// Extents from the slowest to the fastest axis; rank 0 is a scalar with one element. Negative axes count
-/// from the end. Construction throws ShapeError for a negative extent or more than 2^60 elements (so bytes
-/// and strides fit into int64, zero extents counting as one there).
+/// Extents from the slowest to the fastest axis. Rank 0 is a scalar with one element. Negative axes count from
+/// the end. Construction throws ShapeError for a negative extent and for more than 2^60 elements, zero extents
+/// counted as one. Strides and bytes therefore fit into int64.
 class Shape {
  public:
   Shape() = default;

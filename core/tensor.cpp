@@ -1,7 +1,7 @@
 // Storage, and the views: each view is a new offset, shape and strides over the same storage.
 //
-// A view without elements keeps the offset of its origin, so that no pointer outside a storage is ever
-// formed.
+// A view without elements keeps the offset of the tensor that it is a view of. So no pointer ever leaves its
+// storage.
 #include "core/tensor.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 
 using Extents = std::vector<std::int64_t>;
 
-/// Replaces one -1 by what is left of `numel`; throws where that, or the total, does not come out.
+/// Replaces one -1 so that the number of elements stays the same. Throws ShapeError if that is not possible.
 Shape complete_extents(const Extents& extents, const Shape& from) {
   Extents out = extents;
   const auto unknown = std::find(out.begin(), out.end(), -1);
@@ -37,13 +37,13 @@ Shape complete_extents(const Extents& extents, const Shape& from) {
   return shape;
 }
 
-/// Strides of `to` over the elements of (from, strides) in row-major order. Runs of axes of `from` that lie
-/// in memory like one axis may be cut anew; every new axis has to fall into one run. Empty when there is no
-/// such view.
+/// Strides of the shape `to` over the elements of (from, strides) in row-major order, in `out`. Neighbouring axes
+/// of `from` that lie in memory like one axis form a run. Every new axis has to fall into one run; false if it
+/// does not.
 bool reshaped_strides(const Shape& from, const Extents& strides, const Shape& to, Extents& out) {
   out = to.contiguous_strides();
   if (to.numel() == 0) return true;
-  int next = to.rank() - 1;  // the new axis to be filled, from the last one
+  int next = to.rank() - 1;  // the new axis whose stride is found next, from the last one on
   for (int last = from.rank() - 1; last >= 0;) {
     if (from[last] == 1) {
       --last;
@@ -204,7 +204,8 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end, std::int64_
   view.shape_ = Shape(std::move(extents));
   if (view.shape_.numel() != 0) view.offset_ += begin * strides_[at];
   view.strides_[at] =
-      strides_[at] * std::min(step, std::max<std::int64_t>(extent, 1));  // a longer step takes one element
+      strides_[at] *
+      std::min(step, std::max<std::int64_t>(extent, 1));  // with a longer step there is only one element
   return view;
 }
 

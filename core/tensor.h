@@ -16,12 +16,12 @@
 
 namespace llsa {
 
-/// A block of bytes on one device, freed when the last tensor over it goes.
+/// A block of bytes on one device. It is freed when the last tensor over it is destroyed.
 class Storage {
  public:
-  /// Uninitialised bytes from an allocator, which is kept alive.
+  /// Uninitialised bytes from an allocator. The storage keeps the allocator alive.
   Storage(std::shared_ptr<Allocator> allocator, std::size_t bytes);
-  /// Memory owned elsewhere; `release` is called once at the end (unmap a file, drop a reference).
+  /// Memory owned by others. `release` is called once, when the storage is destroyed.
   Storage(void* data, std::size_t bytes, Device device, std::function<void()> release);
   ~Storage();
   Storage(const Storage&) = delete;
@@ -39,8 +39,8 @@ class Storage {
   std::function<void()> release_;
 };
 
-/// A handle: copies share the storage, as views do. Strides are in elements, never negative, 0 for broadcast
-/// axes. The default tensor is undefined: every accessor but defined() throws on it.
+/// A handle: copies and views share the storage. Strides are in elements; they are never negative, and 0 for
+/// broadcast axes. The default tensor is undefined: every accessor except defined() throws Error.
 class Tensor {
  public:
   Tensor() = default;
@@ -50,9 +50,10 @@ class Tensor {
   /// Contiguous view of existing storage, from element `offset`. Throws ShapeError when it does not fit.
   static Tensor over(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype,
                      std::int64_t offset = 0);
-  /// Contiguous tensor over the caller's memory, which is not copied, on the CPU or a CUDA device. `release` is called once, when
-  /// the last tensor over it goes, and also when this throws. On a CUDA device, work that was put into a stream may still read
-  /// the memory then. Throws ShapeError, ValueError for a null pointer to elements, Error for one that is not aligned to the dtype.
+  /// Contiguous tensor over the caller's memory on the CPU or a CUDA device. Nothing is copied. `release` is called
+  /// once: when the last tensor over the memory is destroyed, or when this function throws. On a CUDA device, work
+  /// in a stream may still use the memory at that time. Throws ValueError for a null pointer (if there are
+  /// elements), Error if the memory is not aligned to the dtype.
   static Tensor over(void* data, const Shape& shape, DType dtype, Device device = {},
                      std::function<void()> release = {});
 
@@ -70,7 +71,7 @@ class Tensor {
   Device device() const { return checked().storage_->device(); }
   std::int64_t offset() const { return checked().offset_; }
   const std::shared_ptr<Storage>& storage() const { return storage_; }
-  /// Row-major without gaps; axes of extent 1 do not count.
+  /// Whether the elements lie in row-major order without gaps. Strides of axes with extent 1 do not matter.
   bool is_contiguous() const;
 
   /// Pointer to the first element. Throws DTypeError unless T matches the dtype. The handle is const, the
@@ -84,10 +85,10 @@ class Tensor {
     return checked().storage_->data() + offset_ * static_cast<std::int64_t>(size_of(dtype_));
   }
 
-  // Views: no element is copied. All throw ShapeError for axes or ranges outside the tensor.
+  // Views. They copy no element, and throw ShapeError for axes or ranges outside the tensor.
 
-  /// Same elements in row-major order under another shape; one extent may be -1. Throws where the strides do
-  /// not allow a view (make the tensor contiguous first).
+  /// The same elements in row-major order under another shape. One extent may be -1. Throws if the strides do not
+  /// allow a view; then make the tensor contiguous first.
   Tensor reshape(const std::vector<std::int64_t>& extents) const;
   Tensor reshape(std::initializer_list<std::int64_t> extents) const {
     return reshape(std::vector<std::int64_t>(extents));
@@ -120,8 +121,9 @@ class Tensor {
   DType dtype_ = DType::f32;
 };
 
-/// Shape, dtype, device and elements; of a long axis the first and the last ones: "f32 [2,3] on cpu: [[1, 2, 3], [4, 5, 6]]".
-/// Floating numbers have four digits. On a CUDA device all its work is waited for.
+/// Writes dtype, shape, device and elements: "f32 [2,3] on cpu: [[1, 2, 3], [4, 5, 6]]". Of a long axis it writes
+/// the first and the last elements. Floating numbers have four digits. For a tensor on a CUDA device, the host waits
+/// for all work of that device.
 std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 }  // namespace llsa

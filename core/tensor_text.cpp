@@ -11,7 +11,7 @@ namespace llsa {
 namespace {
 
 constexpr int kDigits = 4;
-// How many elements are written at each end of an axis; of the outer axes, for which each is a matrix, fewer.
+// How many elements are written at each end of an axis. An element of an outer axis is a matrix, so there are fewer.
 constexpr std::int64_t kEdge = 3;
 constexpr std::int64_t kOuterEdge = 1;
 
@@ -36,7 +36,7 @@ void append_number(std::string& text, T value) {
   text.append(begin, end);
 }
 
-/// Appends the elements from `axis` on that begin at an address.
+/// Appends the elements of the axes from `axis` on. `element` is the first one.
 template <class T>
 void append_elements(std::string& text, const Tensor& x, int axis, const T* element) {
   if (axis == x.rank()) return append_number(text, read(element, x.device()));

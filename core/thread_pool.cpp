@@ -1,13 +1,13 @@
-// The pool. One 32-bit word, the gate, carries both the state of the job and the workers inside it:
+// The pool. One 32-bit word, the gate, holds the state of the job and the number of workers inside it:
 //
 //   bits 16..31  epoch: odd while a job is open, even while there is none; +1 on opening and on closing
 //   bits 0..15   number of workers inside the job
 //
 // A worker enters by compare-and-swap while the gate is open, takes chunks from the counter, and leaves by
-// subtraction. The caller opens the gate, takes chunks like a worker, closes it, and waits for the workers
-// that are inside: one that is still asleep holds up nobody. Job fields are written while the gate is closed
-// and empty, published by the opening (release) and read after entering (acquire); a worker's results are
-// published by its leaving.
+// subtraction. The caller opens the gate, takes chunks as a worker does, closes the gate, and waits for the
+// workers that are inside. It does not wait for a worker that is still asleep. The fields of the job are written
+// while the gate is closed and nobody is inside. Opening publishes them (release), and entering reads them
+// (acquire). Leaving publishes a worker's results.
 #include "core/thread_pool.h"
 
 #include <linux/futex.h>
@@ -46,7 +46,7 @@ bool is_open(std::uint32_t gate) { return (gate & kEpochStep) != 0; }
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t), "a futex is the bare word");
 
-/// Sleeps while `word` holds `value`; may return early.
+/// Sleeps while `word` holds `value`. May return early.
 void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value) {
   syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
@@ -63,7 +63,7 @@ void relax() {
 #endif
 }
 
-/// Spins until done() or the time is over; returns the last done(). Looks at the clock every 32 rounds only.
+/// Spins until done() is true or the time is over, and returns the last done(). Reads the clock every 32 rounds.
 template <class Done>
 bool spin(std::chrono::microseconds time, Done&& done) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -114,11 +114,11 @@ struct ThreadPool::State {
   std::exception_ptr error;
   std::int64_t error_chunk = 0;
 
-  // Each on its own cache line (pair): the three are written by different threads at different times.
+  // Each has a pair of cache lines of its own, because different threads write them at different times.
   alignas(128) std::atomic<std::uint32_t> gate{0};
   std::atomic<bool> caller_waits{false};
   alignas(128) std::atomic<std::int64_t> next{0};
-  alignas(128) std::atomic<std::uint32_t> bell{0};  // +1 for every job, and for the end
+  alignas(128) std::atomic<std::uint32_t> bell{0};  // +1 for every job, and when the pool stops
   std::atomic<int> sleepers{0};
   std::atomic<bool> stopping{false};
 

@@ -1,9 +1,9 @@
 // One pool of std::threads for all CPU kernels.
 //
-// Work is cut into chunks by the caller, by sizes that do not depend on the number of threads, and handed out
-// by an atomic counter; the calling thread takes part. Idle workers spin with pause for some microseconds,
-// then sleep on a futex. Results are therefore the same for any number of threads as long as a chunk's result
-// depends on its index alone and partial sums are added in chunk order.
+// The caller divides the work into chunks, whose sizes do not depend on the number of threads. An atomic counter
+// hands them out. The calling thread takes part. Results are the same for any number of threads if a chunk's
+// result depends on its index alone and partial sums are added in the order of the chunks. Idle workers spin for
+// some microseconds and then sleep on a futex.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace llsa {
 
 class ThreadPool {
  public:
-  /// `threads` >= 1 counts the calling thread; 0 = the environment's LLSA_THREADS, else the processors this
-  /// process may use. Throws ValueError for a negative number or a malformed LLSA_THREADS.
+  /// `threads` includes the calling thread. 0 means LLSA_THREADS from the environment, or else all processors
+  /// that this process may use. Throws ValueError for a negative number or a malformed LLSA_THREADS.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -24,13 +24,13 @@ class ThreadPool {
 
   int threads() const;
 
-  /// Calls body(chunk) once for every chunk in [0, chunks), on any thread, and returns when all are done. The
-  /// exception of the lowest failing chunk is rethrown; chunks not yet begun are then skipped. A call from
-  /// inside a chunk runs on the calling thread alone. Calls from different threads take turns. A single chunk
-  /// runs in the caller and may call again. No allocation.
+  /// Calls body(chunk) once for every chunk in [0, chunks), on any thread, and returns when all are done. If
+  /// chunks throw, those not yet begun are skipped, and the exception of the lowest one is rethrown. A call from
+  /// inside a chunk runs on the calling thread alone, except that a single chunk runs in the caller and may call
+  /// again. Calls from different threads take turns. Allocates nothing.
   void parallel_for(std::int64_t chunks, FunctionRef<void(std::int64_t)> body);
 
-  /// Cuts [0, n) into ranges of `grain` >= 1 and calls body(begin, end) for each.
+  /// Divides [0, n) into ranges of `grain` >= 1 and calls body(begin, end) for each.
   void parallel_ranges(std::int64_t n, std::int64_t grain,
                        FunctionRef<void(std::int64_t, std::int64_t)> body);
 

@@ -1,5 +1,5 @@
 // An image model of your own, here a small convolutional net, learns the flow from noise to images with the
-// library's training step, average and checkpoints. At the end it checks that the loss has fallen by half, and
+// library's training step, average and checkpoints. At the end it checks that the loss fell by half, and
 // that training which was interrupted and resumed gives the same bits as training without a break.
 #include <llsa/llsa.h>
 

@@ -74,4 +74,16 @@ Tensor randint(Context& ctx, const Shape& shape, std::int64_t low, std::int64_t 
   });
 }
 
+Tensor to_host(Context& ctx, const Tensor& x) {
+  if (ctx.device().is_cpu()) return x;
+  Context host(1);
+  return kernels::transfer(ctx, x, host);
+}
+
+Tensor from_host(Context& ctx, const Tensor& x) {
+  if (ctx.device().is_cpu()) return x;
+  Context host(1);
+  return kernels::transfer(host, x, ctx);
+}
+
 }  // namespace llsa

@@ -1,4 +1,4 @@
-// New tensors with given values: constants, counted and random numbers, a std::vector.
+// New tensors with given values: constants, counted and random numbers, a std::vector, another device's tensor.
 //
 // Random numbers come from Philox (core/philox.h): element j depends on (seed, stream, j) alone, not on threads or devices. Give
 // each purpose a stream of its own, so that two tensors of one seed do not hold the same numbers.
@@ -26,6 +26,11 @@ Tensor rand(Context& ctx, const Shape& shape, std::uint64_t seed, std::uint64_t 
 /// Uniform integers in [low, high), drawn on the host. Throws ValueError unless low < high, at most 2^32 - 1 apart.
 Tensor randint(Context& ctx, const Shape& shape, std::int64_t low, std::int64_t high, std::uint64_t seed,
                std::uint64_t stream = 0, DType dtype = DType::i32);
+
+/// x, on the context's device, as a tensor on the CPU, which waits for the device; and x, a tensor on the CPU, on the
+/// context's device. For a context on the CPU both are x itself. Throw DeviceError for an x that lies elsewhere.
+Tensor to_host(Context& ctx, const Tensor& x);
+Tensor from_host(Context& ctx, const Tensor& x);
 
 /// from_vector(ctx, values, {2, 3}): a tensor with the elements of a vector, and back. to_vector<float>(ctx, tensor) waits for
 /// the device.

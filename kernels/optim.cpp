@@ -104,6 +104,24 @@ void adamw_ema_step(Context& ctx, const AdamWBuffers& buffers, const AdamWScalar
   backend(ctx).optim.adamw(ctx, buffers, scalars, options, ema, decay);
 }
 
+void sgd_step(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars, const SgdOptions& options) {
+  const char* op = "sgd_step";
+  if (!(options.momentum >= 0 && options.momentum < 1))
+    throw ValueError(cat("[", op, "] expected a momentum in [0, 1), got ", options.momentum));
+  if (!(options.weight_decay >= 0))
+    throw ValueError(cat("[", op, "] expected weight_decay >= 0, got ", options.weight_decay));
+  if (buffers.v.defined() != (options.momentum > 0))
+    throw ValueError(
+        cat("[", op, "] expected a velocity if and only if there is momentum, which is ", options.momentum));
+  check_buffers(ctx, op, {{"w", buffers.w}, {"g", buffers.g}});
+  if (buffers.v.defined()) check_buffers(ctx, op, {{"w", buffers.w}, {"v", buffers.v}});
+  if (buffers.low.defined()) check_low(ctx, op, {"low", buffers.low}, buffers.w);
+  check_scalar(ctx, op, {"lr", scalars.lr}, DType::f64);
+  check_optional_scalar(ctx, op, {"factor", scalars.factor}, DType::f64);
+  check_optional_scalar(ctx, op, {"skip", scalars.skip}, DType::i32);
+  backend(ctx).optim.sgd(ctx, buffers, scalars, options);
+}
+
 Tensor ema_decay(Context& ctx, const Tensor& step, const EmaOptions& options) {
   check_scalar(ctx, "ema_decay", {"step", step}, DType::i64);
   if (!(options.power >= 0)) throw ValueError(cat("[ema_decay] expected power >= 0, got ", options.power));

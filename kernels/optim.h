@@ -1,4 +1,4 @@
-// The optimiser's arithmetic on flat buffers: gradient norm, clipping, AdamW, moving average.
+// The optimiser's arithmetic on flat buffers: gradient norm, clipping, AdamW, SGD, moving average.
 //
 // What changes from step to step (learning rate, step number, clip factor, decay, non-finite flag) lives in
 // one-element tensors, so that a step needs no host synchronisation. Buffers are contiguous f32 (or f64)
@@ -54,6 +54,23 @@ struct AdamWScalars {
 ///     w = w (1 - lr weight_decay) - lr (m / (1 - beta1^n)) / (sqrt(v / (1 - beta2^n)) + eps).
 void adamw_step(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalars,
                 const AdamWOptions& options);
+
+struct SgdOptions {
+  double momentum = 0.0, weight_decay = 0.0;
+};
+struct SgdBuffers {
+  Tensor w, g;      ///< weights, gradients
+  Tensor v = {};    ///< velocity (starts at 0); defined if and only if there is momentum
+  Tensor low = {};  ///< bf16, becomes w rounded; undefined = none
+};
+struct SgdScalars {
+  Tensor lr;      ///< f64 [1]
+  Tensor factor;  ///< f64 [1], multiplies g; undefined = 1
+  Tensor skip;    ///< i32 [1], when set nothing changes; undefined = 0
+};
+/// Stochastic gradient descent with momentum (Sutskever et al., 2013), in place:
+///     v = momentum v + factor g + weight_decay w,  w = w - lr v.
+void sgd_step(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars, const SgdOptions& options);
 
 struct EmaOptions {
   double power = 0.75, max_decay = 0.9999;

@@ -1,5 +1,7 @@
 #include "kernels/reduce.h"
 
+#include <limits>
+
 #include "kernels/backend.h"
 #include "kernels/check.h"
 #include "kernels/copy.h"
@@ -43,6 +45,25 @@ Tensor mean(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool ke
 
 Tensor max(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   return reduce(ctx, ReduceOp::max, "max", x, axes, keepdim);
+}
+
+Tensor argmax(Context& ctx, const Tensor& x, int axis, bool keepdim) {
+  check::on_device(ctx, "argmax", {{"x", x}});
+  check::floating("argmax", {"x", x});
+  const int at = x.shape().normalize_axis(axis);
+  const std::int64_t length = x.size(at);
+  if (length < 1 || length > std::numeric_limits<std::int32_t>::max())
+    throw ShapeError(cat("[argmax] expected 1 to 2^31 - 1 elements on axis ", axis, " of ", x.shape()));
+  std::int64_t outer = 1, columns = 1;
+  for (int i = 0; i < x.rank(); ++i) (i < at ? outer : columns) *= i == at ? 1 : x.size(i);
+  std::vector<std::int64_t> kept = x.shape().extents();
+  kept[static_cast<std::size_t>(at)] = 1;
+  if (!keepdim) kept.erase(kept.begin() + at);
+  const Tensor y = ctx.empty(Shape(kept), DType::i32);
+  if (y.numel() != 0)
+    backend(ctx).reduce.argmax(ctx, contiguous(ctx, x).reshape({outer, length, columns}),
+                               y.reshape({outer, columns}));
+  return y;
 }
 
 Tensor sum_to(Context& ctx, const Tensor& x, const Shape& shape) {

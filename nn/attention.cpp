@@ -14,10 +14,13 @@ constexpr double kNormEps = 1e-5;
 }  // namespace
 
 Attention::Attention(Parameters& params, const std::string& name, const AttentionOptions& options)
-    : heads_(options.heads), llsa_(options.llsa) {
+    : heads_(options.heads), llsa_(options.llsa), causal_(options.causal) {
   if (options.heads < 1 || options.head_dim < 1)
     throw ValueError(cat("[attention] expected at least one head of at least one channel, got ",
                          options.heads, " of ", options.head_dim));
+  if (options.causal && options.llsa)
+    throw ValueError("[attention] expected full attention where it is causal, got options of LLSA",
+                     "leave AttentionOptions::llsa empty");
   const std::int64_t d = options.head_dim;
   const std::int64_t c = heads_ * d;
   const Init weight = options.weight_init.for_fans(c, c);
@@ -41,8 +44,8 @@ Attention::Attention(Parameters& params, const std::string& name, const Attentio
 Var Attention::operator()(const Var& x, const kernels::RopeTable& table) const {
   const Var qkv = linear(x, qkv_weight_, qkv_bias_);                             // [b,N,3C]
   const auto heads = qkv_split(qkv, heads_, q_norm_, k_norm_, kNormEps, table);  // [b,H,N,D]
-  const Var o =
-      llsa_ ? llsa_attention(heads.q, heads.k, heads.v, *llsa_) : full_attention(heads.q, heads.k, heads.v);
+  const Var o = llsa_ ? llsa_attention(heads.q, heads.k, heads.v, *llsa_)
+                      : full_attention(heads.q, heads.k, heads.v, {.causal = causal_});
   // The attention writes [b,N,H,D] memory, so merging the heads is a view.
   const Var merged = reshape(permute(o, {0, 2, 1, 3}), x.shape());
   return linear(merged, out_weight_, out_bias_);

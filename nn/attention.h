@@ -16,6 +16,7 @@ struct AttentionOptions {
   int head_dim = 32;
   /// Log-linear sparse attention with these options; full attention without.
   std::optional<LlsaOptions> llsa = {};
+  bool causal = false;   ///< a token attends to itself and those before it; full attention only
   bool qk_norm = false;  ///< RMS norm of q and k per head, eps 1e-5
   bool bias = true;      ///< of q, k and v; the output projection always has one
   Init weight_init = Init::fan_in();
@@ -27,6 +28,7 @@ struct AttentionOptions {
 /// name.norm_q.weight, name.norm_k.weight with qk_norm.
 class Attention {
  public:
+  /// Throws ValueError for causal attention by LLSA, or without a head.
   Attention(Parameters& params, const std::string& name, const AttentionOptions& options);
 
   /// x [b,N,C] -> [b,N,C]. A table for the N tokens in their order (nn/rope_table.h) turns q and k; without
@@ -36,6 +38,7 @@ class Attention {
  private:
   int heads_;
   std::optional<LlsaOptions> llsa_;
+  bool causal_;
   Var qkv_weight_, qkv_bias_;  // [3C,C], [3C]
   Var q_norm_, k_norm_;        // [D], or undefined
   Var out_weight_, out_bias_;

@@ -1,10 +1,18 @@
 // Exponential moving average of the weights, with warm-up.
 //
-//   after the n-th update (n = 1, 2, ..): average = d average + (1 - d) weights,   d = min(1 - n^-power,
-//   max_decay)
+//   after the n-th update (n = 1, 2, ..):   average = d average + (1 - d) weights
+//   d = min(1 - n^-power, max_decay)
 //
-// n = 1 copies the weights. AdamW::step(lr, &ema) does this in the optimiser's pass over memory.
+// The first update copies the weights. An optimiser that is given the average updates it in its own pass over
+// memory; update() is a pass of its own. To compute with the average, or to save it, let the parameters hold
+// it for a while:
+//
+//   Ema ema(params);
+//   adam.step(1e-3, &ema);
+//   ScopedWeights averaged(params, ema.flat());
 #pragma once
+
+#include <cstdint>
 
 #include "../kernels/optim.h"
 #include "parameters.h"
@@ -13,21 +21,28 @@ namespace llsa::nn {
 
 class Ema {
  public:
-  /// Starts at the store's present weights.
-  explicit Ema(const Parameters& store, const kernels::EmaOptions& options = {});
+  /// Starts at the present weights. The parameters must outlive the average. Throws ValueError for options out
+  /// of range.
+  explicit Ema(const Parameters& params, const kernels::EmaOptions& options = {});
 
-  /// Takes in the store's present weights as update number n, an i64 [1] tensor.
-  void update(const Tensor& n);
-  /// The average, in the layout of the store's flat buffers.
+  /// Takes in the present weights.
+  void update();
+  /// The average, in the layout of the parameters' flat buffers.
   const Tensor& flat() const { return flat_; }
-  const kernels::EmaOptions& options() const { return options_; }
-  /// Continues from a saved average; copies. Throws ShapeError for a buffer of another layout.
-  void restore(const Tensor& flat);
+  /// i64 [1]: updates done.
+  const Tensor& updates() const { return updates_; }
+  /// Continues from a saved average after so many updates; copies. Throws ShapeError for a buffer of another
+  /// layout, ValueError for a negative number of updates.
+  void restore(const Tensor& flat, std::int64_t updates);
+
+  /// Counts an update and returns its d, f64 [1], for an optimiser that writes flat() itself. With `skip` (i32
+  /// [1], or undefined) set it does not count.
+  Tensor next_decay(const Tensor& skip);
 
  private:
-  const Parameters& store_;
+  const Parameters& params_;
   kernels::EmaOptions options_;
-  Tensor flat_;
+  Tensor flat_, updates_;
 };
 
 }  // namespace llsa::nn

@@ -1,9 +1,8 @@
-// Checked JSON over nlohmann-json: the parser is the package's, the strictness is here.
+// Checked JSON over nlohmann-json, which parses; the checks are here.
 #include "nn/json.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 

@@ -1,15 +1,32 @@
-// AdamW with clipping by the global gradient norm, over a model's flat buffers; the average, and the bf16
-// copy that a bf16 model computes with, in the same pass.
+// Optimisers over the flat buffers of a model's parameters: AdamW and Sgd, with clipping by the global
+// gradient norm, parameters that do not decay, frozen parameters, and the average in the same pass.
 //
-//   g = grad min(1, clip / (|grad| + 1e-6));   m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
-//   w = w (1 - lr wd) - lr (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + eps)        Loshchilov and Hutter, 2019
+//   AdamW adam(params, {.weight_decay = 0.1, .clip = 1.0, .decays = is_matrix});
+//   for (...) {
+//     backward(loss);        // adds to the gradients; call it several times to accumulate
+//     adam.step(1e-3);       // updates, then sets the gradients to zero
+//   }
+//
+// With f = min(1, clip / (|gradient| + 1e-6)), or 1 without clipping, in step n:
+//
+//   AdamW   g = f gradient;   m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
+//           w = w (1 - lr wd) - lr (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + eps)
+//   Sgd     g = f gradient + wd w;   v = momentum v + g;   w = w - lr v
+//
+// AdamW: Loshchilov and Hutter, 2019. A gradient that is not finite leaves weights, moments, average and step
+// number as they are, and so does every later step, so that its cause can still be looked for.
 //
 // Norm, learning rate, step number and the flag of a gradient that is not finite live in tensors, the same
-// ones in every step: a step does not wait for the device, and update() may be captured in a graph. A
-// gradient that is not finite leaves weights, moments, average and step number as they are.
+// ones in every step. So a step does not wait for the device, and update() may be captured in a graph. One
+// pass over memory updates all parameters; where some decay and others do not, or some are frozen, it is one
+// launch for each run of parameters that are treated alike.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "../core/context.h"
 #include "../kernels/optim.h"
@@ -18,24 +35,27 @@
 
 namespace llsa::nn {
 
-struct AdamWOptions {
-  kernels::AdamWOptions adam;  ///< beta1, beta2, eps, weight_decay
-  double clip = 1.0;           ///< largest gradient norm; 0 = no clipping
-};
+/// Says which parameters a rule applies to; an empty one stands for all.
+using ParameterFilter = std::function<bool(const Parameter&)>;
 
-class AdamW {
+/// A weight with two axes or more: what decays while biases, norms and other vectors do not. Pass it as
+/// `decays` of an optimiser.
+inline bool is_matrix(const Parameter& parameter) { return parameter.shape.rank() > 1; }
+
+/// What all optimisers have in common.
+class Optimizer {
  public:
-  explicit AdamW(Parameters& store, const AdamWOptions& options = {});
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
-  /// One update from the store's gradients, which stay as they are, and of the average when there is one.
-  /// From the first gradient that is not finite on nothing moves any more, so the cause can still be looked
-  /// for when the flag is read later.
+  /// One update of the weights, and of the average when there is one. Then the gradients are zero.
   void step(double learning_rate, Ema* ema = nullptr) {
     prepare(learning_rate);
     update(ema);
   }
-  /// The two halves of step(): what comes from the host, and the work on the device, which is the same
-  /// launches on the same addresses each time.
+  /// The two halves of step(): what comes from the host, and the work on the device. The second is the same
+  /// launches on the same addresses each time, as long as no parameter is frozen or unfrozen.
   void prepare(double learning_rate);
   void update(Ema* ema = nullptr);
 
@@ -50,18 +70,95 @@ class AdamW {
   /// How many steps were skipped so far. Waits for the device.
   std::int64_t count_skipped() const;
 
-  /// First and second moment, in the layout of the store's flat buffers.
+  /// What a saved state has to hold: the flat buffers that the optimiser keeps from step to step, each with a
+  /// name. To continue from a saved state, copy into them, then call restore_counter().
+  virtual std::vector<std::pair<std::string, Tensor>> buffers() const = 0;
+  /// Continues after so many updates. Throws ValueError for a negative number.
+  void restore_counter(std::int64_t updates);
+
+ protected:
+  /// Elements [begin, end) of the flat buffers, which are treated alike.
+  struct Run {
+    std::int64_t begin, end;
+    bool frozen, decays;
+
+    Tensor of(const Tensor& flat) const { return flat.defined() ? flat.slice(0, begin, end) : flat; }
+  };
+
+  /// Lays the parameters out. Throws ValueError for a negative clip norm.
+  Optimizer(Parameters& params, double clip, ParameterFilter decays);
+
+  /// Updates the weights of a run, and the part of the average that belongs to it.
+  virtual void update_run(const Run& run, Ema* ema, const Tensor& decay) = 0;
+
+  Parameters& params_;
+  Tensor lr_, step_;
+  kernels::ClipResult clip_;
+
+ private:
+  std::vector<Run> runs() const;
+  void measure(const std::vector<Run>& runs);
+
+  double max_norm_;
+  ParameterFilter decays_;
+  std::int64_t calls_ = 0;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
+  double clip = 0.0;            ///< largest gradient norm; 0 = no clipping
+  ParameterFilter decays = {};  ///< to which parameters the weight decay applies; empty = to all
+};
+
+class AdamW : public Optimizer {
+ public:
+  /// The parameters must outlive the optimiser.
+  explicit AdamW(Parameters& params, const AdamWOptions& options = {});
+
+  /// First and second moment, in the layout of the flat buffers.
   const Tensor& first_moment() const { return m_; }
   const Tensor& second_moment() const { return v_; }
-  /// Continues from a saved state; copies. Throws ShapeError for buffers of another layout.
+  std::vector<std::pair<std::string, Tensor>> buffers() const override {
+    return {{"adam_m", m_}, {"adam_v", v_}};
+  }
+  /// Continues from a saved state; copies. Throws ShapeError for buffers of another layout, ValueError for a
+  /// negative number of updates.
   void restore(const Tensor& first_moment, const Tensor& second_moment, std::int64_t updates);
 
  private:
-  Parameters& store_;
-  AdamWOptions options_;
-  Tensor m_, v_, lr_, step_;
-  kernels::ClipResult clip_;
-  std::int64_t calls_ = 0;
+  void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
+
+  kernels::AdamWOptions options_;
+  Tensor m_, v_;
+};
+
+struct SgdOptions {
+  double momentum = 0.0, weight_decay = 0.0;
+  double clip = 0.0;            ///< largest gradient norm; 0 = no clipping
+  ParameterFilter decays = {};  ///< to which parameters the weight decay applies; empty = to all
+};
+
+/// Stochastic gradient descent. Without momentum it keeps no state.
+class Sgd : public Optimizer {
+ public:
+  /// The parameters must outlive the optimiser.
+  explicit Sgd(Parameters& params, const SgdOptions& options = {});
+
+  /// The velocity v, in the layout of the flat buffers; undefined without momentum.
+  const Tensor& velocity() const { return v_; }
+  std::vector<std::pair<std::string, Tensor>> buffers() const override {
+    if (!v_.defined()) return {};
+    return {{"sgd_v", v_}};
+  }
+  /// Continues from a saved state; copies. The velocity is undefined without momentum. Throws ShapeError for
+  /// a buffer of another layout, ValueError for a negative number of updates.
+  void restore(const Tensor& velocity, std::int64_t updates);
+
+ private:
+  void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
+
+  kernels::SgdOptions options_;
+  Tensor v_;
 };
 
 }  // namespace llsa::nn

@@ -3,6 +3,9 @@
 // gradient is zero, and an optimiser leaves a zero with a zero gradient as it is.
 #include "nn/parameters.h"
 
+#include <algorithm>
+#include <ostream>
+
 #include "core/closest.h"
 #include "kernels/copy.h"
 
@@ -21,6 +24,12 @@ void check_layout(const Tensor& flat, const Tensor& like) {
   if (flat.shape() != like.shape())
     throw ShapeError(
         cat("[parameters] expected a flat buffer of ", like.numel(), " elements, got ", flat.shape()));
+}
+
+/// Whether a dotted name is `top`, or lies below it.
+bool is_below(const std::string& name, const std::string& top) {
+  if (top.empty()) return true;
+  return name.compare(0, top.size(), top) == 0 && (name.size() == top.size() || name[top.size()] == '.');
 }
 
 }  // namespace
@@ -113,6 +122,29 @@ Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {
 
 Tensor Parameters::zeros_like_flat() const { return ctx_.zeros(flat().shape(), flat().dtype()); }
 
+void Parameters::set_frozen(const std::string& name, bool frozen) {
+  lay_out();
+  bool found = false;
+  for (Parameter& p : parameters_) {
+    if (!is_below(p.name, name)) continue;
+    found = true;
+    p.frozen = frozen;
+    p.var.set_requires_grad(!frozen);
+    move_leaf(p.var, p.offset);
+    if (frozen) kernels::fill(ctx_, view(flat_.gradient, p), 0.0);
+  }
+  if (!found) throw ValueError(cat("[parameters] there is no parameter below \"", name, '"'));
+  // A joined leaf requires a gradient as long as one of its parts does.
+  for (Joined& j : joined_) {
+    const std::int64_t end = j.offset + j.var.shape().numel();
+    bool trained = false;
+    for (const Parameter& p : parameters_)
+      trained = trained || (!p.frozen && p.offset >= j.offset && p.offset < end);
+    j.var.set_requires_grad(trained);
+    move_leaf(j.var, j.offset);
+  }
+}
+
 void Parameters::zero_grad() { kernels::fill(ctx_, flat_grad(), 0.0); }
 
 void Parameters::refresh() { round_values(flat_buffers()); }
@@ -145,7 +177,25 @@ Var Parameters::make_leaf(const Buffers& buffers, const Shape& shape, std::int64
 /// A graph that was recorded before keeps the old values, which are the same, and finds the new gradient.
 void Parameters::move_leaf(Var leaf, std::int64_t offset) const {
   leaf.set_value(view_at(flat_.compute, leaf.shape(), offset));
-  leaf.bind_grad(view_at(flat_.gradient, leaf.shape(), offset));
+  if (leaf.requires_grad()) leaf.bind_grad(view_at(flat_.gradient, leaf.shape(), offset));
+}
+
+std::ostream& operator<<(std::ostream& out, const Parameters& params) {
+  const std::string total = "total";
+  std::size_t names = total.size(), shapes = 0;
+  const std::size_t counts = cat(params.parameter_count()).size();
+  for (const Parameter& p : params.all()) {
+    names = std::max(names, p.name.size());
+    shapes = std::max(shapes, p.shape.str().size());
+  }
+  const auto row = [&](const std::string& name, const std::string& shape, std::int64_t count) {
+    const std::string digits = cat(count);
+    return name + std::string(names - name.size() + 2, ' ') + shape +
+           std::string(shapes - shape.size() + 2 + counts - digits.size(), ' ') + digits;
+  };
+  for (const Parameter& p : params.all())
+    out << row(p.name, p.shape.str(), p.shape.numel()) << (p.frozen ? "  frozen\n" : "\n");
+  return out << row(total, "", params.parameter_count()) << '\n';
 }
 
 ScopedWeights::ScopedWeights(Parameters& parameters, const Tensor& flat)

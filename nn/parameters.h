@@ -41,6 +41,7 @@ struct Parameter {
   Shape shape;
   std::int64_t offset = 0;  ///< in elements, from the start of the flat buffers
   Var var;                  ///< leaf that holds the value a model computes with, and the gradient
+  bool frozen = false;      ///< gets no gradient and is left alone by optimisers; saved all the same
 };
 
 /// Owns values and gradients. It cannot be copied or moved: layers and optimisers refer to it. It belongs to
@@ -90,6 +91,12 @@ class Parameters {
   /// A new zero-filled buffer of this layout, in the dtype of flat().
   Tensor zeros_like_flat() const;
 
+  /// Freezes, or trains again, all parameters below a name: "encoder" stands for encoder.weight, encoder.0.bias,
+  /// .., but not for encoder2.weight; "" stands for all. A frozen parameter starts with a gradient of zero and
+  /// does not require one. Throws ValueError if no parameter has that name.
+  void freeze(const std::string& name) { set_frozen(name, true); }
+  void unfreeze(const std::string& name) { set_frozen(name, false); }
+
   void zero_grad();
   /// Call this after you wrote to flat(): it brings the bf16 copy up to date, if there is one.
   void refresh();
@@ -120,6 +127,7 @@ class Parameters {
   void round_values(const Buffers& buffers) const;
   Var make_leaf(const Buffers& buffers, const Shape& shape, std::int64_t offset) const;
   void move_leaf(Var leaf, std::int64_t offset) const;
+  void set_frozen(const std::string& name, bool frozen);
 
   Context& ctx_;
   std::uint64_t seed_;
@@ -132,6 +140,9 @@ class Parameters {
   mutable std::vector<Piece> pieces_;  // one for each declaration; none once laid out
   mutable Buffers flat_;               // undefined before that
 };
+
+/// A table of names, shapes and numbers of elements.
+std::ostream& operator<<(std::ostream& out, const Parameters& params);
 
 /// Until restore(), or the end of this object's life, the parameters hold other values, such as those of an
 /// average.

@@ -1,5 +1,6 @@
 #include "nn/train.h"
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -69,7 +70,11 @@ FlowOptions flow_options(const TrainOptions& options) {
 }
 
 AdamWOptions adamw_options(const TrainOptions& options) {
-  return {{options.beta1, options.beta2, options.eps, options.weight_decay}, options.clip};
+  return {.beta1 = options.beta1,
+          .beta2 = options.beta2,
+          .eps = options.eps,
+          .weight_decay = options.weight_decay,
+          .clip = options.clip};
 }
 
 Schedule schedule_of(const TrainOptions& options) {
@@ -117,7 +122,7 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   const Schedule schedule = schedule_of(options);
   TrainStep step(model.parameters(), optimizer, &ema,
                  flow_objective(ctx, model, loader, flow_options(options)),
-                 {options.accumulate, options.graph, host.on_message});
+                 {options.accumulate, options.graph, std::ref(host.on_message)});
 
   const TrainRun run{options, host, *images, ctx, loader, model, optimizer, ema, schedule, step};
   introduce(run, choice);

@@ -1,16 +1,15 @@
 #include "nn/train_folder.h"
 
-#include <filesystem>
+#include <functional>
 
 #include "core/atomic_file.h"
 #include "core/text_file.h"
-#include "kernels/copy.h"
+#include "kernels/make.h"
 #include "kernels/matmul.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
-#include "nn/host.h"
 
 namespace llsa::nn {
 namespace {
@@ -78,8 +77,9 @@ std::int64_t TrainFolder::resume() {
                     run_.options);
   files_.prepare();
   saved_step_ = read_checkpoint(files_, latest, [&] {
-    run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path));
-    return restore_training_state(latest.path, state_);
+    const std::int64_t step = restore_training_state(latest.path, state_);
+    run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
+    return step;
   });
   checkpoint_ = latest.path;
   run_.host.on_message(cat("resumed at step ", saved_step_, " from ", latest.path));
@@ -122,8 +122,9 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
   sampling.noise_scale = run_.options.noise_scale;
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-  const Tensor images =
-      to_host(run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = run_.host.should_stop}));
+  // A callback may have a state of its own, so it is not copied.
+  const Tensor images = to_host(
+      run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = std::ref(run_.host.should_stop)}));
   averaged.restore();
   if (images.size(0) < sampling.count) return;
   write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
@@ -131,8 +132,7 @@ void TrainFolder::draw(std::int64_t step) {
 
 TrainOptions read_training_options(const std::string& checkpoint) {
   const std::string path = options_path(checkpoint);
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!path_exists(path)) {
     throw IoError(cat(checkpoint, " has no training_state: it can be sampled from, not resumed"),
                   "start a new run from its weights with --init-from");
   }

@@ -14,7 +14,7 @@
 namespace llsa::nn {
 namespace {
 
-// The lines of a log up to a step. A line that is no JSON object with a step ends what is taken over.
+// The lines of a log up to a step, or up to the first line that is not a JSON object with a step.
 std::string lines_until(const std::string& text, const std::string& path, std::int64_t step) {
   std::string kept;
   for (std::size_t begin = 0; begin < text.size();) {
@@ -64,10 +64,6 @@ void TrainLog::write(const StepReport& report) {
     if (n < 0) throw IoError(cat("cannot write ", path_, ": ", std::strerror(errno)));
     done += static_cast<std::size_t>(n);
   }
-}
-
-void write_run_config(const RunFolder& files, const TrainOptions& options) {
-  write_file_atomically(files.config_path(), options.json());
 }
 
 }  // namespace llsa::nn

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <limits>
 #include <map>
 #include <type_traits>
+#include <utility>
 
 #include "core/device_choice.h"
 #include "core/error.h"
@@ -21,11 +20,10 @@ template <class T>
 T parse_number(const Setting& setting, const std::string& text) {
   constexpr bool kInteger = std::is_same_v<T, std::int64_t>;
   T value{};
-  const char* const text_end = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), text_end, value);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool in_range =
       static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
-  if (error != std::errc() || end != text_end || !in_range) {
+  if (error != std::errc() || end != text.data() + text.size() || !in_range) {
     throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
                          static_cast<T>(setting.least), " to ", static_cast<T>(setting.most), ", got '", text,
                          "'"));
@@ -45,150 +43,76 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
+using Member = decltype(Setting::member);
+
+// Rows of the table: a number in a range, or a boolean or any text; one of some words.
+Setting row(const char* key, const char* help, Member member, double least = 0, double most = 0) {
+  std::string flag = key;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return {key, flag, help, member, least, most};
+}
+Setting row(const char* key, const char* help, Member member, std::vector<std::string> choices) {
+  Setting setting = row(key, help, member);
+  setting.choices = std::move(choices);
+  return setting;
+}
+Setting resumable(Setting setting) {
+  setting.resumable = true;
+  return setting;
+}
+Setting checked(Setting setting, void (*check)(std::string_view)) {
+  setting.check = check;
+  return setting;
+}
+
 }  // namespace
 
 const std::vector<Setting>& train_settings() {
   using O = TrainOptions;
   static const std::vector<Setting> settings = {
-      {"data", "data", "folder of images; its sub-folders are classes", &O::data, 0, 0, {}, false},
-      {"crop",
-       "crop",
-       "which part of an image that is not of the wanted shape",
-       &O::crop,
-       0,
-       0,
-       {"centre", "random"},
-       false},
-      {"flip", "flip", "mirror half of the samples", &O::flip, 0, 0, {}, false},
-      {"background",
-       "background",
-       "colour under transparent pixels: black, white, grey, #rrggbb",
-       &O::background,
-       0,
-       0,
-       {},
-       false},
-      {"max_pixels", "max-pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10, {}, false},
-      {"workers", "workers", "threads that decode images", &O::workers, 1, 256, {}, true},
-      {"cache_mb", "cache-mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6, {}, true},
-      {"steps", "steps", "optimiser steps of the whole run", &O::steps, 1, kMany, {}, true},
-      {"batch", "batch", "images per micro-batch", &O::batch, 1, 1e6, {}, false},
-      {"accumulate", "accumulate", "micro-batches per step", &O::accumulate, 1, 1e6, {}, false},
-      {"lr", "lr", "learning rate", &O::lr, 0, 1e3, {}, false},
-      {"schedule",
-       "schedule",
-       "learning rate after the warm-up",
-       &O::schedule,
-       0,
-       0,
-       {"constant", "cosine"},
-       false},
-      {"warmup", "warmup", "steps of linear warm-up", &O::warmup, 0, kMany, {}, false},
-      {"lr_final", "lr-final", "end of the cosine, as a share of lr", &O::lr_final, 0, 1, {}, false},
-      {"weight_decay", "weight-decay", "of AdamW", &O::weight_decay, 0, 1e3, {}, false},
-      {"beta1", "beta1", "of AdamW", &O::beta1, 0, 1, {}, false},
-      {"beta2", "beta2", "of AdamW", &O::beta2, 0, 1, {}, false},
-      {"eps", "eps", "of AdamW", &O::eps, 0, 1, {}, false},
-      {"clip", "clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9, {}, false},
-      {"ema_power",
-       "ema-power",
-       "decay of the weight average: 1 - n^-power",
-       &O::ema_power,
-       0,
-       10,
-       {},
-       false},
-      {"ema_max", "ema-max", "largest decay of the weight average", &O::ema_max, 0, 1, {}, false},
-      {"class_drop",
-       "class-drop",
-       "share of samples trained without their class",
-       &O::class_drop,
-       0,
-       1,
-       {},
-       false},
-      {"noise_level",
-       "noise-level",
-       "law of the noise level",
-       &O::noise_level,
-       0,
-       0,
-       {"uniform", "logit_normal"},
-       false},
-      {"noise_scale",
-       "noise-scale",
-       "deviation of the noise; 0 = by image size",
-       &O::noise_scale,
-       0,
-       1e6,
-       {},
-       false},
-      {"seed", "seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0, {}, false},
-      {"dtype", "dtype", "what the model computes in", &O::dtype, 0, 0, {"f32", "bf16"}, false},
-      {"recompute",
-       "recompute",
-       "recompute each block in backward: less memory, more time",
-       &O::recompute,
-       0,
-       0,
-       {},
-       false},
-      {"init_from",
-       "init-from",
-       "checkpoint whose weights this run starts from",
-       &O::init_from,
-       0,
-       0,
-       {},
-       false},
-      {"device",
-       "device",
-       "where to compute: auto, cpu, cuda or cuda:N",
-       &O::device,
-       0,
-       0,
-       {},
-       true,
-       check_device_name},
-      {"threads", "threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096, {}, true},
-      {"tune",
-       "tune",
-       "CUDA: time the algorithms of every kind of matrix product, keep the best",
-       &O::tune,
-       0,
-       0,
-       {},
-       true},
-      {"graph", "graph", "replay the step from CUDA graphs; needs a CUDA device", &O::graph, 0, 0, {}, true},
-      {"tf32",
-       "tf32",
-       "CUDA: products of f32 matrices may round their operands to TF32",
-       &O::tf32,
-       0,
-       0,
-       {},
-       false},
-      {"log_every", "log-every", "steps between entries of log.jsonl", &O::log_every, 1, kMany, {}, true},
-      {"sample_every",
-       "sample-every",
-       "steps between sample grids; 0 = none",
-       &O::sample_every,
-       0,
-       kMany,
-       {},
-       true},
-      {"sample_count", "sample-count", "images of such a grid", &O::sample_count, 1, 1e6, {}, true},
-      {"sample_steps", "sample-steps", "Euler steps of such a grid", &O::sample_steps, 1, 1e6, {}, true},
-      {"guidance", "guidance", "guidance of such a grid; 1 = none", &O::guidance, 0, 1e3, {}, true},
-      {"save_every",
-       "save-every",
-       "steps between checkpoints; 0 = only at the end",
-       &O::save_every,
-       0,
-       kMany,
-       {},
-       true},
-      {"keep", "keep", "checkpoints kept", &O::keep, 1, 1e6, {}, true},
+      row("data", "folder of images; its sub-folders are classes", &O::data),
+      row("crop", "which part of an image that is not of the wanted shape", &O::crop, {"centre", "random"}),
+      row("flip", "mirror half of the samples", &O::flip),
+      row("background", "colour under transparent pixels: black, white, grey, #rrggbb", &O::background),
+      row("max_pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10),
+      resumable(row("workers", "threads that decode images", &O::workers, 1, 256)),
+      resumable(row("cache_mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6)),
+      resumable(row("steps", "optimiser steps of the whole run", &O::steps, 1, kMany)),
+      row("batch", "images per micro-batch", &O::batch, 1, 1e6),
+      row("accumulate", "micro-batches per step", &O::accumulate, 1, 1e6),
+      row("lr", "learning rate", &O::lr, 0, 1e3),
+      row("schedule", "learning rate after the warm-up", &O::schedule, {"constant", "cosine"}),
+      row("warmup", "steps of linear warm-up", &O::warmup, 0, kMany),
+      row("lr_final", "end of the cosine, as a share of lr", &O::lr_final, 0, 1),
+      row("weight_decay", "of AdamW", &O::weight_decay, 0, 1e3),
+      row("beta1", "of AdamW", &O::beta1, 0, 1),
+      row("beta2", "of AdamW", &O::beta2, 0, 1),
+      row("eps", "of AdamW", &O::eps, 0, 1),
+      row("clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9),
+      row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10),
+      row("ema_max", "largest decay of the weight average", &O::ema_max, 0, 1),
+      row("class_drop", "share of samples trained without their class", &O::class_drop, 0, 1),
+      row("noise_level", "law of the noise level", &O::noise_level, {"uniform", "logit_normal"}),
+      row("noise_scale", "deviation of the noise; 0 = by image size", &O::noise_scale, 0, 1e6),
+      row("seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0),
+      row("dtype", "what the model computes in", &O::dtype, {"f32", "bf16"}),
+      row("recompute", "recompute each block in backward: less memory, more time", &O::recompute),
+      row("init_from", "checkpoint whose weights this run starts from", &O::init_from),
+      resumable(checked(row("device", "where to compute: auto, cpu, cuda or cuda:N", &O::device),
+                        check_device_name)),
+      resumable(row("threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096)),
+      resumable(
+          row("tune", "CUDA: time the algorithms of every kind of matrix product, keep the best", &O::tune)),
+      resumable(row("graph", "replay the step from CUDA graphs; needs a CUDA device", &O::graph)),
+      row("tf32", "CUDA: products of f32 matrices may round their operands to TF32", &O::tf32),
+      resumable(row("log_every", "steps between entries of log.jsonl", &O::log_every, 1, kMany)),
+      resumable(row("sample_every", "steps between sample grids; 0 = none", &O::sample_every, 0, kMany)),
+      resumable(row("sample_count", "images of such a grid", &O::sample_count, 1, 1e6)),
+      resumable(row("sample_steps", "Euler steps of such a grid", &O::sample_steps, 1, 1e6)),
+      resumable(row("guidance", "guidance of such a grid; 1 = none", &O::guidance, 0, 1e3)),
+      resumable(
+          row("save_every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany)),
+      resumable(row("keep", "checkpoints kept", &O::keep, 1, 1e6)),
   };
   return settings;
 }

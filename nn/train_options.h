@@ -79,14 +79,14 @@ struct TrainOptions {
 
 /// One row of the table.
 struct Setting {
-  const char* key;   ///< JSON key
-  const char* flag;  ///< command-line flag without dashes
-  const char* help;
+  std::string key;   ///< JSON key
+  std::string flag;  ///< command-line flag without its dashes: the key with - for _
+  std::string help;
   std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*,
                std::string TrainOptions::*>
       member;
   double least = 0, most = 0;                 ///< range of numbers
-  std::vector<std::string> choices;           ///< words allowed; empty = any text
+  std::vector<std::string> choices = {};      ///< words allowed; empty = any text
   bool resumable = false;                     ///< --resume may change it
   void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };

@@ -22,7 +22,7 @@ void require_graphs(const Context& ctx) {
         "leave graphs off (--graph false), or choose another device (--device)");
 }
 
-TrainStep::TrainStep(Parameters& parameters, AdamW& optimizer, Ema* ema, Objective objective,
+TrainStep::TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
                      TrainStepOptions options)
     : ctx_(parameters.context()),
       parameters_(parameters),
@@ -44,7 +44,7 @@ void TrainStep::run(double learning_rate) {
     run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
   }
   optimizer_.prepare(learning_rate);
-  run_or_replay(update_graph_, [this] { update(); });
+  run_or_replay(update_graph_, [this] { optimizer_.update(ema_); });
   if (steps_++ == kStepsBeforeCapture && options_.graph)
     say(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
             update_graph_->size(), " commands"));
@@ -63,11 +63,6 @@ void TrainStep::micro_batch() {
   const Var loss = affine(objective_.loss(), 1.0 / static_cast<double>(options_.accumulate), 0.0);
   backward(loss);
   kernels::accumulate(ctx_, kernels::cast(ctx_, loss.value(), DType::f32), loss_);
-}
-
-void TrainStep::update() {
-  optimizer_.update(ema_);
-  parameters_.zero_grad();
 }
 
 void TrainStep::run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work) {

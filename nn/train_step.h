@@ -1,7 +1,7 @@
 // One optimiser step of any model and any loss, and its replay from CUDA graphs.
 //
 //   for each micro-batch:  next  [ loss; backward; add up the loss ]
-//   learning rate                [ clip; AdamW, average; gradients to zero ]
+//   learning rate                [ clip; update, average; gradients to zero ]
 //
 // What stands in brackets is the same work on the same addresses in every step, because everything that
 // changes lives in tensors: the batch, the sample ids that key the random numbers, learning rate, step
@@ -49,7 +49,7 @@ class TrainStep {
   /// A step that moves `parameters` by `optimizer`, and takes them into the average `ema` unless that is
   /// null. All of them, and what the objective refers to, must outlive the step. Throws ValueError for an
   /// objective without a loss or accumulate < 1, DeviceError for a graph on the CPU.
-  TrainStep(Parameters& parameters, AdamW& optimizer, Ema* ema, Objective objective,
+  TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
             TrainStepOptions options = {});
 
   /// One step. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
@@ -66,14 +66,13 @@ class TrainStep {
 
  private:
   void micro_batch();
-  void update();
   void run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work);
   void go_on_without(const Error& error);
   void say(const std::string& message) const;
 
   Context& ctx_;
   Parameters& parameters_;
-  AdamW& optimizer_;
+  Optimizer& optimizer_;
   Ema* ema_;
   Objective objective_;
   TrainStepOptions options_;

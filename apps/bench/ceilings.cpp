@@ -14,9 +14,11 @@
 namespace llsa::apps {
 namespace {
 
-// As wide as the processor's registers: 16 floats with AVX-512, else 8.
-#ifdef __AVX512F__
+// As wide as the processor's registers: 16 floats with AVX-512, 4 with NEON, else 8.
+#if defined(__AVX512F__)
 constexpr int kLanes = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4;
 #else
 constexpr int kLanes = 8;
 #endif

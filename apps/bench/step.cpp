@@ -112,7 +112,7 @@ class Trainer {
   Trainer(const BenchRequest& request, const nn::DitConfig& config, std::int64_t count, bool graph)
       : ctx_(request.ctx),
         model_(ctx_, config, 1, request.dtype),
-        optimizer_(disturbed(ctx_, model_.parameters())),
+        optimizer_(disturbed(ctx_, model_.parameters()), {.clip = 1.0}),
         ema_(model_.parameters()),
         batches_{batch(0, count), batch(1, count), batch(2, count)},
         taken_(batch(0, count)),

@@ -3,6 +3,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
+#include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -11,7 +12,6 @@
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
 #include "nn/eval/frechet.h"
-#include "nn/host.h"
 #include "nn/json.h"
 #include "nn/train_folder.h"
 

@@ -7,12 +7,12 @@
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
+#include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
-#include "nn/host.h"
 
 namespace llsa::apps {
 namespace {

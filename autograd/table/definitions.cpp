@@ -67,6 +67,13 @@ Var attended(const Var& q, const Var& k, const Var& v, const Var& bias) {
 
 Vars sub(const OpSample&, const Vars& x) { return {add(x[0], neg(x[1]))}; }
 Vars div(const OpSample&, const Vars& x) { return {x[0] * exp(neg(log(x[1])))}; }
+Vars maximum(const OpSample&, const Vars& x) { return {x[1] + relu(x[0] - x[1])}; }
+Vars minimum(const OpSample&, const Vars& x) { return {x[1] - relu(x[1] - x[0])}; }
+Vars clamp(const OpSample&, const Vars& x) { return {kLow + relu(x[0] - kLow) - relu(x[0] - kHigh)}; }
+Vars where(const OpSample& sample, const Vars& x) {
+  const Var mask = cast(sample.constant(0), x[0].dtype());
+  return {mask * x[0] + (1.0 - mask) * x[1]};
+}
 Vars square(const OpSample&, const Vars& x) { return {x[0] * x[0]}; }
 Vars tanh(const OpSample&, const Vars& x) { return {llsa::sigmoid(x[0] * 2.0) * 2.0 - 1.0}; }
 Vars silu(const OpSample&, const Vars& x) { return {x[0] * llsa::sigmoid(x[0])}; }

@@ -1,13 +1,13 @@
 // The caching allocator of device memory.
 //
-// Sizes are rounded up to a class as on the CPU; a freed block goes to the list of its class and serves only
-// that class again, without waiting: reuse is ordered by the stream. The lists live in host memory and have
-// room for every block that was ever made, so freeing cannot fail. When the limit or the device refuses, the
-// cache is given back (cudaFree waits for the device) and the request tried once more.
+// Sizes are rounded up to a class as on the CPU. A freed block goes to the list of its class and serves only that
+// class again. Nobody waits, because the stream orders the reuse. The lists live in host memory and have room for
+// every block that was ever made, so freeing cannot fail. If the limit or the device refuses, the cache is given
+// back (cudaFree waits for the device) and the request is tried once more.
 //
-// A pool is a second set of lists. While one is open it adopts what it is asked for from the general lists,
-// so capturing work that has run before needs no new memory. Which blocks are a pool's is kept in a map, for
-// they may be freed, and handed out again, as long as it is open.
+// A pool is a second set of lists. While a pool is open, it takes blocks from the general lists as they are asked
+// for, so capturing work that has run before needs no new memory. A map tells which blocks belong to a pool: they
+// may be freed and handed out again as long as the pool is open.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -25,8 +25,8 @@
 namespace llsa::cuda {
 namespace {
 
-/// Lets only the first `used` of `bytes` bytes be touched. Under the emulator device memory is host memory,
-/// which the address sanitizer can watch.
+/// Allows access to the first `used` of `bytes` bytes only. In the emulator, device memory is host memory, which the
+/// address sanitizer can watch.
 void watch([[maybe_unused]] void* pointer, [[maybe_unused]] std::size_t used,
            [[maybe_unused]] std::size_t bytes) {
 #if defined(SIMT_EMU)
@@ -35,7 +35,7 @@ void watch([[maybe_unused]] void* pointer, [[maybe_unused]] std::size_t used,
 #endif
 }
 
-/// Lets the thread that captures call cudaMalloc, which is not a part of what is captured.
+/// Lets the thread that captures call cudaMalloc, which does not become part of the graph.
 class AllowAllocation {
  public:
   AllowAllocation() { static_cast<void>(cudaThreadExchangeStreamCaptureMode(&mode_)); }
@@ -75,7 +75,7 @@ class CudaAllocator final : public Allocator {
       if (open_ != nullptr) adopt(list.blocks.back(), size);
       stats_.cached -= size.bytes;
       pointer = take(list);
-      // Replays use all of a pool's memory, whatever was freed in between, so it stays open to the touch.
+      // Replays use all memory of a pool, also blocks that were freed meanwhile, so access stays allowed.
       watch(pointer, open_ != nullptr ? size.bytes : bytes, size.bytes);
     }
     stats_.active += size.bytes;
@@ -161,7 +161,7 @@ class CudaAllocator final : public Allocator {
     return pointer;
   }
 
-  /// A new block at the end of the list. `asked` is for the error.
+  /// Adds a new block to the end of the list. `asked` is for the error message.
   void add_block(FreeList& list, std::size_t bytes, std::size_t asked) {
     list.blocks.reserve(list.made + 1);
     void* pointer = allocate_new(bytes);
@@ -175,8 +175,8 @@ class CudaAllocator final : public Allocator {
     stats_.cached += bytes;
   }
 
-  /// Enters a block into the open pool, which will have room for it. It stays one of lists_ in their count,
-  /// for it will come back.
+  /// Makes a block part of the open pool, whose list gets room for it. lists_ goes on counting it, because it will
+  /// come back.
   void adopt(void* block, const SizeClass& size) {
     FreeList& list = open_->lists[size.index];
     list.blocks.reserve(list.made + 1);
@@ -228,8 +228,8 @@ class CudaAllocator final : public Allocator {
   mutable std::mutex mutex_;
   AllocatorStats stats_;
   Lists lists_;
-  std::map<std::uint64_t, Pool> pools_;      // by number; nodes stay where they are
-  std::unordered_map<void*, Pool*> owners_;  // of the blocks of pools, free or not
+  std::map<std::uint64_t, Pool> pools_;      // by number; a map, because open_ points to an element
+  std::unordered_map<void*, Pool*> owners_;  // of every block of a pool, free or not
   Pool* open_ = nullptr;
   std::uint64_t pools_made_ = 0;
 };

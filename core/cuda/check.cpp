@@ -37,15 +37,16 @@ std::string describe(cudaError_t status) {
   return cat(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
 }
 
-/// "llsa::f<64>" for "_ZN4llsa1fILi64EEEvi": without what it returns and takes. Other texts stay.
+/// "llsa::f<64>" for "_ZN4llsa1fILi64EEEvi": the name without return type and parameters. Other texts stay as
+/// they are.
 std::string readable(const char* mangled) {
   int failed = 0;
   const std::unique_ptr<char, void (*)(void*)> full(abi::__cxa_demangle(mangled, nullptr, nullptr, &failed),
                                                     std::free);
   if (failed != 0 || full == nullptr) return mangled;
   std::string_view name = full.get();
-  // From the end: the parameters are what lies between the last parentheses that match. Before that, a space
-  // outside of all brackets ends what it returns.
+  // Read from the end. The parameters lie between the last matching parentheses. Before them, a space outside of
+  // all brackets ends the return type.
   const auto back_over = [&](char open, char close) {
     int depth = 0;
     std::size_t at = name.size();
@@ -83,7 +84,7 @@ std::string hint_about_memory(std::size_t shared_bytes) {
 }  // namespace
 
 std::string Place::str() const {
-  // What comes before the root's own part of a path, this file's as any other's.
+  // The part of a path before the root of the repository, which is the same for all files.
   constexpr std::string_view kThisFile = "core/cuda/check.cpp";
   std::string_view root = __FILE__, name = file == nullptr ? "?" : file;
   root.remove_suffix(root.ends_with(kThisFile) ? kThisFile.size() : root.size());
@@ -120,7 +121,7 @@ std::string hint_for(cudaError_t status) {
 
 void check(cudaError_t status, const Command& command) {
   if (status == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // an error that is not sticky must not be reported twice
+  static_cast<void>(cudaGetLastError());  // otherwise the next call would report it again
   throw CudaError(cat("[cuda] ", command.text, " failed at ", command.place.str(), ": ", describe(status)),
                   hint_for(status));
 }
@@ -139,8 +140,8 @@ void launch_failed(cudaError_t status, const char* kernel, dim3 grid, dim3 block
 
 void library_failed(const char* where, const Command& command, const std::string& operands,
                     const std::string& status, const std::string& hint) {
-  // Libraries have a runtime of their own inside, so ours has not seen what theirs has: it has to ask. In a
-  // capture the question itself fails, which matters no more.
+  // A library contains a runtime of its own, so our runtime has not seen the error yet and has to ask for it. During
+  // a capture this fails, which does no harm.
   const cudaError_t device = cudaDeviceSynchronize();
   static_cast<void>(cudaGetLastError());
   const bool broken = is_sticky(device);

@@ -34,7 +34,7 @@ int device_count() {
 DeviceObstacle device_obstacle(int index) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  static_cast<void>(cudaGetLastError());  // said below, not once more by the next call
+  static_cast<void>(cudaGetLastError());  // reported below; the next call must not report it again
   if (status == cudaErrorInsufficientDriver) {
     int driver = 0, runtime = 0;
     static_cast<void>(cudaDriverGetVersion(&driver));
@@ -139,7 +139,8 @@ Event::~Event() {
 }
 
 void Event::record(const Stream& stream) {
-  cudaStream_t in = raw(stream.handle());  // makes its device the current one, to which the event will belong
+  cudaStream_t in =
+      raw(stream.handle());  // also makes its device the current one, to which the event will belong
   if (handle_ == nullptr) {
     cudaEvent_t event = nullptr;
     LLSA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));

@@ -1,9 +1,8 @@
-// CUDA devices as the rest of the library sees them. In a build without CUDA the functions of this header
-// answer "no device" or throw DeviceError (core/cuda_absent.cpp); no CUDA header is needed to include it.
+// CUDA devices as the rest of the library sees them. In a build without CUDA these functions report no device or
+// throw DeviceError (core/cuda_absent.cpp). This header needs no CUDA header.
 //
-// All work of a context goes to one stream of its own, and so does all reuse of its memory: a block that is
-// freed on the host may be handed out again at once, because whatever still reads it on the device was put
-// into the stream before whatever will write it.
+// All work of a context goes to one stream. This is why a block that the host has freed can be handed out again at
+// once: whatever still reads it was put into the stream before whatever will write it.
 #pragma once
 
 #include <cstddef>
@@ -21,52 +20,50 @@ int device_count();
 
 /// Why a device cannot be used.
 struct DeviceObstacle {
-  std::string reason;   ///< "there is no NVIDIA driver"; empty: it can be used
+  std::string reason;   ///< "there is no NVIDIA driver"; empty if the device can be used
   std::string hint;     ///< what to do about it
-  bool absent = false;  ///< there is nothing that could be used: no CUDA in this build, no driver, no device
+  bool absent = false;  ///< no CUDA in this build, no driver, or no device
 };
-/// Throws CudaError for what the runtime does not explain.
+/// Throws CudaError for an unexpected error of the CUDA runtime.
 DeviceObstacle device_obstacle(int index);
 
 struct DeviceProperties {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   int processors = 0;        ///< streaming multiprocessors
-  std::size_t memory = 0;    ///< bytes in all
+  std::size_t memory = 0;    ///< total bytes
 };
-/// Throws DeviceError with the device_obstacle(), if there is one: no CUDA in this build, no driver or an old
-/// one, no device, index too large, a device older than compute capability 8.0.
+/// Throws DeviceError if the device cannot be used: no CUDA in this build, no driver or an old one, no device, an
+/// index that is too large, a device older than compute capability 8.0.
 DeviceProperties device_properties(int index);
 
-/// Waits for all work of a device, in whatever stream, and copies from its memory. Throws CudaError.
+/// Waits for all work of a device, whatever stream it is in, and copies from its memory. Throws CudaError.
 void download(int index, const void* device, void* host, std::size_t bytes);
 
 /// An ordered queue of work on one device.
 class Stream {
  public:
-  /// A new one. Throws DeviceError as device_properties does, CudaError.
+  /// Makes a stream. Throws DeviceError as device_properties does, CudaError.
   explicit Stream(int index);
-  /// The caller's cudaStream_t of that device (null: its default stream), which has to outlive all work that is put into it and is
-  /// not destroyed here. Throws like the other constructor.
+  /// Uses the caller's cudaStream_t of that device; null is the default stream. It must outlive all work that is
+  /// put into it, and is not destroyed here. Throws as the other constructor.
   Stream(int index, void* handle);
   ~Stream();  // NOLINT(performance-trivially-destructible): not so where there is CUDA
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   int index() const { return index_; }
-  /// A cudaStream_t. Makes the device the calling thread's current one, so that what is launched next goes
-  /// there.
+  /// A cudaStream_t. Also makes the device the calling thread's current one, so that the next launch goes there.
   void* handle() const;
-  /// Waits until everything in the stream is done. Throws CudaError for whatever failed in it.
+  /// Waits until all work in the stream is done. Throws CudaError if any of it failed.
   void synchronize() const;
-  /// Whether what is put into the stream now becomes part of a graph (core/cuda/graph.h) instead of running.
+  /// Whether the stream is being captured: its work becomes part of a graph (core/cuda/graph.h) and does not run.
   bool capturing() const;
-  /// Whether the device reads ordinary host memory by itself, as next to a Grace processor.
+  /// Whether the device can read ordinary host memory, as beside a Grace processor.
   bool reads_host_memory() const { return reads_host_memory_; }
 
-  /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return
-  /// before the copy has been made where the host memory is pinned, and anywhere if reads_host_memory();
-  /// download() waits.
+  /// Copies between host and device memory, and fills. All are ordered in the stream. upload() may return before
+  /// the copy is made if the host memory is pinned or reads_host_memory() is true. download() waits.
   void upload(const void* host, void* device, std::size_t bytes) const;
   void download(const void* device, void* host, std::size_t bytes) const;
   void copy(const void* from, void* to, std::size_t bytes) const;
@@ -79,8 +76,8 @@ class Stream {
   [[maybe_unused]] bool owned_ = false;  // made, and to be destroyed, here
 };
 
-/// A point in a stream, to wait for; before the first record() there is nothing to wait for. (Time is
-/// measured by a Stopwatch.)
+/// A point in a stream that can be waited for. Before the first record(), waiting returns at once. (A Stopwatch
+/// measures time.)
 class Event {
  public:
   Event();
@@ -97,7 +94,7 @@ class Event {
   [[maybe_unused]] void* handle_ = nullptr;
 };
 
-/// Page-locked host memory, which copies to and from a device need to run beside kernels.
+/// Page-locked host memory. Copies run beside kernels only from and to such memory.
 class PinnedBuffer {
  public:
   explicit PinnedBuffer(std::size_t bytes);
@@ -113,8 +110,8 @@ class PinnedBuffer {
   std::size_t bytes_;
 };
 
-/// Caching allocator of device memory for work in one stream, which it keeps alive. `limit` bounds active +
-/// cached bytes; 0 = what the device has. Blocks are aligned to 256 bytes.
+/// Caching allocator of device memory for work in one stream, which it keeps alive. `limit` bounds active + cached
+/// bytes; 0 means the memory of the device. Blocks are aligned to 256 bytes.
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream> stream, std::size_t limit = 0);
 
 }  // namespace llsa::cuda

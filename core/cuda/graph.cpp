@@ -6,7 +6,7 @@
 namespace llsa::cuda {
 namespace {
 
-/// A capture under way, with the pool that its memory comes from. Ended by an exception it leaves nothing.
+/// A capture in progress, and the pool that its memory comes from. If an exception ends it, nothing remains.
 class Capture {
  public:
   Capture(cudaStream_t stream, Allocator& allocator)
@@ -22,7 +22,7 @@ class Capture {
   ~Capture() {
     if (under_way_) {
       static_cast<void>(cudaStreamEndCapture(stream_, &graph_));
-      static_cast<void>(cudaGetLastError());  // of a capture that is thrown away
+      static_cast<void>(cudaGetLastError());  // the error of a capture that is discarded
     }
     if (graph_ != nullptr) static_cast<void>(cudaGraphDestroy(graph_));
     if (!kept_) give_up();
@@ -40,7 +40,7 @@ class Capture {
           "let tensors that captured work reads live as long as the graph");
     return graph_;
   }
-  /// The pool, which from here on is the caller's to drop.
+  /// The pool. From now on the caller has to drop it.
   std::uint64_t keep_pool() {
     kept_ = true;
     return pool_;

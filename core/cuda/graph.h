@@ -1,9 +1,9 @@
-// CUDA graphs: work that is captured once and launched as a whole, without the host's share of every kernel.
+// CUDA graphs: work that is captured once and then launched as a whole, which saves the host's time per kernel.
 //
-// A replay runs the captured commands again, with the arguments that they were captured with: the same
-// kernels, the same addresses, the same numbers. So what changes between replays has to live in tensors that
-// were there before the capture and are still there at the replay, and be written to between replays. Memory
-// that was allocated during the capture stays the graph's own as long as it lives (Allocator::open_pool).
+// A replay runs the captured commands again with the same arguments: the same kernels, addresses and numbers. So
+// whatever changes between replays has to live in tensors. They must exist before the capture and live as long as
+// the graph; write to them between replays. Memory that was allocated during the capture belongs to the graph as
+// long as it lives (Allocator::open_pool).
 #pragma once
 
 #include <cstddef>
@@ -17,12 +17,12 @@ namespace llsa::cuda {
 
 class Graph {
  public:
-  /// Captures all that work() puts into the context's stream; nothing of it runs. The calling thread may
-  /// allocate meanwhile, other threads may use the device. Should have run before: what libraries and modules
-  /// prepare at their first use cannot be captured. Throws DeviceError on the CPU; CudaError for a command
-  /// that cannot be captured (one that waits for the device, or copies from the host) and when a tensor that
-  /// was there before was freed in work(); whatever work() throws. After an exception the context can be used
-  /// as before, and there is no graph.
+  /// Captures all that work() puts into the context's stream; nothing of it runs. Run work() once before: what
+  /// libraries and modules prepare at their first use cannot be captured. During the capture the calling thread
+  /// may allocate, and other threads may use the device. Throws DeviceError on the CPU. Throws CudaError for a
+  /// command that cannot be captured (it waits for the device, or copies from the host), and if work() frees a
+  /// tensor that was allocated before. Passes on what work() throws. After an exception there is no graph, and the
+  /// context can be used as before.
   Graph(Context& ctx, FunctionRef<void()> work);
   ~Graph();  // NOLINT(performance-trivially-destructible): not so where there is CUDA
   Graph(const Graph&) = delete;

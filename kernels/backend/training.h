@@ -43,6 +43,8 @@ struct OptimBackend {
   /// ema and decay are undefined where no average is kept, buffers.low where there is no bf16 copy.
   void (*adamw)(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalars,
                 const AdamWOptions& options, const Tensor& ema, const Tensor& decay);
+  /// buffers.v and buffers.low are undefined where there is no momentum and no bf16 copy.
+  void (*sgd)(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars, const SgdOptions& options);
   void (*ema_decay)(Context& ctx, const Tensor& step, const EmaOptions& options, const Tensor& decay);
   void (*ema_update)(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& decay,
                      const Tensor& skip);

@@ -12,8 +12,10 @@
 namespace llsa::kernels::cpu {
 namespace {
 
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
 constexpr int kLanes = 8, kRows = 8;
+#elif defined(__aarch64__)
+constexpr int kLanes = 2, kRows = 8;  // NEON: 16 of 32 registers hold sums
 #else
 constexpr int kLanes = 4, kRows = 4;
 #endif

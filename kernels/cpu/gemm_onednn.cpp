@@ -109,7 +109,8 @@ struct KeyHash {
   }
 };
 
-/// An operation with its arguments, whose addresses are exchanged from call to call.
+/// An operation with its arguments, whose addresses are exchanged from call to call. Without a primitive: oneDNN
+/// has no such product on this processor, as none in bf16 below AVX-512.
 struct Product {
   dnnl::matmul primitive;
   std::unordered_map<int, memory> arguments;
@@ -133,8 +134,7 @@ dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc&
 #endif
 }
 
-/// Throws dnnl::error with status unimplemented where this processor has no such product.
-Product make_product(const Key& key) {
+Product make_product(const Key& key) try {
   const auto type = key.is_bf16 ? memory::data_type::bf16 : memory::data_type::f32;
   const auto f32 = memory::data_type::f32;
   const memory::desc a({key.m, key.k}, type,
@@ -162,6 +162,9 @@ Product make_product(const Key& key) {
   add(DNNL_ARG_SCRATCHPAD, scratch);
   if (key.bias) add(DNNL_ARG_BIAS, bias);
   return product;
+} catch (const dnnl::error& error) {
+  if (error.status != dnnl_unimplemented) throw;
+  return {};
 }
 
 /// This thread's product; oneDNN's own process-wide cache makes a second creation cheaper.
@@ -178,9 +181,11 @@ Product& find_product(const Key& key) {
   return products.emplace(key, make_product(key)).first->second;
 }
 
-void execute(const Key& key, const void* a, const void* b, const float* bias, float* c) {
+/// False, with c as it was, where oneDNN has no such product.
+bool execute(const Key& key, const void* a, const void* b, const float* bias, float* c) {
   thread_local dnnl::stream stream(engine());
   Product& product = find_product(key);
+  if (!product.primitive) return false;
   const auto set = [&](int name, const void* data) {
     product.arguments.at(name).set_data_handle(const_cast<void*>(data));
   };
@@ -190,6 +195,7 @@ void execute(const Key& key, const void* a, const void* b, const float* bias, fl
   if (product.scratch_bytes > 0) set(DNNL_ARG_SCRATCHPAD, scratch<0, std::byte>(product.scratch_bytes));
   if (key.bias) set(DNNL_ARG_BIAS, bias);
   product.primitive.execute(stream, product.arguments);
+  return true;
 }
 
 [[noreturn]] void fail(const Key& key, const char* reason) {
@@ -238,19 +244,6 @@ bool goes_to_sgemm(const Key& key) {
   return key.a_transposed || (kWrongInOneColumn && key.n == 1 && key.ldc > 1);
 }
 
-/// Whether oneDNN takes bf16 here: from AVX-512 on.
-bool has_bf16() {
-  static const bool answer = [] {
-    try {
-      make_product({16, 16, 16, 16, 16, 16, false, false, false, false, true});
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return answer;
-}
-
 /// x as f32, contiguous in the same direction.
 template <int Slot>
 MatrixRef<float> widen(const MatrixRef<bf16>& x, std::int64_t rows, std::int64_t cols) {
@@ -282,7 +275,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<float> a, Ma
     return;
   }
   try {
-    execute(key, a.data, b.data, bias, c);
+    if (!execute(key, a.data, b.data, bias, c)) fail(key, "it has no such product");
   } catch (const dnnl::error& error) {
     fail(key, error.what());
   }
@@ -293,13 +286,13 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<bf16> a, Mat
   if (is_empty(m, n, k, bias, c, ldc, accumulate)) return;
   const OneThread one_thread;
   const SignalsHeld held;
-  if (!has_bf16()) return gemm(m, n, k, widen<1>(a, m, k), widen<2>(b, k, n), bias, c, ldc, accumulate);
   const Key key = make_key(m, n, k, a, b, bias != nullptr, ldc, accumulate);
   try {
-    execute(key, a.data, b.data, bias, c);
+    if (execute(key, a.data, b.data, bias, c)) return;
   } catch (const dnnl::error& error) {
     fail(key, error.what());
   }
+  gemm(m, n, k, widen<1>(a, m, k), widen<2>(b, k, n), bias, c, ldc, accumulate);
 }
 
 }  // namespace llsa::kernels::cpu

@@ -58,6 +58,21 @@ void adamw_block(const AdamWFactors<A>& f, A* w, const A* g, A* m, A* v, std::in
   }
 }
 
+/// v is null without momentum.
+template <class A>
+void sgd_block(A lr, A factor, A momentum, A weight_decay, A* w, const A* g, A* v, std::int64_t n) {
+  if (v == nullptr) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) w[i] -= lr * (factor * g[i] + weight_decay * w[i]);
+    return;
+  }
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    v[i] = momentum * v[i] + (factor * g[i] + weight_decay * w[i]);
+    w[i] -= lr * v[i];
+  }
+}
+
 template <class A>
 [[gnu::noinline]] void ema_block(A decay, A rest, A* ema, const A* w, std::int64_t n) {
 #pragma omp simd
@@ -137,6 +152,26 @@ void adamw(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalar
   });
 }
 
+void sgd(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars, const SgdOptions& options) {
+  if (is_set(scalars.skip)) return;
+  visit_master(buffers.w.dtype(), [&]<class A>() {
+    const A lr = static_cast<A>(*scalars.lr.data<double>());
+    const A factor = static_cast<A>(scalars.factor.defined() ? *scalars.factor.data<double>() : 1.0);
+    A* w = buffers.w.data<A>();
+    const A* g = buffers.g.data<A>();
+    A* v = buffers.v.defined() ? buffers.v.data<A>() : nullptr;
+    bf16* low = buffers.low.defined() ? buffers.low.data<bf16>() : nullptr;
+    run_rows(ctx, buffers.w.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; i += kBlock) {
+        const std::int64_t n = std::min(kBlock, end - i);
+        sgd_block(lr, factor, static_cast<A>(options.momentum), static_cast<A>(options.weight_decay), w + i,
+                  g + i, v != nullptr ? v + i : nullptr, n);
+        if (low != nullptr) round_block(w + i, low + i, n);
+      }
+    });
+  });
+}
+
 void ema_decay(Context&, const Tensor& step, const EmaOptions& options, const Tensor& decay) {
   const auto n = static_cast<double>(*step.data<std::int64_t>());
   *decay.data<double>() = n < 1 ? 0.0 : std::min(1.0 - std::pow(n, -options.power), options.max_decay);
@@ -161,6 +196,7 @@ constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
                                        .clip_gradient = clip_gradient,
                                        .advance_step = advance_step,
                                        .adamw = adamw,
+                                       .sgd = sgd,
                                        .ema_decay = ema_decay,
                                        .ema_update = ema_update};
 

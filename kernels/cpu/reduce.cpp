@@ -184,8 +184,30 @@ void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
   });
 }
 
+void argmax(Context& ctx, const Tensor& x, const Tensor& y) {
+  visit_floating(x.dtype(), "argmax", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const std::int64_t length = x.size(1), columns = x.size(2);
+    const std::int64_t grain = std::max<std::int64_t>(1, kElementGrain / length);
+    ctx.pool().parallel_ranges(y.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const T* const from = x.data<T>() + i / columns * length * columns + i % columns;
+        std::int64_t best = 0;
+        A most(from[0]);
+        for (std::int64_t j = 1; j < length; ++j) {
+          const A value(from[j * columns]);
+          if (!(value > most || (value != value && most == most))) continue;
+          best = j;
+          most = value;
+        }
+        y.data<std::int32_t>()[i] = static_cast<std::int32_t>(best);
+      }
+    });
+  });
+}
+
 }  // namespace
 
-constinit const ReduceBackend kReduce = {.reduce = reduce};
+constinit const ReduceBackend kReduce = {.reduce = reduce, .argmax = argmax};
 
 }  // namespace llsa::kernels::cpu

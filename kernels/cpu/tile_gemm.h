@@ -28,9 +28,12 @@ constexpr int kRows = 8;  // 8 rows x 2 vectors = 16 of 32 registers
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32;
 constexpr int kRows = 6;  // 6 rows x 2 vectors = 12 of 16 registers
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16;  // NEON
+constexpr int kRows = 8;          // 8 rows x 2 vectors = 16 of 32 registers
 #else
 constexpr int kVectorBytes = 16;
-constexpr int kRows = 4;
+constexpr int kRows = 4;  // 4 rows x 2 vectors = 8 of 16 registers
 #endif
 
 template <class A, int Bytes>

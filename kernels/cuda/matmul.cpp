@@ -14,6 +14,7 @@
 #include "kernels/copy.h"
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/libraries.h"
+#include "kernels/elementwise_ops.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -57,7 +58,7 @@ void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
   Tensor dy = args.dy;  // [M,N]
   if (args.pre.defined()) {
     dy = ctx.empty_like(args.dy);
-    if (dy.numel() != 0) kElementwise.unary_backward(ctx, UnaryBackwardOp::gelu_tanh, args.dy, args.pre, dy);
+    if (dy.numel() != 0) kElementwise.unary_backward(ctx, UnaryOp::gelu_tanh, args.dy, args.pre, dy);
   }
   if (args.dx.defined()) product(ctx, dy, args.w, args.dx);
   const Tensor dy_t = dy.transpose(0, 1);

@@ -3,13 +3,14 @@
 //     clip    g' = g min(1, max_norm / (norm + 1e-6)),  norm = sqrt(sum g^2)
 //     AdamW   m = b1 m + (1 - b1) g',  v = b2 v + (1 - b2) g'^2,
 //             w = (1 - lr decay) w - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
+//     SGD     v = momentum v + g' + decay w,  w = w - lr v
 //     EMA     ema = d ema + (1 - d) w,  d = min(max_decay, 1 - n^-power)
 //
 // What changes from step to step is read on the device, so a step never makes the host wait: one thread turns
 // the scalars into the factors of a step, then a thread per element reads them. For the norm a warp sums
 // kStretch squares in f64, and a fold adds these sums in order.
 // Bytes: 16 read and 12 written per f32 weight, 8 more with a moving average, 2 more with a bf16 copy (which
-// as a pass of its own would move 6); the average alone 12; the norm 4 per f32 element, 2 per bf16. FLOPs: 15
+// as a pass of its own would move 6); SGD 12 and 8, or 8 and 4 without momentum; the average alone 12; the norm 4 per f32 element, 2 per bf16. FLOPs: 15
 // per weight, a root and a quotient among them, 3 for the average: about 0.5 per byte, bound by memory. The
 // kernels of one thread are bound by their launches.
 #include "kernels/backend/training.h"
@@ -100,6 +101,20 @@ __global__ void adamw_elements(std::int64_t n, const AdamWFactors<A>* factors, c
   if (low != nullptr) low[i] = __nv_bfloat16(static_cast<float>(weight));
 }
 
+/// v is null without momentum, low without a bf16 copy.
+template <class A>
+__global__ void sgd_elements(std::int64_t n, const double* lr, const double* factor, const std::int32_t* skip,
+                             SgdOptions options, A* w, const A* g, A* v, __nv_bfloat16* low) {
+  const std::int64_t i = piece_of_thread();
+  if (i >= n || is_set(skip)) return;
+  const A scale = factor != nullptr ? static_cast<A>(*factor) : A(1);
+  A velocity = scale * g[i] + static_cast<A>(options.weight_decay) * w[i];
+  if (v != nullptr) v[i] = velocity = static_cast<A>(options.momentum) * v[i] + velocity;
+  const A weight = w[i] - static_cast<A>(*lr) * velocity;
+  w[i] = weight;
+  if (low != nullptr) low[i] = __nv_bfloat16(static_cast<float>(weight));
+}
+
 __global__ void decay_of_step(const std::int64_t* step, EmaOptions options, double* decay) {
   if (threadIdx.x != 0) return;
   const double n = static_cast<double>(*step), grown = 1.0 - std::pow(n, -options.power);
@@ -153,6 +168,15 @@ void adamw(Context& ctx, const AdamWBuffers& buffers, const AdamWScalars& scalar
   });
 }
 
+void sgd(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars, const SgdOptions& options) {
+  visit_master(buffers.w.dtype(), [&]<class A>() {
+    const std::int64_t n = buffers.w.numel();
+    launch_threads(ctx, sgd_elements<A>, n, n, scalars.lr.data<double>(), device_data<double>(scalars.factor),
+                   device_data<std::int32_t>(scalars.skip), options, buffers.w.data<A>(), buffers.g.data<A>(),
+                   device_data<A>(buffers.v), device_data<__nv_bfloat16>(buffers.low));
+  });
+}
+
 void ema_decay(Context& ctx, const Tensor& step, const EmaOptions& options, const Tensor& decay) {
   launch_warps(ctx, decay_of_step, 1, step.data<std::int64_t>(), options, decay.data<double>());
 }
@@ -170,6 +194,7 @@ constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
                                        .clip_gradient = clip_gradient,
                                        .advance_step = advance_step,
                                        .adamw = adamw,
+                                       .sgd = sgd,
                                        .ema_decay = ema_decay,
                                        .ema_update = ema_update};
 

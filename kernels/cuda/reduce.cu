@@ -79,8 +79,48 @@ void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
   });
 }
 
+/// NaN is larger than any number.
+template <class A>
+__device__ bool is_larger(A a, A b) {
+  return a > b || (a != a && b == b);
+}
+
+/// y[a,c] = where the largest x[a,:,c] stands, by a warp for each.
+template <class T>
+__global__ void find_largest(std::int64_t count, std::int64_t length, std::int64_t columns, const T* x,
+                             std::int32_t* y) {
+  using A = accumulator_t<T>;
+  const std::int64_t i = piece_of_warp();
+  if (i >= count) return;
+  const T* const from = x + i / columns * length * columns + i % columns;
+  A most = static_cast<A>(from[0]);
+  std::int32_t best = 0;
+  for (std::int64_t j = lane_of_thread(); j < length; j += 32) {
+    const A value = static_cast<A>(from[j * columns]);
+    if (!is_larger(value, most)) continue;
+    most = value;
+    best = static_cast<std::int32_t>(j);
+  }
+  for (int step = 16; step > 0; step /= 2) {
+    const A value = __shfl_xor_sync(kAllLanes, most, step);
+    const std::int32_t at = __shfl_xor_sync(kAllLanes, best, step);
+    if (is_larger(value, most) || (!is_larger(most, value) && at < best)) {
+      most = value;
+      best = at;
+    }
+  }
+  if (lane_of_thread() == 0) y[i] = best;
+}
+
+void argmax(Context& ctx, const Tensor& x, const Tensor& y) {
+  visit_device(x.dtype(), "argmax", [&]<class T>() {
+    launch_warps(ctx, find_largest<T>, y.numel(), y.numel(), x.size(1), x.size(2),
+                 static_cast<const T*>(device_data<T>(x)), y.data<std::int32_t>());
+  });
+}
+
 }  // namespace
 
-constinit const ReduceBackend kReduce = {.reduce = reduce};
+constinit const ReduceBackend kReduce = {.reduce = reduce, .argmax = argmax};
 
 }  // namespace llsa::kernels::cuda

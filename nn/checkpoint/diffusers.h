@@ -42,14 +42,7 @@ std::string diffusers_weights_path(const std::string& directory);
 void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
-/// Weights of every parameter of `store` from the tensors of a file, as a flat buffer in the store's layout.
-/// Tensor names are `prefix` + the parameter's name; names with another prefix are ignored. `path` stands in
-/// messages. Throws IoError that lists missing, unknown and wrongly shaped tensors, or that names a tensor
-/// with a value that is not finite.
-Tensor read_weights(const Parameters& store, const std::map<std::string, Tensor>& tensors,
-                    const std::string& path, const std::string& prefix = "");
-
-/// The same for the weights of a directory.
+/// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them.
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
 /// A model with the weights of a directory. The context must outlive it.

@@ -9,9 +9,10 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "nn/checkpoint/diffusers.h"
-#include "nn/host.h"
+#include "kernels/copy.h"
+#include "kernels/make.h"
 #include "nn/json.h"
+#include "nn/parameter_file.h"
 
 namespace llsa::nn {
 namespace {
@@ -20,8 +21,6 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kFormatVersion = 2;
 constexpr const char* kWeights = "weights.";
-constexpr const char* kFirstMoment = "adam_m.";
-constexpr const char* kSecondMoment = "adam_v.";
 constexpr const char* kAverage = "average.";
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
@@ -89,14 +88,13 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
   if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
 
   std::vector<std::pair<std::string, Tensor>> tensors;
-  const auto add = [&](const char* prefix, const Tensor& flat) {
+  const auto add = [&](const std::string& prefix, const Tensor& flat) {
     for (const Parameter& parameter : state.parameters.all())
       tensors.emplace_back(prefix + parameter.name,
                            to_host(state.parameters.context(), state.parameters.view(flat, parameter)));
   };
   add(kWeights, state.parameters.flat());
-  add(kFirstMoment, state.optimizer.first_moment());
-  add(kSecondMoment, state.optimizer.second_moment());
+  for (const auto& [name, flat] : state.optimizer.buffers()) add(name + ".", flat);
   if (state.ema) add(kAverage, state.ema->flat());
   write_safetensors(tensors_path(checkpoint), tensors);
   const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
@@ -114,12 +112,14 @@ std::int64_t restore_training_state(const std::string& checkpoint, const Trainin
   const Counters counters = read_counters(checkpoint);
   const std::string path = tensors_path(checkpoint);
   const SafetensorsFile file(path);
-  const auto buffer = [&](const char* prefix) {
+  const auto buffer = [&](const std::string& prefix) {
     return read_weights(state.parameters, file.tensors(), path, prefix);
   };
   state.parameters.load(buffer(kWeights));
-  state.optimizer.restore(buffer(kFirstMoment), buffer(kSecondMoment), counters.step);
-  if (state.ema) state.ema->restore(buffer(kAverage));
+  for (const auto& [name, flat] : state.optimizer.buffers())
+    kernels::copy(state.parameters.context(), buffer(name + "."), flat);
+  state.optimizer.restore_counter(counters.step);
+  if (state.ema) state.ema->restore(buffer(kAverage), counters.step);
   if (state.loader) state.loader->restore(counters.loader);
   return counters.step;
 }

@@ -1,8 +1,9 @@
 // What training needs besides the averaged weights to go on bit for bit, for the parameters of any model.
 //
 //   training_state/state.json          format_version, counters, the loader's position
-//   training_state/state.safetensors   weights.NAME, adam_m.NAME, adam_v.NAME and, where the average is not
-//                                      stored elsewhere, average.NAME, each in the parameter's own shape
+//   training_state/state.safetensors   for every parameter NAME, in its shape: weights.NAME, what the optimiser
+//                                      keeps (adam_m.NAME, adam_v.NAME) and, where the average is not stored
+//                                      elsewhere, average.NAME
 //
 // Format versions: 1 has no format_version and no average. 2 is what this version writes. All of them are
 // read; a newer one is refused.
@@ -22,7 +23,7 @@ namespace llsa::nn {
 /// Everything that changes from step to step. A part that is null is neither written nor restored.
 struct TrainingState {
   Parameters& parameters;
-  AdamW& optimizer;
+  Optimizer& optimizer;
   Ema* ema = nullptr;
   Loader* loader = nullptr;
 };

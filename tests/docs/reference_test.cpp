@@ -91,7 +91,6 @@ TEST_CASE("every word of the glossary is in use") {
 }
 
 TEST_CASE("what docs quote from a file stands there") {
-  int quoted = 0;
   for (const auto& entry : fs::directory_iterator(kRoot / "docs")) {
     if (entry.path().extension() != ".md") continue;
     CAPTURE(entry.path().string());
@@ -110,11 +109,9 @@ TEST_CASE("what docs quote from a file stands there") {
       } else if (!file.empty() && !line.empty() && line != "..") {
         CAPTURE(line);
         CHECK(contains(file, words_of(line)));
-        ++quoted;
       }
     }
   }
-  CHECK(quoted > 10);
 }
 
 TEST_SUITE_END();

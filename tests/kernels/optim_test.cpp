@@ -124,6 +124,42 @@ TEST_CASE("a bf16 copy in the step's pass is the copy made after it, bit for bit
   }
 }
 
+TEST_CASE("sgd_step over several steps, odd sizes, with and without momentum, factor, bf16 copy") {
+  Context ctx(2);
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const std::int64_t n : {1, 31, 257, 40001})
+      for (const double momentum : {0.0, 0.9}) {
+        CAPTURE(name_of(dtype));
+        CAPTURE(n);
+        CAPTURE(momentum);
+        const Buffers b(ctx, n, dtype);
+        const Tensor v = momentum > 0 ? b.v : Tensor(), low = ctx.zeros(Shape{n}, DType::bf16);
+        Values w = values_of(ctx, b.w), velocity(w.size(), 0.0);
+        const Values g = values_of(ctx, b.g);
+        for (int k = 1; k <= 4; ++k) {
+          const double lr = 0.1 * k, factor = k == 1 ? 1.0 : 0.5;
+          kernels::sgd_step(
+              ctx, {b.w, b.g, v, low},
+              {f64_scalar(ctx, lr), k == 1 ? Tensor() : f64_scalar(ctx, factor), flag(ctx, k == 4)},
+              {momentum, 0.1});
+          for (std::size_t i = 0; i < w.size() && k < 4; ++i) {  // the last step is skipped
+            velocity[i] = momentum * velocity[i] + factor * g[i] + 0.1 * w[i];
+            w[i] -= lr * velocity[i];
+          }
+        }
+        const double bound = dtype == DType::f64 ? 1e-14 : 1e-6;
+        CHECK(deviation(ctx, b.w, w) <= bound);
+        if (momentum > 0) CHECK(deviation(ctx, v, velocity) <= bound);
+        CHECK(same_bits(ctx, low, kernels::cast(ctx, b.w, DType::bf16)));
+      }
+  const Buffers b(ctx, 4, DType::f32);
+  const kernels::SgdScalars scalars{f64_scalar(ctx, 0.1), Tensor(), Tensor()};
+  CHECK_THROWS_AS(kernels::sgd_step(ctx, {b.w, b.g}, scalars, {0.9, 0.0}), ValueError);
+  CHECK_THROWS_AS(kernels::sgd_step(ctx, {b.w, b.g, b.v}, scalars, {0.0, 0.0}), ValueError);
+  CHECK_THROWS_AS(kernels::sgd_step(ctx, {b.w, b.g, b.v}, scalars, {1.0, 0.0}), ValueError);
+  CHECK_THROWS_AS(kernels::sgd_step(ctx, {b.w, b.g}, scalars, {0.0, -1.0}), ValueError);
+}
+
 TEST_CASE("ema_decay follows its law; ema_update follows its formula") {
   Context ctx(1);
   for (const std::int64_t n : {1, 2, 10, 1000, 250000, 100000000}) {

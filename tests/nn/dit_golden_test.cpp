@@ -98,7 +98,7 @@ TEST_CASE("output, loss and all gradients, then the clipped AdamW step") {
     CHECK(test::relative_error(ctx, p.var.grad(), golden.at("g." + p.name)) <= kTolerance);
   }
 
-  AdamW optimizer(store);
+  AdamW optimizer(store, {.clip = 1.0});
   optimizer.step(1e-3);
   const double norm = ctx.item(golden.at("grad_norm"));
   CHECK(ctx.item(optimizer.gradient_norm()) == doctest::Approx(norm).epsilon(kTolerance));

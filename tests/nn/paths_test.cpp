@@ -25,6 +25,7 @@
 #include "nn/data/image_io.h"
 #include "nn/data/shapes.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 #include "nn/train_log.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"
@@ -93,6 +94,15 @@ const std::vector<Door>& doors() {
       {"resolve_checkpoint", [](const std::string& p) { nn::resolve_checkpoint(p); }},
       {"has_training_state", [](const std::string& p) { nn::has_training_state(p); }},
       {"read_training_step", [](const std::string& p) { nn::read_training_step(p); }},
+      {"load_diffusers_model", [](const std::string& p) { nn::load_diffusers_model(ctx, p); }},
+      {"resume_latest",
+       [](const std::string& p) {
+         static nn::Parameters params(ctx);
+         static const Var w = params.declare("w", Shape{1}, nn::Init::ones());
+         static nn::AdamW adam(params);
+         nn::RunFolder run(p);
+         nn::resume_latest(run, {params, adam});
+       }},
       {"read_training_options", [](const std::string& p) { nn::read_training_options(p); }},
       {"TuningFile::restore", [](const std::string& p) { nn::TuningFile(p).restore(ctx); }},
       {"TuningFile::remove", [](const std::string& p) { nn::TuningFile(p).remove(); }},
@@ -152,11 +162,9 @@ TEST_CASE("a name of 300 characters") {
 TEST_CASE("a folder that may not be entered") {
   const test::TempDir dir;
   const std::string closed = dir / "closed";
-  REQUIRE(::mkdir(closed.c_str(), 0700) == 0);
-  if (::geteuid() != 0) ::chmod(closed.c_str(), 0);
+  REQUIRE(::mkdir(closed.c_str(), 0) == 0);
   doors();
-  const int failures = test::run_in_child([&] {
-    if (!test::become_unprivileged()) return 99;
+  const int failures = test::run_as_ordinary_user([&] {
     int count = 0;
     for (const Door& door : doors()) {
       const std::string did = knock(door, closed + "/inside");

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/checkpoint/run_folder.h"
 #include "nn/data/shapes.h"
 #include "nn/dit.h"
 #include "nn/json.h"

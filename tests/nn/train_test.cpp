@@ -194,6 +194,43 @@ TEST_CASE("micro-batches that are accumulated equal one large batch") {
   }
 }
 
+TEST_CASE("a training state without a format version is resumed; a newer one is refused before any work") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.schedule = "constant";
+  options.steps = 6;
+  const std::string expected = state_bytes(run(options, dir / "whole").checkpoint);
+  options.steps = 4;
+  const std::string path = run(options, dir / "run").checkpoint + "/training_state/state.json";
+  options.steps = 6;
+  const std::string text = read_text_file(path), field = "\"format_version\": 2,";
+  REQUIRE(contains(text, field));
+  const auto write_with = [&](const std::string& version) {
+    std::string changed = text;
+    test::write_file(path, changed.replace(text.find(field), field.size(), version));
+  };
+  write_with("\"format_version\": 9,");
+  std::string hint;
+  CHECK(contains(failure_of<ValueError>(options, dir / "run", true, &hint), "format version 9"));
+  CHECK(contains(hint, "the version of llsa that wrote it"));
+  write_with("");
+  CHECK(state_bytes(run(options, dir / "run", true).checkpoint) == expected);
+}
+
+TEST_CASE("should_stop is also asked while a grid is drawn, and the checkpoint is saved all the same") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 6;
+  options.sample_every = 2;
+  options.sample_steps = 5;
+  const TrainResult stopped =
+      run(options, dir / "run", false, stopping_after(4));  // two steps, then two of a grid
+  CHECK(stopped.stopped);
+  CHECK(stopped.step == 2);
+  CHECK(RunFolder(dir / "run").latest()->step == 2);
+  CHECK_FALSE(fs::exists(RunFolder(dir / "run").sample_path(2)));
+}
+
 TEST_CASE("steps can be added to a finished run") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();
