@@ -46,6 +46,8 @@ Vars mse(const OpSample& sample, const Vars& x);
 Vars cross_entropy(const OpSample& sample, const Vars& x);
 
 Vars full_attention(const OpSample& sample, const Vars& x);
+/// Full attention in which keys s > t + M - N get the bias -infinity.
+Vars causal_attention(const OpSample& sample, const Vars& x);
 /// Dense softmax over fine and pooled tokens; what is not attended gets the bias -infinity, coarse tokens the
 /// bias ln c.
 Vars llsa_attention(const OpSample& sample, const Vars& x);
