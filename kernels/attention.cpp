@@ -86,21 +86,17 @@ AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Te
                                        const Tensor& v, const Tensor& o, const Tensor& lse,
                                        AttentionKernels kernels) {
   constexpr const char* kWhere = "full_attention_backward";
-  const Inputs in = check_inputs(ctx, kWhere, q, k, v);
-  check::like(kWhere, {"d_o", d_o}, {"q", q});
-  check::like(kWhere, {"o", o}, {"q", q});
-  check_lse(ctx, kWhere, lse, q);
   const AttentionGrads grads = {ctx.empty_like(q), ctx.empty_like(k), ctx.empty_like(v)};
-  const Tensor d_out = check_heads(ctx, kWhere, {"d_o", d_o}), out = check_heads(ctx, kWhere, {"o", o}),
-               terms = contiguous(ctx, lse);
+  const auto rows = [&](const Tensor& x) { return with_unit_last_stride(ctx, x); };
+  const Tensor d_out = rows(d_o), queries = rows(q), keys = rows(k), values = rows(v);
   const auto by = backend(ctx).attention_library.full_attention_backward;
   const auto library = [&] {
     const bool by_name = kernels == AttentionKernels::library;
-    return by(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq, grads.dk, grads.dv,
+    return by(ctx, d_out, queries, keys, values, o, lse, grads.dq, grads.dk, grads.dv,
               by_name ? std::numeric_limits<std::int64_t>::max() : kMostLibraryMemory);
   };
   if (!done_by_library(ctx, kWhere, kernels, by != nullptr, library))
-    backend(ctx).attention.full_attention_backward(ctx, d_out, in.q, in.k, in.v, out, terms, grads.dq,
+    backend(ctx).attention.full_attention_backward(ctx, d_out, queries, keys, values, o, lse, grads.dq,
                                                    grads.dk, grads.dv);
   return grads;
 }

@@ -39,7 +39,8 @@ AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, c
                                AttentionKernels kernels = AttentionKernels::automatic);
 
 /// Gradients, with P the softmax, dP = dO V^T and dS = P (dP - sum(O dO)):
-/// dq = dS K / sqrt(D), dk = dS^T Q / sqrt(D), dv = P^T dO. P is recomputed tile by tile from lse.
+/// dq = dS K / sqrt(D), dk = dS^T Q / sqrt(D), dv = P^T dO. P is recomputed tile by tile from lse. It checks
+/// nothing: q, k, v, o and lse are those of the forward, d_o has o's shape and dtype.
 AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
                                        const Tensor& v, const Tensor& o, const Tensor& lse,
                                        AttentionKernels kernels = AttentionKernels::automatic);

@@ -20,6 +20,7 @@ struct ConvGrads {
   Tensor dx, dw, db;
 };
 
+/// It checks nothing: it is called with what the forward took, and with a gradient of y's shape and dtype.
 ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                           std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding,
                           bool need_dx = true, bool need_dw = true, bool need_db = true);

@@ -50,10 +50,11 @@ A gain_base(const Tensor& gain, bool plus_one) {
   return plus_one || !gain.defined() ? A(1) : A(0);
 }
 
-/// Rows in groups: [G,R,C].
+/// Rows in groups: [b,N,C] as b groups, [R,C] as one.
 struct Rows {
   std::int64_t groups, rows, width;
-  explicit Rows(const Tensor& x) : groups(x.size(0)), rows(x.size(1)), width(x.size(2)) {}
+  explicit Rows(const Tensor& x)
+      : groups(x.rank() == 2 ? 1 : x.size(0)), rows(x.size(-2)), width(x.size(-1)) {}
   std::int64_t all() const { return groups * rows; }
 };
 
@@ -272,9 +273,10 @@ void visit_pack(std::int64_t width, F&& f, const T* rows, const Rest&... rest) {
     f.template operator()<1>();
 }
 
-void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
-                double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  visit_device(x.dtype(), "layer_norm", [&]<class T>() {
+/// y = u gain + offset, u = (x - mean) rstd; plus_one: 1 + gain instead of gain.
+void normalize(Context& ctx, const char* where, const Tensor& x, const Tensor& gain, const Tensor& offset,
+               bool plus_one, double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  visit_device(x.dtype(), where, [&]<class T>() {
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
@@ -290,10 +292,10 @@ void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor&
   });
 }
 
-void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain, bool plus_one,
-                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dgain,
-                         const Tensor& doffset) {
-  visit_device(x.dtype(), "layer_norm_backward", [&]<class T>() {
+void normalize_backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x,
+                        const Tensor& gain, bool plus_one, const Tensor& mean, const Tensor& rstd,
+                        const Tensor& dx, const Tensor& dgain, const Tensor& doffset) {
+  visit_device(x.dtype(), where, [&]<class T>() {
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
@@ -309,6 +311,28 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
         in, grad, out, factors);
     sum_columns<T>(ctx, dy, x, mean, rstd, dgain, doffset);
   });
+}
+
+void layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm", x, weight, bias, false, eps, y, mean, rstd);
+}
+
+void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dw,
+                         const Tensor& db) {
+  normalize_backward(ctx, "layer_norm", dy, x, weight, false, mean, rstd, dx, dw, db);
+}
+
+void layer_norm_modulate(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale, double eps,
+                         const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm_modulate", x, scale, shift, true, eps, y, mean, rstd);
+}
+
+void layer_norm_modulate_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+                                  const Tensor& dshift, const Tensor& dscale) {
+  normalize_backward(ctx, "layer_norm_modulate", dy, x, scale, true, mean, rstd, dx, dscale, dshift);
 }
 
 void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
@@ -382,6 +406,8 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
 
 constinit const NormBackend kNorm = {.layer_norm = layer_norm,
                                      .layer_norm_backward = layer_norm_backward,
+                                     .layer_norm_modulate = layer_norm_modulate,
+                                     .layer_norm_modulate_backward = layer_norm_modulate_backward,
                                      .rms_norm = rms_norm,
                                      .rms_norm_backward = rms_norm_backward,
                                      .gate_residual = gate_residual,

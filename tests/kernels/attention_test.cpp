@@ -214,10 +214,6 @@ TEST_CASE("argument errors") {
   const AttentionResult r = full_attention(ctx, x, x, x, AttentionKernels::own);
   CHECK_THROWS_AS(full_attention_backward(ctx, x, x, x, x, r.o, r.lse, AttentionKernels::library),
                   DeviceError);
-  CHECK_THROWS_AS(full_attention_backward(ctx, x, x, x, x, r.o, ctx.zeros({1, 2, 7}, DType::f32)),
-                  ShapeError);
-  CHECK_THROWS_AS(full_attention_backward(ctx, x, x, x, x, r.o, ctx.zeros({1, 2, 8}, DType::f64)),
-                  DTypeError);
 }
 
 TEST_SUITE_END();
