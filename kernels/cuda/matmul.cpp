@@ -67,7 +67,7 @@ void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
     return;
   if (args.dw.defined()) product(ctx, dy_t, args.x, args.dw);
   if (args.db.defined() && args.db.numel() != 0)
-    kReduce.reduce(ctx, ReduceOp::sum, dy, args.db.reshape({1, args.db.numel()}));
+    kReduce.fold(ctx, FoldOp::sum, dy.unsqueeze(0), 1.0, args.db.unsqueeze(0));
 }
 
 void tune_products(Context& ctx, bool on) { CublasLt::of(ctx).tune(on); }
