@@ -1,5 +1,5 @@
-// Full softmax attention, exact, tiled, memory linear in the number of tokens (where a library computes the
-// backward pass, it may take 2 b H N M bytes, up to 1 GiB).
+// Full softmax attention: exact, tiled, memory linear in the number of tokens. Where a library computes the backward
+// pass, it may take 2 b H N M bytes, up to 1 GiB.
 //
 //     O[i] = sum_j exp(q_i . k_j / sqrt(D)) v_j / sum_j exp(q_i . k_j / sqrt(D))
 //
@@ -13,7 +13,7 @@
 namespace llsa::kernels {
 
 /// o [b,H,N,D] of the inputs' dtype; lse [b,H,N] f32 (f64 for f64 inputs): natural logarithm of the softmax
-/// denominator, with 1/sqrt(D) and all weights inside. Both are what the backward pass needs to be given.
+/// denominator, with 1/sqrt(D) and all weights inside. The backward pass needs both.
 struct AttentionResult {
   Tensor o;
   Tensor lse;

@@ -1,7 +1,7 @@
-// Convolution = im2col, then one matrix product per image: y[o, positions] = w[o, patch] cols[patch,
-// positions], with the bias as one more column of w over a line of ones. The output is taken in slices, which
-// bounds the memory of cols. bf16 is computed in f32. Where the backend has a library for convolutions, that
-// is asked first.
+// Convolution. Where the backend has a library for convolutions, the library is asked first. Otherwise im2col and one
+// matrix product per image compute it: y[o, positions] = w[o, patch] cols[patch, positions]. The bias is one more
+// column of w, over a line of ones in cols. The output is computed in slices, which bounds the memory of cols. bf16 is
+// computed in f32.
 #include "kernels/conv.h"
 
 #include <algorithm>

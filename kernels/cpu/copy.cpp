@@ -1,8 +1,8 @@
 // Copies between any strides and dtypes.
 //
-// Between equal dtypes, three shapes of block matter and are fast: unit stride on both sides (memcpy per
-// row), a value repeated (stride 0), and a transpose (unit stride in the rows of the source), which is moved
-// in 16 x 16 tiles so that every cache line touched is used whole.
+// Between equal dtypes, three kinds of block are fast: unit stride on both sides (memcpy per row), a value repeated
+// (stride 0), and a transpose (unit stride in the rows of the source). A transpose moves tiles of 16 x 16 elements, so
+// that whole cache lines are used.
 #include "kernels/backend/tensors.h"
 
 #include <cstring>
@@ -22,8 +22,8 @@ void copy_tile(const S* src, std::int64_t src_row, std::int64_t src_col, D* dst,
       dst[r * dst_row + c * dst_col] = convert<D, bf16>(src[r * src_row + c * src_col]);
 }
 
-/// Both sides in whole cache lines of 16 floats, through a buffer: with strides that are powers of two, lines
-/// touched in parts would be thrown out of the cache in between.
+/// Reads and writes whole cache lines of 16 floats, through a buffer. With strides that are powers of two, a line that
+/// is used in parts would be evicted in between.
 template <class D>
 void copy_transposed(const D* src, std::int64_t src_col, D* dst, std::int64_t dst_row, std::int64_t rows,
                      std::int64_t cols) {

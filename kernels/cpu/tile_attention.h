@@ -1,10 +1,9 @@
-// Softmax attention of one tile: a block of tokens against any number of other tokens, gathered from
-// anywhere.
+// Softmax attention of one tile: a block of own tokens against any number of other tokens from anywhere.
 //
-// The tile's own tokens are rows, read element by element; the other tokens lie in the lanes, as panels (see
-// tile_gemm.h) that were packed once for all tiles or, where blocks do not fill whole vectors, are gathered
-// here. The same code runs query-major (own = queries, others = keys) and key-major (the reverse). Everything
-// is in base 2: log2(e)/sqrt(D) is multiplied into the panels, and e^s becomes 2^s.
+// The own tokens are rows, read element by element. The other tokens lie in the lanes of vectors, as panels
+// (tile_gemm.h). Panels were packed once for all tiles; where blocks do not fill whole vectors, they are gathered
+// here. The same code runs query-major (own tokens are queries, others are keys) and key-major (the reverse). All
+// scores are in base 2: the panels hold a factor log2(e)/sqrt(D), so that e^s becomes 2^s.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +22,7 @@ template <class A>
 constexpr A kLog2e = A(1.44269504088896340736);
 template <class A>
 constexpr A kLn2 = A(0.69314718055994530942);
-/// The score of a lane without a token: its weight 2^kNoToken is nothing beside any other.
+/// The score of a lane without a token: its weight 2^kNoToken is negligible beside any other.
 template <class A>
 constexpr A kNoToken = A(-1e30);
 

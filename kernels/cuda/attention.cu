@@ -1,12 +1,13 @@
-// Full attention, O = softmax(Q K^T / sqrt(D)) V: the attended set with no coarse levels, of which every
-// query attends to all tokens. The kernels are those of LLSA, whose coarsest level is treated in the same
-// way.
+// Full attention, O = softmax(Q K^T / sqrt(D)) V, by the kernels of LLSA: it is an attended set without coarse
+// levels, in which every query attends to all tokens, and the kernels treat the coarsest level of LLSA in the
+// same way.
 //
-// Tiling, and what binds, are those of coarse levels in llsa/mma/forward.cu, llsa/mma/queries.cu and
-// llsa/mma/keys_dense.cu, or of llsa/plain/forward.cu and llsa/plain/backward.cu. FLOPs for N queries and M
-// keys of a head: 4 N M D forward, 14 N M D backward, of which 4 are S and dP for a second time. Bytes on
-// tensor cores: Q, K, V and O once from memory, 2 D a row; from L2 4 M D of K and V for every 128 queries (64
-// at D = 128), so 128 (64) FLOP per byte.
+// Tiling and bounds are those of the coarse levels in llsa/mma/forward.cu, llsa/mma/queries.cu and
+// llsa/mma/keys_dense.cu, or of llsa/plain/forward.cu and llsa/plain/backward.cu.
+//
+// FLOPs of a head with N queries and M keys: 4 N M D forward; 14 N M D backward, because S and dP are computed
+// twice (4 N M D of it). Bytes on tensor cores: Q, K, V and O come once from memory, 2 D bytes a row. K and V
+// come from L2 once for every 128 queries (64 at D = 128), 4 M D bytes, which makes 128 (64) FLOP per byte.
 #include "kernels/backend/attention.h"
 
 #include "kernels/cuda/llsa/llsa.h"

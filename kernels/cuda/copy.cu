@@ -1,11 +1,12 @@
 // Copies between any strides and dtypes on one device, y[i] = convert(x[i]), and fill, y[i] = value.
 //
-// Where both sides are dense, a thread takes as many elements as are 16 bytes on the wider side. Otherwise,
-// and in fill, a thread takes one element, numbered in the order in which dst lies in memory, so that writes
-// are coalesced; finding the source takes a division for each axis but one.
-// Bytes per element: one reading and one writing (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in
-// fill the writing alone. No FLOPs beyond a conversion. Bound by memory; where src is strided, by the 32-byte
-// sectors that are touched, at worst one per element unless a cache keeps it until its neighbours are read.
+// Where both sides are dense, a thread takes 16 bytes of the wider side. Otherwise, and in fill, a thread takes
+// one element. Threads are numbered in the order of dst in memory, so that writes are coalesced; finding the
+// source takes a division for each axis but one.
+//
+// Bytes per element: one read and one write (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in fill the
+// write alone. No FLOPs beyond the conversion. Bound by memory; where src is strided, by the number of 32-byte
+// sectors that are read, at worst one per element.
 #include "kernels/backend/tensors.h"
 
 #include "kernels/convert.h"

@@ -1,18 +1,18 @@
 // Full attention by cuDNN's fused kernels (scaled dot-product attention), described through cudnn-frontend:
 //
-//     forward    o, lse = ln sum_j exp(q . k_j / sqrt(D))         the library's "stats", f32, natural
-//     backward   dq, dk, dv from q, k, v, o, lse, d_o             its deterministic algorithm
+//     forward    o, lse = ln sum_j exp(q . k_j / sqrt(D))         the library's "stats": f32, natural logarithm
+//     backward   dq, dk, dv from q, k, v, o, lse, d_o             the library's deterministic algorithm
 //
-// bf16 with f32 accumulation, D a multiple of 8 up to 128, rows that begin at multiples of 16 bytes: tensors
-// stay where they are, with the strides that they have. A plan is made once for a combination of shapes and
-// strides, the first that the heuristic offers and that can be built: no timing, so the same plan every time.
+// bf16 with f32 accumulation, D a multiple of 8 up to 128, rows that begin at multiples of 16 bytes; tensors are
+// used in place with the strides that they have. A plan is made once for a combination of shapes and strides: the
+// first that the heuristic offers and that can be built. Nothing is timed, so it is the same plan every time.
 //
-// Memory. Forward takes nothing that grows with N M. On Hopper (sm_90) the deterministic backward pass keeps
-// all of dP in the workspace, 2 b H N M bytes: 3.2 GB for 6 heads of 16,384 tokens, 52 GB for 65,536. So it
-// is given a bound, beyond which it declines.
+// Memory. Forward takes nothing that grows with N M. On Hopper (sm_90) the deterministic backward pass keeps all
+// of dP in the workspace, 2 b H N M bytes: 3.2 GB for 6 heads of 16,384 tokens, 52 GB for 65,536. So the caller
+// gives it a bound, beyond which it declines.
 //
-// The emulated tests have nothing that stands in for such graphs: there, as in a build without cuDNN, our own
-// kernels run.
+// The emulated tests have no replacement for cuDNN's graphs: there, as in a build without cuDNN, our own kernels
+// run.
 #include "kernels/backend/attention.h"
 
 #define CUDNN_FRONTEND_SKIP_JSON_LIB

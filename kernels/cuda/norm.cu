@@ -2,17 +2,17 @@
 //
 //     layer norm   y = u gain + offset,  u = (x - mean) rstd;   dx = rstd (du - mean(du) - u mean(du u))
 //     RMS norm     y = u gain,  u = x rstd;                     dx = rstd (du - u mean(du u))
-//     gate         z = x + gate y,  dy = gate dz,  dgate = sum dz y;   du = dy gain,  dgain = sum dy u,
-//                  doffset = sum dy
+//     gate         z = x + gate y,  dy = gate dz,  dgate = sum dz y
+//     where        du = dy gain,  dgain = sum dy u,  doffset = sum dy
 //
-// Forward and the gradient of x: a warp per row; the row is read from memory once and from caches in the
-// later passes. Rows and factors move in packs of 16 bytes where all of them allow it, else one by one: lanes
-// 16 bytes apart would take 4 clocks of L1 for each factor. Gradients of gain, offset and gate are sums over
-// rows: a thread takes one column of kRowBlock rows, and a fold adds the partial sums in order.
-// Bytes per element in f32 (bf16): norms 8 (4), gradient of x 12 (6) and of the factors 8 (4) more; gate 12
-// (6), its gradient 8 (4) twice. FLOPs: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4; gate 2, at
-// most 2 per byte: bound by memory. For 512 bytes of x, layer norm takes 24 clocks of L1, at 128 bytes each:
-// x three times, gain, offset and y once. Memory needs about 50 for the 1 KB of x and y (prediction).
+// Forward and the gradient of x: a warp per row, which reads the row from memory once and from caches in the
+// later passes. Rows and factors move in packs of 16 bytes if all of them are aligned to that, else element by
+// element. The gradients of gain, offset and gate are sums over rows: a thread sums one column of kRowBlock rows,
+// and a fold adds these partial sums in order.
+//
+// Bytes per element in f32 (bf16): norms 8 (4), the gradient of x 12 (6), the gradients of the factors 8 (4) more;
+// gate 12 (6), its gradient twice 8 (4). FLOPs per element: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4;
+// gate 2. That is at most 2 per byte: bound by memory.
 #include "kernels/backend/layers.h"
 
 #include <cmath>
