@@ -2,7 +2,6 @@
 // that learns which arm a point belongs to. The weights then go to a file, and from there into a second network.
 #include <llsa/llsa.h>
 
-#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <vector>
@@ -17,14 +16,11 @@ nn::Sequential classifier(nn::Parameters& params) {
           nn::Linear(params, "out", 64, kArms)};
 }
 
-// How many of the points have their largest score at their own arm, from 0 to 1.
+// The share of points whose largest score is that of their own arm.
 double accuracy(const Var& scores, const std::vector<int>& arms) {
-  const auto s = llsa::to_vector<float>(scores.context(), scores.value());
+  const auto best = llsa::to_vector<int>(scores.context(), llsa::argmax(scores, 1));
   double right = 0;
-  for (std::size_t i = 0; i < arms.size(); ++i) {
-    const float* row = &s[kArms * i];
-    if (std::max_element(row, row + kArms) - row == arms[i]) ++right;
-  }
+  for (std::size_t i = 0; i < arms.size(); ++i) right += best[i] == arms[i];
   return right / static_cast<double>(arms.size());
 }
 

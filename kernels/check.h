@@ -48,6 +48,10 @@ void scalar(const char* op, const Argument& a, DType wanted);
 /// Of another tensor's shape and dtype. Throws ShapeError, DTypeError.
 void like(const char* op, const Argument& a, const Argument& reference);
 
+/// Heads for attention: floating, [b,H,N,D] with no extent 0, on the context's device. Returns the tensor, or
+/// a contiguous copy if D has no unit stride. Throws ValueError, DeviceError, DTypeError, ShapeError.
+Tensor heads(Context& ctx, const char* op, const Argument& a);
+
 }  // namespace check
 
 }  // namespace llsa::kernels

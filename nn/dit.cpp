@@ -60,7 +60,7 @@ struct Dit::Block {
   Block(Parameters& params, const std::string& name, const DitConfig& config)
       : attention(params, name + ".attn1", attention_options(config)),
         mlp(params, name + ".ff", config.channels(), 4 * static_cast<std::int64_t>(config.channels()),
-            {true, laws_of(config).weight(), laws_of(config).bias()}) {}
+            {.weight_init = laws_of(config).weight(), .bias_init = laws_of(config).bias()}) {}
 
   /// in = x [b,N,C], then shift, scale, gate of attention and of the MLP, each [b,C].
   Var operator()(const std::vector<Var>& in, const kernels::RopeTable& rope) const {
@@ -115,7 +115,7 @@ Dit::Dit(Context& ctx, const DitConfig& config, std::uint64_t seed, DType dtype)
 
   for (int i = 0; i < config_.layers; ++i)
     blocks_.push_back(std::make_shared<const Block>(parameters_, block_name(i), config_));
-  const LinearOptions zero{true, laws.zero(), laws.zero()};
+  const LinearOptions zero{.weight_init = laws.zero(), .bias_init = laws.zero()};
   proj_out_1_ = Linear(parameters_, "proj_out_1", c, 2 * c, zero);
   proj_out_2_ = Linear(parameters_, "proj_out_2", c, patch_area * config_.out_channels, zero);
   parameters_.lay_out();

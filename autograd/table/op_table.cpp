@@ -46,6 +46,10 @@ double attention_flops(S s) {
   const Tensor &q = s.inputs[0], &k = s.inputs[1];
   return kernels::full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3)).forward;
 }
+double causal_attention_flops(S s) {
+  const Tensor &q = s.inputs[0], &k = s.inputs[1];
+  return kernels::full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3), true).forward;
+}
 double llsa_flops(S s) {
   const Tensor& q = s.inputs[0];
   return kernels::llsa_flops(s.plan, q.size(0) * q.size(1), q.size(3)).forward;
@@ -166,13 +170,15 @@ const OpRow kRows[] = {
      [](S, V x) { return Vars{full_attention(x[0], x[1], x[2])}; }, d::full_attention, attention_flops},
     {"full_attention/cross", "bbb", kSums, s::cross,
      [](S, V x) { return Vars{full_attention(x[0], x[1], x[2])}; }, d::full_attention, attention_flops},
+    {"full_attention/causal", "bbb", kSums, s::cross,
+     [](S, V x) { return Vars{full_attention(x[0], x[1], x[2], {.causal = true})}; }, d::causal_attention,
+     causal_attention_flops},
     {"llsa_attention", "bbb", kSums, s::llsa,
      [](S p, V x) { return Vars{llsa_attention(x[0], x[1], x[2], p.llsa)}; }, d::llsa_attention,
      llsa_with_selection_flops, false},
     {"llsa_attention/given_indices", "bbb", kSums, s::llsa,
-     [](S p,
-        V x) { return Vars{llsa_attention(x[0], x[1], x[2], kernels::LlsaIndices{p.constants}, p.plan)}; },
-     d::llsa_attention, llsa_flops},
+     [](S p, V x) { return Vars{llsa_attend(x[0], x[1], x[2], {p.constants}, p.plan)}; }, d::llsa_attention,
+     llsa_flops},
     // Views and copies
     {"reshape", "w", kExact, s::one,
      [](S, V x) { return Vars{reshape(x[0], {x[0].size(2), x[0].size(0) * x[0].size(1)})}; }, nullptr, none},
