@@ -1,9 +1,10 @@
-// Elementwise ops and their derivatives; the formulas are in the header.
+// Elementwise ops and their derivatives; the formulas are in kernels/elementwise_ops.h.
 
 #include "autograd/elementwise.h"
 
 #include "autograd/node.h"
 #include "kernels/elementwise.h"
+#include "kernels/make.h"
 #include "kernels/reduce.h"
 
 namespace llsa {
@@ -15,17 +16,24 @@ Tensor summed(Context& context, Tensor dy, const Shape& shape) {
   return kernels::sum_to(context, dy, shape);
 }
 
+// Of every binary op: what is saved, and the backward function.
+
+std::vector<Tensor> add_saves(const Var&, const Var&, const Tensor&) { return {}; }
 void add_backward(BackwardStep& step) {
   if (step.needs(0)) step.add(0, summed(step.context(), step.dy(), step.input_shape(0)));
   if (step.needs(1)) step.add(1, summed(step.context(), step.take_dy(), step.input_shape(1)));
 }
 
+std::vector<Tensor> sub_saves(const Var&, const Var&, const Tensor&) { return {}; }
 void sub_backward(BackwardStep& step) {
   Context& context = step.context();
   if (step.needs(1)) step.add(1, kernels::neg(context, summed(context, step.dy(), step.input_shape(1))));
   if (step.needs(0)) step.add(0, summed(context, step.take_dy(), step.input_shape(0)));
 }
 
+std::vector<Tensor> mul_saves(const Var& a, const Var& b, const Tensor&) {
+  return saving(b.requires_grad() ? a.value() : Tensor(), a.requires_grad() ? b.value() : Tensor());
+}
 void mul_backward(BackwardStep& step) {
   Context& context = step.context();
   if (step.needs(0))
@@ -34,6 +42,9 @@ void mul_backward(BackwardStep& step) {
     step.add(1, summed(context, kernels::mul(context, step.dy(), step.saved(0)), step.input_shape(1)));
 }
 
+std::vector<Tensor> div_saves(const Var&, const Var& b, const Tensor& y) {
+  return saving(b.value(), b.requires_grad() ? y : Tensor());
+}
 void div_backward(BackwardStep& step) {
   Context& context = step.context();
   const Tensor scaled = kernels::div(context, step.dy(), step.saved(0));  // dy / b
@@ -45,106 +56,103 @@ void div_backward(BackwardStep& step) {
   }
 }
 
+/// Hands dy on to input 0 where the condition is not 0, and to input 1 elsewhere.
+void choose_backward(BackwardStep& step, const Tensor& condition) {
+  Context& context = step.context();
+  const Tensor zero = context.zeros(Shape{}, step.dy().dtype());
+  if (step.needs(0))
+    step.add(0, summed(context, kernels::where(context, condition, step.dy(), zero), step.input_shape(0)));
+  if (step.needs(1))
+    step.add(1, summed(context, kernels::where(context, condition, zero, step.dy()), step.input_shape(1)));
+}
+
+std::vector<Tensor> maximum_saves(const Var& a, const Var& b, const Tensor&) {
+  return saving(a.value(), b.value());
+}
+void maximum_backward(BackwardStep& step) {
+  choose_backward(step, kernels::greater_equal(step.context(), step.saved(0), step.saved(1)));
+}
+
+std::vector<Tensor> minimum_saves(const Var& a, const Var& b, const Tensor&) {
+  return saving(a.value(), b.value());
+}
+void minimum_backward(BackwardStep& step) {
+  choose_backward(step, kernels::less_equal(step.context(), step.saved(0), step.saved(1)));
+}
+
+void where_backward(BackwardStep& step) { choose_backward(step, step.saved(0)); }
+
+struct Limits {
+  double low, high;
+};
+void clamp_backward(BackwardStep& step) {
+  const auto [low, high] = step.attributes<Limits>();
+  step.add(0, kernels::clamp_backward(step.context(), step.dy(), step.saved(0), low, high));
+}
+
+/// A number that takes part in an op of x.
+Var constant(const Var& x, double number) {
+  return Var(x.context(), full(x.context(), {}, number, x.value().dtype()));
+}
+
 void affine_backward(BackwardStep& step) {
   step.add(0, kernels::affine(step.context(), step.dy(), step.attributes<double>(), 0.0));
 }
 
-void exp_backward(BackwardStep& step) { step.add(0, kernels::mul(step.context(), step.dy(), step.saved(0))); }
+/// What a unary op saves.
+enum class Saved { x, y, nothing };
 
-void log_backward(BackwardStep& step) { step.add(0, kernels::div(step.context(), step.dy(), step.saved(0))); }
-
-void sqrt_backward(BackwardStep& step) {
-  const Tensor half = kernels::affine(step.context(), step.dy(), 0.5, 0.0);
-  step.add(0, kernels::div(step.context(), half, step.saved(0)));
-}
-
-void neg_backward(BackwardStep& step) { step.add(0, kernels::neg(step.context(), step.dy())); }
-
-void square_backward(BackwardStep& step) {
-  const Tensor twice = kernels::affine(step.context(), step.dy(), 2.0, 0.0);
-  step.add(0, kernels::mul(step.context(), twice, step.saved(0)));
-}
-
-/// dx = f(dy, saved), one fused kernel each.
-template <Tensor (*f)(Context&, const Tensor&, const Tensor&)>
-void fused_backward(BackwardStep& step) {
-  step.add(0, f(step.context(), step.dy(), step.saved(0)));
+template <kernels::UnaryOp op>
+void unary_backward(BackwardStep& step) {
+  const Tensor& saved = step.saved_count() != 0 ? step.saved(0) : step.dy();
+  step.add(0, kernels::unary_backward(step.context(), op, step.dy(), saved));
 }
 
 }  // namespace
 
-Var add(const Var& a, const Var& b) {
-  return record("add", {&a, &b}, kernels::add(a.context(), a.value(), b.value()), add_backward);
+#define LLSA_DEFINE(name, ...)                                                       \
+  Var name(const Var& a, const Var& b) {                                             \
+    Tensor y = kernels::name(a.context(), a.value(), b.value());                     \
+    std::vector<Tensor> saved = name##_saves(a, b, y);                               \
+    return record(#name, {&a, &b}, std::move(y), name##_backward, std::move(saved)); \
+  }
+LLSA_BINARY_OPS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+#define LLSA_DEFINE(name, what, ...)                                                                    \
+  Var name(const Var& x) {                                                                              \
+    Tensor y = kernels::name(x.context(), x.value());                                                   \
+    std::vector<Tensor> saved;                                                                          \
+    if (Saved::what != Saved::nothing) saved.push_back(Saved::what == Saved::x ? x.value() : y);        \
+    return record(#name, {&x}, std::move(y), unary_backward<kernels::UnaryOp::name>, std::move(saved)); \
+  }
+LLSA_UNARY_OPS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+#define LLSA_DEFINE(name, relation)                                            \
+  Var name(const Var& a, const Var& b) {                                       \
+    return Var(a.context(), kernels::name(a.context(), a.value(), b.value())); \
+  }                                                                            \
+  Var name(const Var& a, double b) { return name(a, constant(a, b)); }         \
+  Var name(double a, const Var& b) { return name(constant(b, a), b); }
+LLSA_COMPARISONS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+Var operator/(double dividend, const Var& x) { return div(constant(x, dividend), x); }
+
+Var clamp(const Var& x, double low, double high) {
+  return record("clamp", {&x}, kernels::clamp(x.context(), x.value(), low, high), clamp_backward,
+                saving(x.value()), Limits{low, high});
 }
 
-Var sub(const Var& a, const Var& b) {
-  return record("sub", {&a, &b}, kernels::sub(a.context(), a.value(), b.value()), sub_backward);
-}
-
-Var mul(const Var& a, const Var& b) {
-  return record("mul", {&a, &b}, kernels::mul(a.context(), a.value(), b.value()), mul_backward,
-                saving(b.requires_grad() ? a.value() : Tensor(), a.requires_grad() ? b.value() : Tensor()));
-}
-
-Var div(const Var& a, const Var& b) {
-  Tensor y = kernels::div(a.context(), a.value(), b.value());
-  auto saved = saving(b.value(), b.requires_grad() ? y : Tensor());
-  return record("div", {&a, &b}, std::move(y), div_backward, std::move(saved));
+Var where(const Var& condition, const Var& a, const Var& b) {
+  return record("where", {&a, &b}, kernels::where(a.context(), condition.value(), a.value(), b.value()),
+                where_backward, saving(condition.value()));
 }
 
 Var affine(const Var& x, double scale, double shift) {
   return record("affine", {&x}, kernels::affine(x.context(), x.value(), scale, shift), affine_backward, {},
                 scale);
-}
-
-Var exp(const Var& x) {
-  const Tensor y = kernels::exp(x.context(), x.value());
-  return record("exp", {&x}, y, exp_backward, saving(y));
-}
-
-Var log(const Var& x) {
-  return record("log", {&x}, kernels::log(x.context(), x.value()), log_backward, saving(x.value()));
-}
-
-Var sqrt(const Var& x) {
-  const Tensor y = kernels::sqrt(x.context(), x.value());
-  return record("sqrt", {&x}, y, sqrt_backward, saving(y));
-}
-
-Var neg(const Var& x) { return record("neg", {&x}, kernels::neg(x.context(), x.value()), neg_backward); }
-
-Var square(const Var& x) {
-  return record("square", {&x}, kernels::square(x.context(), x.value()), square_backward, saving(x.value()));
-}
-
-Var tanh(const Var& x) {
-  const Tensor y = kernels::tanh(x.context(), x.value());
-  return record("tanh", {&x}, y, fused_backward<kernels::tanh_backward>, saving(y));
-}
-
-Var sigmoid(const Var& x) {
-  const Tensor y = kernels::sigmoid(x.context(), x.value());
-  return record("sigmoid", {&x}, y, fused_backward<kernels::sigmoid_backward>, saving(y));
-}
-
-Var relu(const Var& x) {
-  return record("relu", {&x}, kernels::relu(x.context(), x.value()), fused_backward<kernels::relu_backward>,
-                saving(x.value()));
-}
-
-Var silu(const Var& x) {
-  return record("silu", {&x}, kernels::silu(x.context(), x.value()), fused_backward<kernels::silu_backward>,
-                saving(x.value()));
-}
-
-Var gelu_tanh(const Var& x) {
-  return record("gelu_tanh", {&x}, kernels::gelu_tanh(x.context(), x.value()),
-                fused_backward<kernels::gelu_tanh_backward>, saving(x.value()));
-}
-
-Var gelu_erf(const Var& x) {
-  return record("gelu_erf", {&x}, kernels::gelu_erf(x.context(), x.value()),
-                fused_backward<kernels::gelu_erf_backward>, saving(x.value()));
 }
 
 }  // namespace llsa

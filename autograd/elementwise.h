@@ -1,42 +1,59 @@
 // Elementwise arithmetic with broadcasting, and activation functions.
 //
-// dL/dx is summed over the axes along which x was broadcast. Saved for backward is what the formulas name;
-// f32, bf16 and f64, one dtype per call.
+// dL/dx is summed over the axes along which x was broadcast. f32, bf16 and f64, one dtype per call.
+// Formulas, derivatives and what is saved for backward: kernels/elementwise_ops.h.
 #pragma once
 
+#include "../kernels/elementwise_ops.h"
 #include "var.h"
 
 namespace llsa {
 
-Var add(const Var& a, const Var& b);  ///< a + b; da = dy, db = dy; nothing saved
-Var sub(const Var& a, const Var& b);  ///< a - b; da = dy, db = -dy; nothing saved
-Var mul(const Var& a, const Var& b);  ///< a b; da = dy b, db = dy a; saves the factor of each wanted gradient
-Var div(const Var& a,
-        const Var& b);  ///< y = a / b; da = dy / b, db = -dy y / b; saves b, and y when db is wanted
+// add(a, b) and so on, for every row of LLSA_BINARY_OPS. add and sub save nothing; mul saves the factor of
+// each wanted gradient; div saves b, and y when db is wanted; maximum and minimum save a and b.
+#define LLSA_DECLARE(name, ...) Var name(const Var& a, const Var& b);
+LLSA_BINARY_OPS(LLSA_DECLARE)
+#undef LLSA_DECLARE
+
+// exp(x) and so on, for every row of LLSA_UNARY_OPS.
+#define LLSA_DECLARE(name, ...) Var name(const Var& x);
+LLSA_UNARY_OPS(LLSA_DECLARE)
+#undef LLSA_DECLARE
+
+// greater(a, b), a > b and so on, for every row of LLSA_COMPARISONS. A number is rounded to the dtype of the
+// tensor that it is compared with.
+#define LLSA_DECLARE(name, relation)                                              \
+  Var name(const Var& a, const Var& b);                                           \
+  Var name(const Var& a, double b);                                               \
+  Var name(double a, const Var& b);                                               \
+  inline Var operator relation(const Var& a, const Var& b) { return name(a, b); } \
+  inline Var operator relation(const Var& a, double b) { return name(a, b); }     \
+  inline Var operator relation(double a, const Var& b) { return name(a, b); }
+LLSA_COMPARISONS(LLSA_DECLARE)
+#undef LLSA_DECLARE
+
 Var affine(const Var& x, double scale, double shift);  ///< scale x + shift; dx = scale dy; nothing saved
 
-Var exp(const Var& x);      ///< y = e^x; dx = dy y; saves y
-Var log(const Var& x);      ///< ln x; dx = dy / x; saves x
-Var sqrt(const Var& x);     ///< y = x^(1/2); dx = dy / (2 y); saves y
-Var neg(const Var& x);      ///< -x; nothing saved
-Var square(const Var& x);   ///< x^2; dx = 2 x dy; saves x
-Var tanh(const Var& x);     ///< y; dx = dy (1 - y^2); saves y
-Var sigmoid(const Var& x);  ///< y = 1 / (1 + e^-x); dx = dy y (1 - y); saves y
-Var relu(const Var& x);     ///< max(x, 0); dx = dy where x > 0; saves x
-Var silu(const Var& x);     ///< x s, s = sigmoid(x); dx = dy s (1 + x (1 - s)); saves x
-/// x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3); saves x. Hendrycks and Gimpel, arXiv 1606.08415.
-Var gelu_tanh(const Var& x);
-/// x P(x), P the standard normal distribution function; dx = dy (P + x P'); saves x. The same paper.
-Var gelu_erf(const Var& x);
+/// min(max(x, low), high), low <= high; dx = dy where low <= x <= high, else 0; saves x.
+Var clamp(const Var& x, double low, double high);
+
+/// a where the condition is not 0, else b, with broadcasting; da = dy where the condition is not 0, db = dy
+/// elsewhere; saves the condition, which gets no gradient.
+Var where(const Var& condition, const Var& a, const Var& b);
 
 inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
 inline Var operator-(const Var& a, const Var& b) { return sub(a, b); }
 inline Var operator*(const Var& a, const Var& b) { return mul(a, b); }
 inline Var operator/(const Var& a, const Var& b) { return div(a, b); }
 inline Var operator-(const Var& x) { return neg(x); }
+
 inline Var operator+(const Var& x, double shift) { return affine(x, 1.0, shift); }
+inline Var operator+(double shift, const Var& x) { return affine(x, 1.0, shift); }
 inline Var operator-(const Var& x, double shift) { return affine(x, 1.0, -shift); }
+inline Var operator-(double shift, const Var& x) { return affine(x, -1.0, shift); }
 inline Var operator*(const Var& x, double scale) { return affine(x, scale, 0.0); }
 inline Var operator*(double scale, const Var& x) { return affine(x, scale, 0.0); }
+inline Var operator/(const Var& x, double divisor) { return affine(x, 1.0 / divisor, 0.0); }
+Var operator/(double dividend, const Var& x);  ///< the dividend is rounded to x's dtype
 
 }  // namespace llsa

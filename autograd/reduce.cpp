@@ -44,4 +44,8 @@ Var mean(const Var& x, const std::vector<int>& axes, bool keepdim) {
   return record("mean", {&x}, std::move(y), reduce_backward, {}, std::move(attributes));
 }
 
+Tensor argmax(const Var& x, int axis, bool keepdim) {
+  return kernels::argmax(x.context(), x.value(), axis, keepdim);
+}
+
 }  // namespace llsa

@@ -12,7 +12,7 @@ int main() {
   const Var k(ctx, llsa::randn(ctx, shape, 0, 1), true);
   const Var v(ctx, llsa::randn(ctx, shape, 0, 2), true);
 
-  llsa::kernels::LlsaOptions options;
+  llsa::LlsaOptions options;
   options.block = 16;  // so many tokens are one token of the next level
   options.topk = {8};  // so many tokens does a query pick on each level
   const Var o = llsa::llsa_attention(q, k, v, options);

@@ -34,6 +34,7 @@ struct Backend {
   const PoolBackend& pool;
   const AttentionBackend& attention;
   const AttentionLibrary& attention_library;
+  const LlsaStagesBackend& llsa_stages;
   const LlsaBackend& llsa;
   const LossBackend& loss;
   const DiffusionBackend& diffusion;

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "kernels/copy.h"
+
 namespace llsa::kernels {
 
 Shape without_last_axis(const Shape& shape) {
@@ -67,6 +69,15 @@ void like(const char* op, const Argument& a, const Argument& reference) {
     throw ShapeError(cat("[", op, "] expected ", a.name, " of ", reference.name, "'s shape ",
                          reference.tensor.shape(), ", got ", a.tensor.shape()));
   dtype(op, a, reference.tensor.dtype());
+}
+
+Tensor heads(Context& ctx, const char* op, const Argument& a) {
+  on_device(ctx, op, {a});
+  floating(op, a);
+  if (a.tensor.rank() != 4 || a.tensor.numel() == 0)
+    throw ShapeError(
+        cat("[", op, "] expected ", a.name, " as [b,H,N,D] without empty axes, got ", a.tensor.shape()));
+  return with_unit_last_stride(ctx, a.tensor);
 }
 
 }  // namespace check

@@ -1,4 +1,4 @@
-// Checks of arguments that every operation's front shares. Messages read "[op] expected ..., got ...".
+// Checks of the arguments of public operations. Messages read "[op] expected ..., got ...".
 #pragma once
 
 #include <initializer_list>
@@ -47,6 +47,10 @@ void scalar(const char* op, const Argument& a, DType wanted);
 
 /// Of another tensor's shape and dtype. Throws ShapeError, DTypeError.
 void like(const char* op, const Argument& a, const Argument& reference);
+
+/// Heads for attention: floating, [b,H,N,D] with no extent 0, on the context's device. Returns the tensor, or
+/// a contiguous copy if D has no unit stride. Throws ValueError, DeviceError, DTypeError, ShapeError.
+Tensor heads(Context& ctx, const char* op, const Argument& a);
 
 }  // namespace check
 

@@ -1,3 +1,4 @@
+// Elementwise operations: checks and allocation.
 #include "kernels/elementwise.h"
 
 #include "kernels/backend.h"
@@ -30,23 +31,26 @@ Tensor unary(Context& ctx, UnaryOp op, const char* where, const Tensor& x) {
   return y;
 }
 
-Tensor unary_backward(Context& ctx, UnaryBackwardOp op, const char* where, const Tensor& dy,
-                      const Tensor& saved) {
-  check::on_device(ctx, where, {{"dy", dy}, {"saved", saved}});
-  check::floating(where, {"dy", dy});
-  check::same_dtype(where, {"dy", dy}, {"saved", saved});
-  check::shape(where, {"dy", dy}, saved.shape());
+}  // namespace
+
+#define LLSA_DEFINE(name, ...)                                  \
+  Tensor name(Context& ctx, const Tensor& a, const Tensor& b) { \
+    return binary(ctx, BinaryOp::name, #name, a, b);            \
+  }
+LLSA_BINARY_OPS(LLSA_DEFINE)
+LLSA_COMPARISONS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+#define LLSA_DEFINE(name, ...) \
+  Tensor name(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::name, #name, x); }
+LLSA_UNARY_OPS(LLSA_DEFINE)
+#undef LLSA_DEFINE
+
+Tensor unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved) {
   Tensor dx = ctx.empty_like(dy);
   backend(ctx).elementwise.unary_backward(ctx, op, contiguous(ctx, dy), contiguous(ctx, saved), dx);
   return dx;
 }
-
-}  // namespace
-
-Tensor add(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, BinaryOp::add, "add", a, b); }
-Tensor sub(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, BinaryOp::sub, "sub", a, b); }
-Tensor mul(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, BinaryOp::mul, "mul", a, b); }
-Tensor div(Context& ctx, const Tensor& a, const Tensor& b) { return binary(ctx, BinaryOp::div, "div", a, b); }
 
 Tensor affine(Context& ctx, const Tensor& x, double scale, double shift) {
   check::on_device(ctx, "affine", {{"x", x}});
@@ -56,35 +60,30 @@ Tensor affine(Context& ctx, const Tensor& x, double scale, double shift) {
   return y;
 }
 
-Tensor exp(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::exp, "exp", x); }
-Tensor log(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::log, "log", x); }
-Tensor sqrt(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::sqrt, "sqrt", x); }
-Tensor neg(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::neg, "neg", x); }
-Tensor tanh(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::tanh, "tanh", x); }
-Tensor sigmoid(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::sigmoid, "sigmoid", x); }
-Tensor relu(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::relu, "relu", x); }
-Tensor square(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::square, "square", x); }
-Tensor silu(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::silu, "silu", x); }
-Tensor gelu_tanh(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::gelu_tanh, "gelu_tanh", x); }
-Tensor gelu_erf(Context& ctx, const Tensor& x) { return unary(ctx, UnaryOp::gelu_erf, "gelu_erf", x); }
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high) {
+  check::on_device(ctx, "clamp", {{"x", x}});
+  check::floating("clamp", {"x", x});
+  if (!(low <= high)) throw ValueError(cat("[clamp] expected low <= high, got ", low, " and ", high));
+  Tensor y = ctx.empty_like(x);
+  backend(ctx).elementwise.clamp(ctx, contiguous(ctx, x), low, high, y);
+  return y;
+}
 
-Tensor tanh_backward(Context& ctx, const Tensor& dy, const Tensor& y) {
-  return unary_backward(ctx, UnaryBackwardOp::tanh, "tanh_backward", dy, y);
+Tensor clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high) {
+  Tensor dx = ctx.empty_like(dy);
+  backend(ctx).elementwise.clamp_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x), low, high, dx);
+  return dx;
 }
-Tensor sigmoid_backward(Context& ctx, const Tensor& dy, const Tensor& y) {
-  return unary_backward(ctx, UnaryBackwardOp::sigmoid, "sigmoid_backward", dy, y);
-}
-Tensor relu_backward(Context& ctx, const Tensor& dy, const Tensor& x) {
-  return unary_backward(ctx, UnaryBackwardOp::relu, "relu_backward", dy, x);
-}
-Tensor silu_backward(Context& ctx, const Tensor& dy, const Tensor& x) {
-  return unary_backward(ctx, UnaryBackwardOp::silu, "silu_backward", dy, x);
-}
-Tensor gelu_tanh_backward(Context& ctx, const Tensor& dy, const Tensor& x) {
-  return unary_backward(ctx, UnaryBackwardOp::gelu_tanh, "gelu_tanh_backward", dy, x);
-}
-Tensor gelu_erf_backward(Context& ctx, const Tensor& dy, const Tensor& x) {
-  return unary_backward(ctx, UnaryBackwardOp::gelu_erf, "gelu_erf_backward", dy, x);
+
+Tensor where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b) {
+  check::on_device(ctx, "where", {{"condition", condition}, {"a", a}, {"b", b}});
+  check::floating("where", {"a", a});
+  check::same_dtype("where", {"a", a}, {"b", b});
+  const Shape shape = broadcast_shapes(broadcast_shapes(condition.shape(), a.shape()), b.shape());
+  Tensor out = ctx.empty(shape, a.dtype());
+  backend(ctx).elementwise.where(ctx, cast(ctx, condition, a.dtype()).expand(shape), a.expand(shape),
+                                 b.expand(shape), out);
+  return out;
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {

@@ -5,40 +5,37 @@
 #pragma once
 
 #include "../core/context.h"
+#include "elementwise_ops.h"
 
 namespace llsa::kernels {
 
-// Each throws ShapeError when the shapes do not broadcast, DTypeError when the dtypes differ or are not
-// floating.
-Tensor add(Context& ctx, const Tensor& a, const Tensor& b);  ///< a + b
-Tensor sub(Context& ctx, const Tensor& a, const Tensor& b);  ///< a - b
-Tensor mul(Context& ctx, const Tensor& a, const Tensor& b);  ///< a b
-Tensor div(Context& ctx, const Tensor& a, const Tensor& b);  ///< a / b
+// add(ctx, a, b), greater(ctx, a, b) and so on, for every row of LLSA_BINARY_OPS and LLSA_COMPARISONS. Throw
+// ShapeError when the shapes do not broadcast, DTypeError when the dtypes differ or are not floating.
+#define LLSA_DECLARE(name, ...) Tensor name(Context& ctx, const Tensor& a, const Tensor& b);
+LLSA_BINARY_OPS(LLSA_DECLARE)
+LLSA_COMPARISONS(LLSA_DECLARE)
+#undef LLSA_DECLARE
+
+// exp(ctx, x) and so on, for every row of LLSA_UNARY_OPS. Throw DTypeError.
+#define LLSA_DECLARE(name, ...) Tensor name(Context& ctx, const Tensor& x);
+LLSA_UNARY_OPS(LLSA_DECLARE)
+#undef LLSA_DECLARE
+
+/// dx from dy and what the row says is saved (dy again for nothing); called by autograd, with the saved
+/// tensor of the forward.
+Tensor unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved);
 
 /// scale x + shift
 Tensor affine(Context& ctx, const Tensor& x, double scale, double shift);
 
-Tensor exp(Context& ctx, const Tensor& x);      ///< e^x
-Tensor log(Context& ctx, const Tensor& x);      ///< ln x
-Tensor sqrt(Context& ctx, const Tensor& x);     ///< x^(1/2)
-Tensor neg(Context& ctx, const Tensor& x);      ///< -x
-Tensor tanh(Context& ctx, const Tensor& x);     ///< (e^x - e^-x) / (e^x + e^-x)
-Tensor sigmoid(Context& ctx, const Tensor& x);  ///< 1 / (1 + e^-x)
-Tensor relu(Context& ctx, const Tensor& x);     ///< max(x, 0); NaN stays NaN
-Tensor square(Context& ctx, const Tensor& x);   ///< x^2
-Tensor silu(Context& ctx, const Tensor& x);     ///< x sigmoid(x)
-Tensor gelu_tanh(
-    Context& ctx,
-    const Tensor& x);  ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel, 2016)
-Tensor gelu_erf(Context& ctx, const Tensor& x);  ///< x/2 (1 + erf(x / sqrt 2))
+/// min(max(x, low), high); NaN stays NaN. Throws ValueError unless low <= high, DTypeError.
+Tensor clamp(Context& ctx, const Tensor& x, double low, double high);
+/// dx = dy where low <= x <= high, else 0. Saved: x.
+Tensor clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high);
 
-// dx = dy f'(.); shapes and dtypes agree. Saved: the output y of tanh and sigmoid, the input x of the others.
-Tensor tanh_backward(Context& ctx, const Tensor& dy, const Tensor& y);
-Tensor sigmoid_backward(Context& ctx, const Tensor& dy, const Tensor& y);
-Tensor relu_backward(Context& ctx, const Tensor& dy, const Tensor& x);  ///< 0 at x = 0
-Tensor silu_backward(Context& ctx, const Tensor& dy, const Tensor& x);
-Tensor gelu_tanh_backward(Context& ctx, const Tensor& dy, const Tensor& x);
-Tensor gelu_erf_backward(Context& ctx, const Tensor& dy, const Tensor& x);
+/// a where the condition is not 0 (or is NaN), else b; the three broadcast. a and b have one floating dtype; a
+/// condition of another dtype is converted to it. Throws ShapeError, DTypeError.
+Tensor where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b);
 
 /// into += x, x broadcast to into's shape; both with any strides. Throws ShapeError, DTypeError.
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into);

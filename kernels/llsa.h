@@ -1,22 +1,18 @@
 // Log-linear Sparse Attention (Zhou et al., arXiv 2512.16615) for any N, B, K, L: O(N K log N) work, O(N)
 // memory.
 //
-// Stages, each callable on its own:
+//     pool       block means of q, k and v, level by level
+//     select     pooled queries pick pooled keys, coarsest level first; no gradient
+//     attend     one softmax over the fine tokens below the picks and the coarse tokens met on the way:
 //
-//     llsa_pyramid    block means of the tokens, level by level
-//     llsa_select     pooled queries choose pooled keys, coarsest level first: the index tables
-//     llsa_transpose  which queries chose a key: the same tables by key (CSR to CSC)
-//     llsa_attention  one softmax over fine tokens under the picks and coarse tokens met on the way
-//     llsa_attention_backward
+//     O[t] = sum_s w_s exp(q_t . k_s / sqrt(D)) v_s / sum_s w_s exp(q_t . k_s / sqrt(D))
 //
-// Whoever runs several of them on the same tokens pools once: select, attention and backward take pyramids,
-// too.
-//
-// The plan (llsa_plan.h) fixes all sizes. Selection has no gradient; pooling is linear, so fine keys and
-// values collect the gradients of the coarse tokens that cover them. With L = 0 everything is full attention.
-// Results do not depend on the number of threads, bit for bit.
+// with w_s = 1 for a fine token and w_s = c_l[s] for a token of level l (1 without reweight). The plan
+// (llsa_plan.h) fixes all sizes. With L = 0 this is full attention. Each stage can be called by itself
+// (llsa_stages.h). Results do not depend on the number of threads, bit for bit.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "attention.h"
@@ -24,73 +20,26 @@
 
 namespace llsa::kernels {
 
-/// level[l - 1] = I_l, i32 [b,H,n_l,w_l]: the tokens of level l that query token i of level l picked,
-/// ascending; unused places at the end of a row hold -1.
-///
-/// words[l - 1] = R_l for l = 1..L-1, the same picks as bit words, u8 [b,H,n_{l+1},w_{l+1} B,bytes]: bit r of
-/// word (i', s B + c) is set where child r of query token i' picked child c of the key in place s of row i'
-/// of I_{l+1}. Words are integers of 2, 4 or 8 bytes for B <= 16, 32 or 64 (llsa_word_bytes). llsa_select
-/// makes them where kernels read them, on CUDA devices with B <= 64; elsewhere the list is empty, and it is
-/// to be left empty beside tables that llsa_select did not make or that were changed.
-struct LlsaIndices {
-  std::vector<Tensor> level;
-  std::vector<Tensor> words = {};
+/// What llsa_attention keeps for its backward pass: inputs, results, the plan, the picks, coarse keys and
+/// values. Its members are a matter of the backends (backend/attention.h).
+struct LlsaState;
+
+struct LlsaResult {
+  Tensor o;    ///< [b,H,N,D] of the inputs' dtype
+  Tensor lse;  ///< [b,H,N] f32 (f64 for f64 inputs), as of full_attention
+  std::shared_ptr<const LlsaState> state;
 };
 
-/// An index table by key: queries that hold key j are query[offset[j] .. offset[j + 1]), ascending.
-struct IndexTranspose {
-  Tensor offset;  ///< i32 [b,H,keys + 1]
-  Tensor query;   ///< i32 [b,H,rows * width], the part after offset[keys] unspecified
-};
+/// LLSA of q, k, v [b,H,N,D]; f32, bf16, f64. Throws ShapeError, DTypeError, DeviceError, and ValueError for
+/// options that do not fit N.
+LlsaResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const LlsaOptions& options = {});
 
-/// level[l - 1] is the transpose of I_l.
-struct LlsaTranspose {
-  std::vector<IndexTranspose> level;
-};
+/// Gradients with the picks held fixed. Pooling is linear, so dk and dv include the gradients of the coarse
+/// tokens: a fine token gets 1/c_l of those of the token of level l that covers it.
+AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const LlsaState& state);
 
-/// Means X^(l)[i] of the c_l[i] fine tokens under token i, levels 1..L of the plan or 1..last: [b,H,n_l,D] of
-/// x's dtype. Sums stay in f32 (f64 for f64) through all levels, in a fixed order, and are rounded once.
-std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan);
-std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, int last);
-
-/// Coarse keys and values as attention reads them: k[l - 1], v[l - 1] [b,H,n_l,D] are K^(l), V^(l) for levels
-/// 1..L_e; what there is of higher levels is not used.
-struct LlsaCoarse {
-  std::vector<Tensor> k, v;
-};
-
-/// Index tables from q, k [b,H,N,D]. Score Q^(l)[i] . K^(l)[j]; I_L: the min(K_L, n_L) best of all j; below,
-/// the min(K_l, |C|) best of the candidates C, the children of the parent's picks. Ties go to the lower
-/// index; a NaN is picked only where numbers run out.
-LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan);
-/// The same from the pyramids of q and k, levels 1..L.
-LlsaIndices llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,
-                        const LlsaPlan& plan);
-
-/// Transpose of one index table, i32 [b,H,rows,width] with entries in [0, keys) and -1 for unused places.
-/// Throws ValueError for other entries.
-IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t keys);
-
-/// Transposes of all levels.
-LlsaTranspose llsa_transpose(Context& ctx, const LlsaIndices& indices, const LlsaPlan& plan);
-
-/// Attention over the set that the indices span (from llsa_select or elsewhere; checked to be in range,
-/// ascending, -1 only at row ends; words are taken to agree with them): O[q] = sum_j w_j exp(q.k_j/sqrt(D))
-/// v_j / sum_j w_j exp(q.k_j/sqrt(D)), with w_j = 1 for fine tokens and c_l[j] for those of level l (1
-/// without reweight).
-AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                               const LlsaIndices& indices, const LlsaPlan& plan);
-/// The same with coarse keys and values given.
-AttentionResult llsa_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                               const LlsaCoarse& coarse, const LlsaIndices& indices, const LlsaPlan& plan);
-
-/// Gradients of llsa_attention with the indices held fixed; o and lse are its results.
-AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                       const Tensor& v, const Tensor& o, const Tensor& lse,
-                                       const LlsaIndices& indices, const LlsaPlan& plan);
-/// The same with coarse keys and values given. They are functions of k and v: dk and dv hold their part.
-AttentionGrads llsa_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                       const Tensor& v, const LlsaCoarse& coarse, const Tensor& o,
-                                       const Tensor& lse, const LlsaIndices& indices, const LlsaPlan& plan);
+/// All tensors that a state keeps alive.
+std::vector<Tensor> tensors_of(const LlsaState& state);
 
 }  // namespace llsa::kernels

@@ -1,22 +1,11 @@
-// Resolving LlsaOptions for a number of tokens, in integer arithmetic.
+// Resolves LlsaOptions for a number of tokens, in integer arithmetic.
 #include "kernels/llsa_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
-namespace llsa::kernels {
-namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a - 1) / b + 1; }
-
-/// max(0, m - 1), m the largest integer with B^m <= N.
-int auto_levels(std::int64_t tokens, std::int64_t block) {
-  int m = 0;
-  for (std::int64_t left = tokens; left >= block; left /= block) ++m;
-  return std::max(0, m - 1);
-}
-
-}  // namespace
+namespace llsa {
 
 std::int64_t LlsaPlan::covered(int level, std::int64_t i) const {
   std::int64_t span = 1;
@@ -33,6 +22,20 @@ std::int64_t LlsaPlan::keys_per_query() const {
                        static_cast<std::int64_t>(block) * width[static_cast<std::size_t>(l)]);
   return attends(levels) ? keys + count.back() : keys;
 }
+
+namespace kernels {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a - 1) / b + 1; }
+
+/// max(0, m - 1), m the largest integer with B^m <= N.
+int auto_levels(std::int64_t tokens, std::int64_t block) {
+  int m = 0;
+  for (std::int64_t left = tokens; left >= block; left /= block) ++m;
+  return std::max(0, m - 1);
+}
+
+}  // namespace
 
 LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
   constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
@@ -85,8 +88,6 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
   return plan;
 }
 
-int llsa_word_bytes(int block) { return block <= 16 ? 2 : block <= 32 ? 4 : block <= 64 ? 8 : 0; }
-
 AttentionFlops llsa_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t d) {
   const double product = 2.0 * static_cast<double>(batch_heads) * static_cast<double>(d);
   const double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.keys_per_query());
@@ -99,4 +100,62 @@ AttentionFlops llsa_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::i
   return {product * scores, 2 * product * pairs, 5 * product * pairs};
 }
 
-}  // namespace llsa::kernels
+// ---- tensor cores ---------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::array<std::int64_t, 3> kHeadDims = {32, 64, 128};
+constexpr std::array<std::int64_t, 3> kBlocks = {16, 32, 64};
+constexpr int kMostPicks = 64;  // they are kept in registers
+constexpr int kPieceKeys = 16;  // the candidates of one matrix product have one parent
+
+template <std::size_t n>
+std::string unless_one_of(const std::array<std::int64_t, n>& good, const char* what, std::int64_t value) {
+  if (std::find(good.begin(), good.end(), value) != good.end()) return "";
+  std::string all;
+  for (const std::int64_t one : good) all += (all.empty() ? "" : ", ") + std::to_string(one);
+  return cat(what, " ", value, " is not one of ", all);
+}
+
+/// What attention and selection have in common.
+std::string operand_obstacle(std::int64_t d, DType dtype) {
+  if (dtype != DType::bf16) return cat("dtype ", name_of(dtype), " is not bf16");
+  return unless_one_of(kHeadDims, "head dimension", d);
+}
+
+}  // namespace
+
+std::string attend_obstacle(const LlsaPlan& plan, std::int64_t d, DType dtype) {
+  if (std::string obstacle = operand_obstacle(d, dtype); !obstacle.empty()) return obstacle;
+  if (plan.levels > 0)
+    if (std::string obstacle = unless_one_of(kBlocks, "block", plan.block); !obstacle.empty())
+      return obstacle;
+  if (const std::int64_t tokens = std::max(plan.tokens, plan.count[0]); tokens >= kTensorCoreTokens)
+    return cat(tokens, " tokens are not fewer than ", kTensorCoreTokens);
+  return "";
+}
+
+std::string select_obstacle(int width, int block, bool coarsest, std::int64_t d, DType dtype) {
+  if (std::string obstacle = operand_obstacle(d, dtype); !obstacle.empty()) return obstacle;
+  if (width > kMostPicks) return cat(width, " picks are more than ", kMostPicks);
+  if (!coarsest && block % kPieceKeys != 0) return cat("block ", block, " is not a multiple of ", kPieceKeys);
+  return "";
+}
+
+std::string plain_kernels_text(const LlsaPlan& plan, std::int64_t d, DType dtype) {
+  if (plan.levels == 0) return "";
+  const auto text = [](const char* what, const std::string& obstacle) {
+    return cat(what, " runs on the plain kernels, which are slower: ", obstacle);
+  };
+  if (const std::string obstacle = attend_obstacle(plan, d, dtype); !obstacle.empty())
+    return text("LLSA attention", obstacle);
+  for (int level = plan.levels; level >= 1; --level) {
+    const int width = plan.width[static_cast<std::size_t>(level - 1)];
+    const std::string obstacle = select_obstacle(width, plan.block, level == plan.levels, d, dtype);
+    if (!obstacle.empty()) return text("LLSA selection", cat(obstacle, " (level ", level, ")"));
+  }
+  return "";
+}
+
+}  // namespace kernels
+}  // namespace llsa

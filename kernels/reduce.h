@@ -17,6 +17,10 @@ Tensor sum(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool kee
 Tensor mean(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim = false);
 /// Largest element, NaN if there is one. Throws ShapeError over nothing.
 Tensor max(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim = false);
+/// Where the largest element stands on an axis, i32: the first one of equals; NaN is larger than any number.
+/// The axis disappears, or stays with extent 1 (keepdim). Throws ShapeError for an axis out of range or
+/// without elements.
+Tensor argmax(Context& ctx, const Tensor& x, int axis, bool keepdim = false);
 /// The adjoint of broadcasting: sums x down to a shape that broadcasts to x's. Returns x itself when the
 /// shapes are equal.
 Tensor sum_to(Context& ctx, const Tensor& x, const Shape& shape);

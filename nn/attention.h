@@ -15,7 +15,7 @@ struct AttentionOptions {
   int heads = 1;
   int head_dim = 32;
   /// Log-linear sparse attention with these options; full attention without.
-  std::optional<kernels::LlsaOptions> llsa = {};
+  std::optional<LlsaOptions> llsa = {};
   bool causal = false;   ///< a token attends to itself and those before it; full attention only
   bool qk_norm = false;  ///< RMS norm of q and k per head, eps 1e-5
   bool bias = true;      ///< of q, k and v; the output projection always has one
@@ -37,7 +37,7 @@ class Attention {
 
  private:
   int heads_;
-  std::optional<kernels::LlsaOptions> llsa_;
+  std::optional<LlsaOptions> llsa_;
   bool causal_;
   Var qkv_weight_, qkv_bias_;  // [3C,C], [3C]
   Var q_norm_, k_norm_;        // [D], or undefined

@@ -49,9 +49,7 @@ std::vector<int> parse_topk(const std::string& where, const std::vector<std::int
 }
 
 /// For validation only: how many levels a resolved LLSA configuration has at its size.
-kernels::LlsaPlan plan_of(const DitConfig& config) {
-  return kernels::llsa_plan(config.tokens(), config.llsa);
-}
+LlsaPlan plan_of(const DitConfig& config) { return kernels::llsa_plan(config.tokens(), config.llsa); }
 
 }  // namespace
 
@@ -61,7 +59,7 @@ std::string diffusers_config_json(const DitConfig& given) {
   json.add("_class_name", kClass).add("activation_fn", "gelu-approximate");
   json.add("attention_bias", config.attention_bias).add("attention_head_dim", config.head_dim);
   bool sparse = config.attention == AttentionKind::llsa;
-  kernels::LlsaPlan plan;
+  LlsaPlan plan;
   if (sparse) {
     plan = plan_of(config);
     sparse = plan.levels > 0;

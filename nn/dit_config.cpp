@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::nn {
 namespace {

@@ -53,7 +53,7 @@ struct DitConfig {
   bool reorder = true;  ///< Morton order of the tokens
 
   AttentionKind attention = AttentionKind::automatic;
-  kernels::LlsaOptions llsa;
+  LlsaOptions llsa;
 
   InitKind init = InitKind::adaln_zero;
   bool pos_embed = false;

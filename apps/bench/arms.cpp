@@ -3,15 +3,14 @@
 namespace llsa::apps {
 namespace {
 
-using kernels::AttentionKernels;
-
 FullArm full_arm(const std::string& name, AttentionKernels whose) {
   return {name,
           [whose](Context& ctx, const AttentionInputs& in) {
-            return kernels::full_attention(ctx, in.q, in.k, in.v, whose);
+            return kernels::full_attention(ctx, in.q, in.k, in.v, {.kernels = whose});
           },
           [whose](Context& ctx, const AttentionInputs& in, const kernels::AttentionResult& r) {
-            return kernels::full_attention_backward(ctx, in.d_o, in.q, in.k, in.v, r.o, r.lse, whose);
+            return kernels::full_attention_backward(ctx, in.d_o, in.q, in.k, in.v, r.o, r.lse,
+                                                    {.kernels = whose});
           }};
 }
 
@@ -39,23 +38,35 @@ std::vector<FullArm> full_arms(Context& ctx, DType dtype, std::int64_t head_dim)
 }
 
 AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward) {
-  AttentionOutcome outcome{arm.forward(ctx, in), {}};
+  AttentionOutcome outcome{arm.forward(ctx, in), {}, {}};
   if (backward) outcome.grads = arm.backward(ctx, in, outcome.result);
   return outcome;
 }
 
-AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaPlan& plan,
-                          bool backward, const kernels::LlsaIndices* given) {
-  const kernels::LlsaCoarse coarse = {
-      kernels::llsa_pyramid(ctx, in.k, plan, given ? plan.enriched : plan.levels),
-      kernels::llsa_pyramid(ctx, in.v, plan, plan.enriched)};
-  const kernels::LlsaIndices chosen =
-      given ? *given : kernels::llsa_select(ctx, kernels::llsa_pyramid(ctx, in.q, plan), coarse.k, plan);
-  AttentionOutcome outcome{kernels::llsa_attention(ctx, in.q, in.k, in.v, coarse, chosen, plan), {}};
-  if (backward)
-    outcome.grads = kernels::llsa_attention_backward(ctx, in.d_o, in.q, in.k, in.v, coarse, outcome.result.o,
-                                                     outcome.result.lse, chosen, plan);
+namespace {
+
+AttentionOutcome outcome_of(Context& ctx, const AttentionInputs& in, const kernels::LlsaResult& result,
+                            bool backward) {
+  AttentionOutcome outcome{{result.o, result.lse}, {}, kernels::llsa_indices(*result.state)};
+  if (backward) outcome.grads = kernels::llsa_attention_backward(ctx, in.d_o, *result.state);
   return outcome;
+}
+
+}  // namespace
+
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const LlsaOptions& options,
+                          bool backward) {
+  return outcome_of(ctx, in, kernels::llsa_attention(ctx, in.q, in.k, in.v, options), backward);
+}
+
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaState& selected,
+                          bool backward) {
+  return outcome_of(ctx, in, kernels::llsa_attend(ctx, in.q, in.k, in.v, selected), backward);
+}
+
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaIndices& indices,
+                          const LlsaPlan& plan, bool backward) {
+  return outcome_of(ctx, in, kernels::llsa_attend(ctx, in.q, in.k, in.v, indices, plan), backward);
 }
 
 }  // namespace llsa::apps

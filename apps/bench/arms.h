@@ -1,8 +1,8 @@
 // The contestants of the attention benchmark.
 //
-// LLSA has two arms: with pooling and selection, and with given indices. Every kind of full attention that
-// this build and device offer is an entry of full_arms(): a name and two functions, and nothing else knows
-// how many there are.
+// LLSA runs with pooling and selection, over the picks of an earlier run, or over given indices. Every kind of
+// full attention that this build and device offer is an entry of full_arms(): a name and two functions. Nothing
+// else knows how many there are.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 #include "apps/bench/inputs.h"
 #include "kernels/attention.h"
-#include "kernels/llsa.h"
+#include "kernels/llsa_stages.h"
 
 namespace llsa::apps {
 
@@ -29,12 +29,18 @@ std::vector<FullArm> full_arms(Context& ctx, DType dtype, std::int64_t head_dim)
 struct AttentionOutcome {
   kernels::AttentionResult result;
   kernels::AttentionGrads grads;  ///< undefined without `backward`
+  kernels::LlsaIndices indices;   ///< empty for full attention
 };
 
 AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward);
 
-/// Pyramid, selection, attention, and with `backward` the gradients. Given indices replace the selection.
-AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaPlan& plan,
-                          bool backward, const kernels::LlsaIndices* given = nullptr);
+/// Pooling, selection, attention, and with `backward` the gradients.
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const LlsaOptions& options, bool backward);
+/// The same over the picks of an earlier llsa_attention.
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaState& selected,
+                          bool backward);
+/// The same over given indices.
+AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const kernels::LlsaIndices& indices,
+                          const LlsaPlan& plan, bool backward);
 
 }  // namespace llsa::apps

@@ -86,11 +86,10 @@ nn::JsonWriter growth(const BenchRequest& request) {
   for (int run = 0; run < 6; ++run) {  // the first round warms up
     for (int i = 0; i < 2; ++i) {
       const std::int64_t tokens = i == 0 ? kSmall : kLarge;
-      const auto plan = kernels::llsa_plan(tokens, {});
-      keys[i] = plan.keys_per_query();
+      keys[i] = kernels::llsa_plan(tokens, {}).keys_per_query();
       ctx.allocator()->reset_peak();
       const AttentionInputs in = inputs_of(request, tokens);
-      const double seconds = timer.run([&](int) { run_llsa(ctx, in, plan, true); }, 1).front();
+      const double seconds = timer.run([&](int) { run_llsa(ctx, in, LlsaOptions{}, true); }, 1).front();
       if (run > 0) least[i] = std::min(least[i], seconds);
       peak[i] = static_cast<double>(ctx.allocator()->stats().peak);
     }
@@ -142,11 +141,11 @@ Figures bench_attention(const BenchRequest& request) {
       print_row("full", tokens, *full, ceilings, tokens);
       figures.emplace_back(cat("full_", tokens), figure(*full, ceilings));
     }
-    kernels::LlsaOptions options;
+    LlsaOptions options;
     if (kernels::llsa_plan(tokens, options).levels == 0) options.levels = 1;
     const auto plan = kernels::llsa_plan(tokens, options);
     const Row llsa = measure(
-        timer, [&](bool backward) { run_llsa(ctx, in, plan, backward); },
+        timer, [&](bool backward) { run_llsa(ctx, in, options, backward); },
         kernels::llsa_flops(plan, kHeads, kHeadDim));
     print_row(cat("LLSA L=", plan.levels), tokens, llsa, ceilings, plan.keys_per_query());
     figures.emplace_back(cat("llsa_", tokens), figure(llsa, ceilings));

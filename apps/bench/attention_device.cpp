@@ -1,6 +1,6 @@
-// One row of the table is an arm in a cell: LLSA with pooling and selection, LLSA with given indices, the
-// same without their bit words where they have some, or a kind of full attention. Three sets of inputs take
-// turns, and the arms of a cell are timed in turns, too.
+// One row of the table is an arm in a cell: LLSA with pooling and selection; LLSA over the picks of an earlier
+// run; LLSA over the same picks as index tables alone, where the device keeps bit words beside them; or a kind of
+// full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
 //
 //   FLOPs   2 products forward and 5 backward over the attended pairs, and the scores of the selection where
 //           it is included; our kernels make 7 backward, since dQ and dK with dV both need the scores and dP
@@ -12,6 +12,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -154,29 +155,37 @@ class Bench {
   void measure(const AttentionCell& cell, InputKind kind) {
     const auto plan = cell.plan();
     std::array<AttentionInputs, kSets> sets;
-    std::array<kernels::LlsaIndices, kSets> indices, rows;
+    std::array<std::shared_ptr<const kernels::LlsaState>, kSets> selected;
+    std::array<kernels::LlsaIndices, kSets> indices;
     for (std::size_t i = 0; i < kSets; ++i) {
       sets[i] =
           make_inputs(ctx_, kind, cell.batch, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 20 + i);
-      indices[i] = kernels::llsa_select(ctx_, sets[i].q, sets[i].k, plan);
-      rows[i] = {indices[i].level};
+      selected[i] = kernels::llsa_attention(ctx_, sets[i].q, sets[i].k, sets[i].v, cell.llsa()).state;
+      indices[i] = kernels::llsa_indices(*selected[i]);
     }
+    const auto tensors_in = [](const auto& state) { return kernels::tensors_of(*state).size(); };
+    const bool has_words =
+        tensors_in(selected[0]) >
+        tensors_in(kernels::llsa_attend(ctx_, sets[0].q, sets[0].k, sets[0].v, indices[0], plan).state);
     ctx_.allocator()->release_cache();  // of what making the inputs needed
 
     std::vector<Contestant> contestants;
     const auto flops = kernels::llsa_flops(plan, cell.batch * cell.heads, cell.head_dim);
-    contestants.push_back({kLlsa, true,
-                           [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward); },
-                           forward_work(cell, flops.selection + flops.forward),
-                           both_work(cell, flops.selection + flops.forward + flops.backward)});
-    const auto add_given = [&](const char* arm, const std::array<kernels::LlsaIndices, kSets>& given) {
-      contestants.push_back(
-          {arm, true,
-           [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], plan, backward, &given[set]); },
-           forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)});
+    contestants.push_back(
+        {kLlsa, true,
+         [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], cell.llsa(), backward); },
+         forward_work(cell, flops.selection + flops.forward),
+         both_work(cell, flops.selection + flops.forward + flops.backward)});
+    const auto add_given = [&](const char* arm, const std::function<void(std::size_t, bool)>& run) {
+      contestants.push_back({arm, true, run, forward_work(cell, flops.forward),
+                             both_work(cell, flops.forward + flops.backward)});
     };
-    add_given(kGiven, indices);
-    if (!indices[0].words.empty()) add_given(kRows, rows);
+    add_given(kGiven,
+              [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], *selected[set], backward); });
+    if (has_words)
+      add_given(kRows, [&](std::size_t set, bool backward) {
+        run_llsa(ctx_, sets[set], indices[set], plan, backward);
+      });
     if (cell.beside_full && full_.find(cell.shape()) == full_.end()) add_full(cell, sets, contestants);
 
     const std::vector<Row> measured = time(contestants);

@@ -4,13 +4,15 @@
 
 namespace llsa::apps {
 
-kernels::LlsaPlan AttentionCell::plan() const {
-  kernels::LlsaOptions options;
+LlsaOptions AttentionCell::llsa() const {
+  LlsaOptions options;
   options.block = block;
   options.topk = {topk};
   options.levels = levels;
-  return kernels::llsa_plan(tokens, options);
+  return options;
 }
+
+LlsaPlan AttentionCell::plan() const { return kernels::llsa_plan(tokens, llsa()); }
 
 std::string AttentionCell::shape() const { return cat("(", batch, ", ", heads, ", ", tokens, ")"); }
 std::string AttentionCell::options() const { return cat("B", block, " K", topk, " L", levels); }

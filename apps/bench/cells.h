@@ -24,7 +24,8 @@ struct AttentionCell {
   PassTimes stretch = {};  ///< the same, harder
   std::int64_t head_dim = 64;
 
-  kernels::LlsaPlan plan() const;
+  LlsaOptions llsa() const;
+  LlsaPlan plan() const;
   /// "(1, 6, 65536)", "B16 K8 L2", and both for a key: "b1_h6_n65536_b16_k8_l2".
   std::string shape() const;
   std::string options() const;

@@ -77,7 +77,7 @@ std::vector<Tensor> moved(Context& from, const std::vector<Tensor>& tensors, Con
 }
 
 /// Candidates of a row: all tokens of level L, below it the children of the picks of the parent.
-std::vector<std::int64_t> candidates_of(const kernels::LlsaPlan& plan, int level, const std::int32_t* above) {
+std::vector<std::int64_t> candidates_of(const LlsaPlan& plan, int level, const std::int32_t* above) {
   std::vector<std::int64_t> all;
   const std::int64_t n = plan.count[static_cast<std::size_t>(level)];
   if (level == plan.levels) {
@@ -121,15 +121,8 @@ Results results_of(const AttentionOutcome& outcome) {
   if (outcome.grads.dq.defined()) {
     all.insert(all.end(), {{"dq", outcome.grads.dq}, {"dk", outcome.grads.dk}, {"dv", outcome.grads.dv}});
   }
-  return all;
-}
-
-Results results_of(const kernels::LlsaIndices& indices, const AttentionOutcome& outcome) {
-  Results all = results_of(outcome);
-  for (std::size_t l = 0; l < indices.level.size(); ++l)
-    all.emplace_back(cat("indices of level ", l + 1), indices.level[l]);
-  for (std::size_t l = 0; l < indices.words.size(); ++l)
-    all.emplace_back(cat("words of level ", l + 1), indices.words[l]);
+  for (std::size_t l = 0; l < outcome.indices.level.size(); ++l)
+    all.emplace_back(cat("indices of level ", l + 1), outcome.indices.level[l]);
   return all;
 }
 
@@ -160,7 +153,7 @@ void require_repeatable(const std::string& what, Context& ctx, const Results& fi
 }
 
 /// "4096 tokens, B = 16, K = 8, L = 2, randn".
-std::string name_of(const AttentionProblem& p, const kernels::LlsaPlan& plan, InputKind kind) {
+std::string name_of(const AttentionProblem& p, const LlsaPlan& plan, InputKind kind) {
   return cat(p.tokens, " tokens, B = ", plan.block, ", K = ", p.options.topk.front(), ", L = ", plan.levels,
              ", ", name_of(kind));
 }
@@ -179,7 +172,7 @@ std::vector<AttentionProblem> attention_problems() {
           problem(4096, 64, 8, 1), problem(5000, 32, 8, 2), problem(16384, 16, 8, 2)};
 }
 
-double selection_gap(Context& host, const kernels::LlsaPlan& plan, const kernels::LlsaIndices& indices,
+double selection_gap(Context& host, const LlsaPlan& plan, const kernels::LlsaIndices& indices,
                      const std::vector<Tensor>& pooled_q, const std::vector<Tensor>& pooled_k) {
   double worst = -kInfinity;
   std::vector<std::int32_t> above;
@@ -226,23 +219,20 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
       const std::string name = "LLSA, " + name_of(p, plan, kind);
       const AttentionInputs in = make_inputs(ctx, kind, 1, 2, p.tokens, head_dim, dtype, 11);
       const AttentionInputs narrow = on_host(ctx, in, host), wide = widened(host, narrow);
-      const kernels::LlsaIndices indices = kernels::llsa_select(ctx, in.q, in.k, plan);
-      const kernels::LlsaIndices on_the_host = moved(ctx, indices, host);
+      const AttentionOutcome found = run_llsa(ctx, in, p.options, true);
+      const kernels::LlsaIndices on_the_host = moved(ctx, found.indices, host);
       const double gap =
           selection_gap(host, plan, on_the_host, moved(ctx, kernels::llsa_pyramid(ctx, in.q, plan), host),
                         moved(ctx, kernels::llsa_pyramid(ctx, in.k, plan), host));
       require_correct("selection of " + name, gap, kMostGap);
       errors.selection = std::max(errors.selection, gap);
-      const AttentionOutcome exact = run_llsa(host, wide, plan, true, &on_the_host);
+      const AttentionOutcome exact = run_llsa(host, wide, on_the_host, plan, true);
       Distance plain;
       if (dtype == DType::bf16)
-        plain = distance(host, run_llsa(host, narrow, plan, true, &on_the_host), host, exact);
-      const AttentionOutcome found = run_llsa(ctx, in, plan, true, &indices);
+        plain = distance(host, run_llsa(host, narrow, on_the_host, plan, true), host, exact);
       judge(name, distance(ctx, found, host, exact), plain, bounds, errors);
-      require_repeatable(name, ctx, results_of(indices, found), repetitions, [&] {
-        const kernels::LlsaIndices chosen = kernels::llsa_select(ctx, in.q, in.k, plan);
-        return results_of(chosen, run_llsa(ctx, in, plan, true, &chosen));
-      });
+      require_repeatable(name, ctx, results_of(found), repetitions,
+                         [&] { return results_of(run_llsa(ctx, in, p.options, true)); });
     }
   }
   const std::int64_t tokens = std::min<std::int64_t>(problems.front().tokens, 1024);
@@ -256,11 +246,11 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
     judge(name, distance(ctx, found, host, full), {}, bounds, errors);
     require_repeatable(name, ctx, results_of(found), repetitions, [&] { return results_of(run()); });
   }
-  kernels::LlsaOptions all;
+  LlsaOptions all;
   all.topk = {static_cast<int>(tokens)};
   all.levels = 1;
   all.enriched = 0;
-  const AttentionOutcome found = run_llsa(ctx, in, kernels::llsa_plan(tokens, all), true);
+  const AttentionOutcome found = run_llsa(ctx, in, all, true);
   judge(cat("LLSA of ", tokens, " tokens with all blocks selected, which is full attention"),
         distance(ctx, found, host, full), {}, bounds, errors);
   return errors;

@@ -26,7 +26,7 @@ namespace llsa::apps {
 
 struct AttentionProblem {
   std::int64_t tokens;
-  kernels::LlsaOptions options;
+  LlsaOptions options;
 };
 
 /// N = 1009, 4096, 5000 and 16,384; B = 16, 32, 64; K = 8 and 32; L = 1 and 2.
@@ -46,7 +46,7 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
 /// How much better, as a share of the level's largest |score|, the best token left out is than the worst one
 /// picked, over all rows of all levels: <= 0 for an exact selection. Infinite for a row that is not
 /// ascending, not valid or too short. Indices and pooled tokens on the host, levels 1..L.
-double selection_gap(Context& host, const kernels::LlsaPlan& plan, const kernels::LlsaIndices& indices,
+double selection_gap(Context& host, const LlsaPlan& plan, const kernels::LlsaIndices& indices,
                      const std::vector<Tensor>& pooled_q, const std::vector<Tensor>& pooled_k);
 
 }  // namespace llsa::apps

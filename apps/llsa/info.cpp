@@ -27,7 +27,7 @@ int run_info(const InfoArgs& args) {
               config.reorder ? " in Morton order" : "");
   std::printf("attention    %s", nn::name_of(config.attention).c_str());
   if (config.attention == nn::AttentionKind::llsa) {
-    const kernels::LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
+    const LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
     std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels,
                 plan.enriched, static_cast<long long>(plan.keys_per_query()));
   }

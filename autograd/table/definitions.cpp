@@ -67,6 +67,13 @@ Var attended(const Var& q, const Var& k, const Var& v, const Var& bias) {
 
 Vars sub(const OpSample&, const Vars& x) { return {add(x[0], neg(x[1]))}; }
 Vars div(const OpSample&, const Vars& x) { return {x[0] * exp(neg(log(x[1])))}; }
+Vars maximum(const OpSample&, const Vars& x) { return {x[1] + relu(x[0] - x[1])}; }
+Vars minimum(const OpSample&, const Vars& x) { return {x[1] - relu(x[1] - x[0])}; }
+Vars clamp(const OpSample&, const Vars& x) { return {kLow + relu(x[0] - kLow) - relu(x[0] - kHigh)}; }
+Vars where(const OpSample& sample, const Vars& x) {
+  const Var mask = cast(sample.constant(0), x[0].dtype());
+  return {mask * x[0] + (1.0 - mask) * x[1]};
+}
 Vars square(const OpSample&, const Vars& x) { return {x[0] * x[0]}; }
 Vars tanh(const OpSample&, const Vars& x) { return {llsa::sigmoid(x[0] * 2.0) * 2.0 - 1.0}; }
 Vars silu(const OpSample&, const Vars& x) { return {x[0] * llsa::sigmoid(x[0])}; }
@@ -188,8 +195,19 @@ Vars cross_entropy(const OpSample& sample, const Vars& x) {
 
 Vars full_attention(const OpSample&, const Vars& x) { return {attended(x[0], x[1], x[2], Var())}; }
 
+Vars causal_attention(const OpSample& sample, const Vars& x) {
+  const std::int64_t n = x[0].size(2), m = x[1].size(2);
+  std::vector<double> bias(at(n * m), 0.0);
+  for (std::int64_t t = 0; t < n; ++t)
+    for (std::int64_t s = t + m - n + 1; s < m; ++s)
+      bias[at(t * m + s)] = -std::numeric_limits<double>::infinity();
+  const Tensor table = kernels::from_vector(*sample.context, bias, {n, m});
+  const Var constant(*sample.context, kernels::cast(*sample.context, table, x[0].dtype()));
+  return {attended(x[0], x[1], x[2], constant)};
+}
+
 Vars llsa_attention(const OpSample& sample, const Vars& x) {
-  const kernels::LlsaPlan& plan = sample.plan;
+  const LlsaPlan& plan = sample.plan;
   const std::int64_t n = plan.tokens, rows = x[0].size(0) * x[0].size(1);
 
   // Keys and values of all levels side by side; level l begins at column start[l].

@@ -8,6 +8,10 @@ namespace llsa::definitions {
 
 Vars sub(const OpSample& sample, const Vars& x);
 Vars div(const OpSample& sample, const Vars& x);
+Vars maximum(const OpSample& sample, const Vars& x);
+Vars minimum(const OpSample& sample, const Vars& x);
+Vars clamp(const OpSample& sample, const Vars& x);
+Vars where(const OpSample& sample, const Vars& x);
 Vars square(const OpSample& sample, const Vars& x);
 Vars tanh(const OpSample& sample, const Vars& x);
 Vars sigmoid(const OpSample& sample, const Vars& x);
@@ -42,11 +46,14 @@ Vars mse(const OpSample& sample, const Vars& x);
 Vars cross_entropy(const OpSample& sample, const Vars& x);
 
 Vars full_attention(const OpSample& sample, const Vars& x);
+/// Full attention in which keys s > t + M - N get the bias -infinity.
+Vars causal_attention(const OpSample& sample, const Vars& x);
 /// Dense softmax over fine and pooled tokens; what is not attended gets the bias -infinity, coarse tokens the
 /// bias ln c.
 Vars llsa_attention(const OpSample& sample, const Vars& x);
 
-constexpr double kEps = 1e-5;           ///< of all norms in the table
-constexpr std::int64_t kPoolBlock = 4;  ///< of mean_pool in the table
+constexpr double kEps = 1e-5;               ///< of all norms in the table
+constexpr double kLow = -0.625, kHigh = 0.875;  ///< of clamp in the table; exact in every dtype
+constexpr std::int64_t kPoolBlock = 4;      ///< of mean_pool in the table
 
 }  // namespace llsa::definitions

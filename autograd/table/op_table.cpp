@@ -46,6 +46,10 @@ double attention_flops(S s) {
   const Tensor &q = s.inputs[0], &k = s.inputs[1];
   return kernels::full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3)).forward;
 }
+double causal_attention_flops(S s) {
+  const Tensor &q = s.inputs[0], &k = s.inputs[1];
+  return kernels::full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3), true).forward;
+}
 double llsa_flops(S s) {
   const Tensor& q = s.inputs[0];
   return kernels::llsa_flops(s.plan, q.size(0) * q.size(1), q.size(3)).forward;
@@ -82,6 +86,8 @@ const OpRow kRows[] = {
     {"log", "b", kRounding, s::positive, [](S, V x) { return Vars{log(x[0])}; }, nullptr, each<1>},
     {"sqrt", "b", kRounding, s::positive, [](S, V x) { return Vars{sqrt(x[0])}; }, nullptr, each<1>},
     {"neg", "b", kExact, s::one, [](S, V x) { return Vars{neg(x[0])}; }, nullptr, each<1>},
+    {"abs", "b", kExact, s::one, [](S, V x) { return Vars{abs(x[0])}; },
+     [](S, V x) { return Vars{relu(x[0]) + relu(-x[0])}; }, none},
     {"square", "b", kRounding, s::one, [](S, V x) { return Vars{square(x[0])}; }, d::square, each<1>},
     {"tanh", "b", kRounding, s::one, [](S, V x) { return Vars{tanh(x[0])}; }, d::tanh, each<1>},
     {"sigmoid", "b", kRounding, s::one, [](S, V x) { return Vars{sigmoid(x[0])}; }, d::sigmoid, each<3>},
@@ -90,6 +96,13 @@ const OpRow kRows[] = {
     {"gelu_tanh", "b", kRounding, s::one, [](S, V x) { return Vars{gelu_tanh(x[0])}; }, d::gelu_tanh,
      each<9>},
     {"gelu_erf", "b", kRounding, s::one, [](S, V x) { return Vars{gelu_erf(x[0])}; }, nullptr, each<5>},
+    {"maximum", "bb", kExact, s::pair, [](S, V x) { return Vars{maximum(x[0], x[1])}; }, d::maximum, none},
+    {"minimum", "bb", kExact, s::pair, [](S, V x) { return Vars{minimum(x[0], x[1])}; }, d::minimum, none},
+    {"minimum/row", "bw", kSums, s::row, [](S, V x) { return Vars{minimum(x[0], x[1])}; }, d::minimum, none},
+    {"clamp", "b", kExact, s::one, [](S, V x) { return Vars{clamp(x[0], d::kLow, d::kHigh)}; }, d::clamp,
+     none},
+    {"where", "bb", kSums, s::choice, [](S p, V x) { return Vars{where(p.constant(0), x[0], x[1])}; },
+     d::where, none},
     // Reductions
     {"sum", "b", kSums, s::one, [](S, V x) { return Vars{sum(x[0], {1})}; }, nullptr, each<1>},
     {"sum/all", "w", kSums, s::one, [](S, V x) { return Vars{sum(x[0])}; }, nullptr, each<1>},
@@ -113,16 +126,10 @@ const OpRow kRows[] = {
      product<2>},
     {"linear_gelu", "bww", kSums, s::linear, [](S, V x) { return Vars{linear_gelu(x[0], x[1], x[2])}; },
      d::linear_gelu, product<2>},
-    {"conv2d", "bww", kSums, s::conv,
-     [](S, V x) {
-       return Vars{conv2d(x[0], x[1], x[2], {2, 1}, {1, 1})};
-     },
+    {"conv2d", "bww", kSums, s::conv, [](S, V x) { return Vars{conv2d(x[0], x[1], x[2], {2, 1}, {1, 1})}; },
      d::conv, conv_flops},
     {"conv2d/patches", "bww", kSums, s::patches,
-     [](S, V x) {
-       return Vars{conv2d(x[0], x[1], x[2], {2, 2}, {0, 0})};
-     },
-     d::patches, patch_flops},
+     [](S, V x) { return Vars{conv2d(x[0], x[1], x[2], {2, 2}, {0, 0})}; }, d::patches, patch_flops},
     // Softmax and norms
     {"softmax", "b", kSums, s::one, [](S, V x) { return Vars{softmax(x[0])}; }, d::softmax, each<4>},
     {"log_sum_exp", "b", kSums, s::one, [](S, V x) { return Vars{log_sum_exp(x[0])}; }, d::log_sum_exp,
@@ -163,13 +170,15 @@ const OpRow kRows[] = {
      [](S, V x) { return Vars{full_attention(x[0], x[1], x[2])}; }, d::full_attention, attention_flops},
     {"full_attention/cross", "bbb", kSums, s::cross,
      [](S, V x) { return Vars{full_attention(x[0], x[1], x[2])}; }, d::full_attention, attention_flops},
+    {"full_attention/causal", "bbb", kSums, s::cross,
+     [](S, V x) { return Vars{full_attention(x[0], x[1], x[2], {.causal = true})}; }, d::causal_attention,
+     causal_attention_flops},
     {"llsa_attention", "bbb", kSums, s::llsa,
      [](S p, V x) { return Vars{llsa_attention(x[0], x[1], x[2], p.llsa)}; }, d::llsa_attention,
      llsa_with_selection_flops, false},
     {"llsa_attention/given_indices", "bbb", kSums, s::llsa,
-     [](S p,
-        V x) { return Vars{llsa_attention(x[0], x[1], x[2], kernels::LlsaIndices{p.constants}, p.plan)}; },
-     d::llsa_attention, llsa_flops},
+     [](S p, V x) { return Vars{llsa_attend(x[0], x[1], x[2], {p.constants}, p.plan)}; }, d::llsa_attention,
+     llsa_flops},
     // Views and copies
     {"reshape", "w", kExact, s::one,
      [](S, V x) { return Vars{reshape(x[0], {x[0].size(2), x[0].size(0) * x[0].size(1)})}; }, nullptr, none},

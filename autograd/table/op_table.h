@@ -37,8 +37,8 @@ struct OpSample {
   std::vector<Tensor> inputs;     ///< one floating dtype; each is differentiable
   std::vector<Tensor> constants;  ///< numbers, orders, tables
   int heads = 2;
-  kernels::LlsaOptions llsa;
-  kernels::LlsaPlan plan;
+  LlsaOptions llsa;
+  LlsaPlan plan;
 
   Var constant(int index) const { return Var(*context, constants[static_cast<std::size_t>(index)]); }
 };
@@ -62,7 +62,7 @@ struct OpRow {
   OpFunction apply;
   OpFunction definition;                    ///< the same in other ops, or nullptr
   double (*flops)(const OpSample& sample);  ///< of the forward pass; 0 for moves
-  bool narrow = true;                       ///< comparable in bf16 (not so: a choice that rounding can turn)
+  bool narrow = true;  ///< comparable in bf16; false if rounding to bf16 may change the selection
 
   /// The name before the slash.
   std::string_view op() const {

@@ -107,6 +107,16 @@ OpSample quotient(const OpRequest& request) {
   return m.normal({m.b, m.n, m.c}).positive({m.b, 1, m.c}).done();
 }
 
+OpSample choice(const OpRequest& request) {
+  Maker m(request);
+  std::vector<std::int32_t> even(static_cast<std::size_t>(m.n));
+  for (std::size_t i = 0; i < even.size(); ++i) even[i] = i % 2 == 0;
+  return m.normal({m.b, m.n, m.c})
+      .normal({m.b, 1, m.c})
+      .constant(kernels::from_vector(request.context, even, {m.n, 1}))
+      .done();
+}
+
 OpSample parts(const OpRequest& request) {
   Maker m(request);
   return m.normal({m.b, m.n, m.c}).normal({m.b, 3, m.c}).done();

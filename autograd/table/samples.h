@@ -13,6 +13,7 @@ OpSample pair(const OpRequest& request);      ///< [b,N,C] twice
 OpSample row(const OpRequest& request);       ///< [b,N,C], [C]
 OpSample outer(const OpRequest& request);     ///< [b,N,1], [b,1,C]
 OpSample quotient(const OpRequest& request);  ///< [b,N,C], [b,1,C] in [0.5, 1.5)
+OpSample choice(const OpRequest& request);    ///< [b,N,C], [b,1,C]; constant i32 [N,1], 1 at even tokens
 OpSample parts(const OpRequest& request);     ///< [b,N,C], [b,3,C]
 OpSample thirds(const OpRequest& request);    ///< [b,N,3C]
 OpSample column(const OpRequest& request);    ///< [b,1,C]; constant [b,N,C]

@@ -4,56 +4,78 @@
 #include <string>
 #include <vector>
 
-#include "../../core/context.h"
-#include "../llsa_operands.h"
+#include "../llsa_stages.h"
 
 namespace llsa::kernels {
 
-/// Tensors as in kernels/attention.h.
+/// Tensors as in kernels/attention.h; q, k, v, d_o and o have unit stride in D, lse is contiguous.
 struct AttentionBackend {
-  void (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-                         const Tensor& lse);
+  void (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
+                         const Tensor& o, const Tensor& lse);
   void (*full_attention_backward)(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                  const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& dq,
-                                  const Tensor& dk, const Tensor& dv);
+                                  const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
+                                  const Tensor& dq, const Tensor& dk, const Tensor& dv);
 };
 
-/// The same by a library. Each returns an empty text when it is done; otherwise it has written nothing and
-/// says why, which depends on dtypes, shapes, strides and the alignment of addresses only. Both null where
-/// there is no library.
+/// The same by a library; both null where there is none. Each function returns an empty text when it has done
+/// the work. Otherwise it has written nothing and returns the reason, which depends on dtypes, shapes,
+/// strides, the alignment of addresses, and `causal` only.
 struct AttentionLibrary {
-  std::string (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+  std::string (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
                                 const Tensor& o, const Tensor& lse);
-  /// Declines also what takes more than `most_memory` bytes besides the tensors.
+  /// Also declines a problem that takes more than `most_memory` bytes besides the tensors.
   std::string (*full_attention_backward)(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                         const Tensor& v, const Tensor& o, const Tensor& lse,
-                                         const Tensor& dq, const Tensor& dk, const Tensor& dv,
-                                         std::int64_t most_memory);
+                                         const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
+                                         std::int64_t most_memory, const Tensor& dq, const Tensor& dk,
+                                         const Tensor& dv);
 };
 
-/// The stages of LLSA, tensors as in kernels/llsa.h.
-struct LlsaBackend {
+/// What attention reads and writes. kernels/llsa.cpp checks the inputs, allocates, and keeps the state from
+/// the forward pass to the backward pass.
+struct LlsaState {
+  LlsaPlan plan;
+  Tensor q;                        ///< [b,H,N,D], unit stride in D
+  std::vector<Tensor> k, v;        ///< level 0: the tokens, like q; levels 1..L_e: their means, contiguous
+  std::vector<Tensor> index = {};  ///< index[l - 1] = I_l, contiguous
+  /// CUDA devices with B <= 64 only: words[l - 1] = R_l for l = 1..L-1, the picks of I_l as bit words
+  /// (cuda/llsa/index/words.cu). Empty beside tables that were given.
+  std::vector<Tensor> words = {};
+  Tensor o = {}, lse = {};  ///< the results
+  /// Full attention alone (L = 0), which CUDA devices compute by the same kernels: query t sees the keys
+  /// s <= t + M - N.
+  bool causal = false;
+};
+
+struct LlsaStagesBackend {
   /// levels[l - 1], contiguous, becomes X^(l), for as many levels as are given.
-  void (*pyramid)(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels);
-  /// q[l - 1], k[l - 1]: level l of the pyramids; index[l - 1] becomes I_l. L >= 1. A backend whose kernels
-  /// read bit words appends R_1 .. R_{L-1} to `words`.
-  void (*select)(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words);
+  void (*llsa_pyramid)(Context& ctx, const Tensor& x, const LlsaPlan& plan,
+                       const std::vector<Tensor>& levels);
+  /// q[l - 1], k[l - 1]: level l of the pyramids. Given state.plan, with L >= 1, state.index becomes the
+  /// tables, and the backend may add what its attention reads beside them.
+  void (*llsa_select)(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,
+                      LlsaState& state);
   /// index i32 [b,H,rows,width] contiguous to offset i32 [b,H,keys+1], query i32 [b,H,rows*width].
-  void (*transpose)(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
-                    const Tensor& query);
-  void (*attend)(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse);
-  void (*attend_backward)(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
-                          const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv);
+  void (*index_transpose)(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
+                          const Tensor& query);
+};
+
+/// L >= 1.
+struct LlsaBackend {
+  /// Writes state.o and state.lse.
+  void (*llsa_attention)(Context& ctx, const LlsaState& state);
+  void (*llsa_attention_backward)(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
+                                  const Tensor& dk, const Tensor& dv);
 };
 
 namespace cpu {
 extern const AttentionBackend kAttention;
+extern const LlsaStagesBackend kLlsaStages;
 extern const LlsaBackend kLlsa;
 }  // namespace cpu
 namespace cuda {
 extern const AttentionBackend kAttention;
 extern const AttentionLibrary kAttentionLibrary;
+extern const LlsaStagesBackend kLlsaStages;
 extern const LlsaBackend kLlsa;
 }  // namespace cuda
 

@@ -15,22 +15,8 @@ struct CopyBackend {
   void (*fill)(Context& ctx, const Tensor& x, double value);
 };
 
-enum class BinaryOp : std::uint8_t { add, sub, mul, div };
-enum class UnaryOp : std::uint8_t {
-  exp,
-  log,
-  sqrt,
-  neg,
-  tanh,
-  sigmoid,
-  relu,
-  square,
-  silu,
-  gelu_tanh,
-  gelu_erf
-};
-/// dx = dy f'(saved): saved is y for tanh and sigmoid, x for the others.
-enum class UnaryBackwardOp : std::uint8_t { tanh, sigmoid, relu, silu, gelu_tanh, gelu_erf };
+enum class UnaryOp : std::uint8_t;  // elementwise_ops.h
+enum class BinaryOp : std::uint8_t;
 
 /// All tensors of one call have one floating dtype.
 struct ElementwiseBackend {
@@ -40,21 +26,30 @@ struct ElementwiseBackend {
   void (*affine)(Context& ctx, const Tensor& x, double scale, double shift, const Tensor& y);
   /// y = f(x); x contiguous.
   void (*unary)(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y);
-  /// dx = dy f'(saved); dy and saved contiguous.
-  void (*unary_backward)(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
+  /// dx from dy and what the op saves (elementwise_ops.h), both contiguous; dy twice where it saves nothing.
+  void (*unary_backward)(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved, const Tensor& dx);
+  /// y = min(max(x, low), high), NaN stays NaN; x contiguous.
+  void (*clamp)(Context& ctx, const Tensor& x, double low, double high, const Tensor& y);
+  /// dx = dy where low <= x <= high, else 0; dy and x contiguous.
+  void (*clamp_backward)(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high,
                          const Tensor& dx);
+  /// out = a where the condition is not 0, else b; all have out's shape, with any strides.
+  void (*where)(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out);
   /// into += x; x has into's shape, both with any strides.
   void (*accumulate)(Context& ctx, const Tensor& x, const Tensor& into);
   /// flag i32[1] = 1 if every element of the contiguous x is finite, else 0.
   void (*all_finite)(Context& ctx, const Tensor& x, const Tensor& flag);
 };
 
-enum class ReduceOp : std::uint8_t { sum, mean, max };
+enum class FoldOp : std::uint8_t { sum, max };
 
 struct ReduceBackend {
-  /// y has x's rank with extent 1 on the reduced axes; both contiguous. A sum over nothing is
-  /// 0; max never sees an empty axis.
-  void (*reduce)(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y);
+  /// y [A,C] = the sum or the largest element of x [A,N,C] over axis N, N >= 1, divided by the divisor; both
+  /// contiguous. x and y have a floating dtype or the one in which it is summed (f32 for bf16).
+  void (*fold)(Context& ctx, FoldOp op, const Tensor& x, double divisor, const Tensor& y);
+  /// y i32 [A,C]: where the largest element of x [A,N,C] stands on axis N, the first of equal ones; NaN is
+  /// larger than any number. Both contiguous, N >= 1.
+  void (*argmax)(Context& ctx, const Tensor& x, const Tensor& y);
 };
 
 /// Rows by number. Contiguous tensors; numbers are i32, values of one floating dtype. A number out of range is

@@ -1,6 +1,6 @@
-// From tensors to tiles: head views, dtype of accumulation, and the loops over query and key blocks that full
-// attention and LLSA share. Work is cut by shapes only and handed out by the pool's counter; every output row
-// is written by one chunk, so results are the same for any number of threads.
+// From tensors to tiles: head views, the dtype of accumulation, and the loops over query and key blocks that
+// full attention and LLSA share. Work is cut into chunks by shapes only, and the pool's counter hands the
+// chunks out. One chunk writes each output row, so results are the same for any number of threads.
 #pragma once
 
 #include <algorithm>
@@ -60,13 +60,13 @@ class Output {
   Tensor to_, work_;
 };
 
-/// From this many heads on, the backward pass takes each head as one piece of work and collects dK and dV
-/// while it goes through the queries (5 products per pair); with fewer, dK and dV are computed key by key in
-/// a second pass (7 products, as many pieces of work as there are blocks). Fixed, so that results do not
-/// depend on the number of threads.
+/// From this many heads on, a head is one piece of work of the backward pass, which collects dK and dV while
+/// it goes through the queries: 5 products per pair. With fewer heads, a second pass computes dK and dV key
+/// by key: 7 products, but as many pieces of work as there are blocks. The number is fixed, so that results
+/// do not depend on the number of threads.
 constexpr std::int64_t kWholeHeads = 4;
 
-/// How many blocks make one piece of work: about 2^16 pairs.
+/// How many blocks make one piece of work of about 2^16 pairs.
 inline std::int64_t blocks_per_chunk(std::int64_t pairs_per_block) {
   return std::clamp<std::int64_t>(65536 / std::max<std::int64_t>(pairs_per_block, 1), 1, 64);
 }
@@ -160,7 +160,7 @@ struct TokenSet {
   }
 };
 
-/// Scores of n keys of equal weight: 0, and kNoToken up to the end of the last panel.
+/// The base-2 score terms of n keys: `value` for each, then kNoToken up to the end of the last panel.
 template <class A>
 Tensor key_scores(Context& ctx, std::int64_t n, A value) {
   Tensor score = ctx.empty({panel_lanes<A>(n)}, dtype_of<A>::value);
@@ -170,8 +170,8 @@ Tensor key_scores(Context& ctx, std::int64_t n, A value) {
   return score;
 }
 
-/// Forward: keys_of(head) gives a function (block, others) that appends the keys and values that the queries
-/// of a block of this head attend to.
+/// Forward: keys_of(head) returns a function (block, workspace) that appends the keys and values that the
+/// queries of a block of this head attend to, to the workspace's empty `others`, and may set its diagonal.
 template <class A, class KeysOf>
 void attend_blocks(Context& ctx, const Heads<A>& q, std::int64_t block, std::int64_t keys_per_query,
                    const KeysOf& keys_of, const Heads<A>& o, A* lse) {
@@ -184,7 +184,7 @@ void attend_blocks(Context& ctx, const Heads<A>& q, std::int64_t block, std::int
                      A* const to = o.row(head, 0);
                      for (std::int64_t i = first; i < last; ++i) {
                        ws.others.clear();
-                       keys(i, ws.others);
+                       keys(i, ws);
                        for_own_tiles<A>(i * block, std::min((i + 1) * block, q.tokens),
                                         [&](std::int64_t begin, std::int64_t count) {
                                           tile::attend<A>(ws, x + begin * q.stride, q.stride, count, q.d,
@@ -223,7 +223,7 @@ TokenSet<A> backward_queries(Context& ctx, const Heads<A>& q, const Heads<A>& d_
 }
 
 /// Tokens [begin, end) of a head's set as the own tokens of backward tiles against ws.others: adds to dy and
-/// dh, rows of D from `begin` on; dh may be null.
+/// dh, whose rows of D elements begin with token `begin`. dh may be null.
 template <class A>
 void backward_own(tile::Workspace<A>& ws, const tile::Others<A>& set, std::int64_t d, std::int64_t begin,
                   std::int64_t end, A* dy, A* dh) {
@@ -239,7 +239,8 @@ void backward_own(tile::Workspace<A>& ws, const tile::Others<A>& set, std::int64
   });
 }
 
-/// dq of the queries in blocks [first, last) of a head, and what its keys have places for.
+/// dq of the queries in blocks [first, last) of a head; where the keys have places for their gradients, those
+/// are added, too.
 template <class A, class KeysOf>
 void backward_blocks(tile::Workspace<A>& ws, const TokenSet<A>& queries, std::int64_t block,
                      const KeysOf& keys_of, A* dq, std::int64_t head, std::int64_t first, std::int64_t last) {
@@ -251,7 +252,7 @@ void backward_blocks(tile::Workspace<A>& ws, const TokenSet<A>& queries, std::in
     A* const to = dq + (head * n + begin) * d;
     std::fill_n(to, (end - begin) * d, A(0));
     ws.others.clear();
-    keys(i, ws.others);
+    keys(i, ws);
     backward_own<A>(ws, set, d, begin, end, to, nullptr);
   }
 }

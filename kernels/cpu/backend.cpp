@@ -25,6 +25,7 @@ constinit const Backend kBackend = {
     .pool = kPool,
     .attention = kAttention,
     .attention_library = kNoAttentionLibrary,
+    .llsa_stages = kLlsaStages,
     .llsa = kLlsa,
     .loss = kLoss,
     .diffusion = kDiffusion,

@@ -1,5 +1,5 @@
-// Elementwise loops. Every operation is a small functor over the accumulator type (float for f32 and bf16,
-// double for f64); the loops around them are vectorised by the compiler.
+// Elementwise loops around the formulas of the operations (kernels/elementwise_ops.h). A formula is computed
+// in the accumulator's type, float for f32 and bf16, double for f64; the compiler vectorises the loops.
 #include "kernels/backend/tensors.h"
 
 #include <atomic>
@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/activation.h"
 #include "kernels/cpu/strided.h"
+#include "kernels/elementwise_ops.h"
 
 namespace llsa::kernels::cpu {
 namespace {
@@ -74,18 +75,43 @@ bool is_finite(const T* x, std::int64_t n) {
   return bad == 0;
 }
 
+/// f(x) and dx = f(dy, saved) of a unary operation, f(a, b) of a binary one.
+template <auto op>
+struct Formula;
+
+#define LLSA_FORMULA(name, saves, value, gradient)   \
+  template <>                                        \
+  struct Formula<UnaryOp::name> {                    \
+    template <class A>                               \
+    A operator()(A x) const {                        \
+      return value;                                  \
+    }                                                \
+    template <class A>                               \
+    A operator()(A dy, A saved) const {              \
+      [[maybe_unused]] const A x = saved, y = saved; \
+      return gradient;                               \
+    }                                                \
+  };
+LLSA_UNARY_OPS(LLSA_FORMULA)
+#undef LLSA_FORMULA
+
+#define LLSA_FORMULA(name, value)  \
+  template <>                      \
+  struct Formula<BinaryOp::name> { \
+    template <class A>             \
+    A operator()(A a, A b) const { \
+      return value;                \
+    }                              \
+  };
+LLSA_BINARY_OPS(LLSA_FORMULA)
+#define LLSA_COMPARISON(name, relation) LLSA_FORMULA(name, a relation b ? A(1) : A(0))
+LLSA_COMPARISONS(LLSA_COMPARISON)
+#undef LLSA_COMPARISON
+#undef LLSA_FORMULA
+
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_floating(out.dtype(), "binary", [&]<class T>() {
-    switch (op) {
-      case BinaryOp::add:
-        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x + y; });
-      case BinaryOp::sub:
-        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x - y; });
-      case BinaryOp::mul:
-        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x * y; });
-      case BinaryOp::div:
-        return binary_map<T>(ctx, a, b, out, [](auto x, auto y) { return x / y; });
-    }
+    visit(op, [&]<BinaryOp kOp>() { binary_map<T>(ctx, a, b, out, Formula<kOp>()); });
   });
 }
 
@@ -96,61 +122,55 @@ void affine(Context& ctx, const Tensor& x, double scale, double shift, const Ten
   });
 }
 
-void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
-  visit_floating(x.dtype(), "unary", [&]<class T>() {
-    switch (op) {
-      case UnaryOp::exp:
-        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::exp(v); });
-      case UnaryOp::log:
-        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::log(v); });
-      case UnaryOp::sqrt:
-        return unary_map<T>(ctx, x, y, [](auto v) { return std::sqrt(v); });
-      case UnaryOp::neg:
-        return unary_map<T>(ctx, x, y, [](auto v) { return -v; });
-      case UnaryOp::tanh:
-        return unary_map<T>(ctx, x, y, [](auto v) { return cpu::tanh(v); });
-      case UnaryOp::sigmoid:
-        return unary_map<T>(ctx, x, y, [](auto v) { return sigmoid(v); });
-      case UnaryOp::relu:
-        return unary_map<T>(ctx, x, y, [](auto v) { return v < 0 ? decltype(v)(0) : v; });
-      case UnaryOp::square:
-        return unary_map<T>(ctx, x, y, [](auto v) { return v * v; });
-      case UnaryOp::silu:
-        return unary_map<T>(ctx, x, y, [](auto v) { return silu(v); });
-      case UnaryOp::gelu_tanh:
-        return unary_map<T>(ctx, x, y, [](auto v) { return gelu_tanh(v); });
-      case UnaryOp::gelu_erf:
-        return unary_map<T>(ctx, x, y, [](auto v) { return gelu_erf(v); });
-    }
+void clamp(Context& ctx, const Tensor& x, double low, double high, const Tensor& y) {
+  visit_floating(x.dtype(), "clamp", [&]<class T>() {
+    const Acc<T> least(low), most(high);
+    unary_map<T>(ctx, x, y, [least, most](auto v) { return v < least ? least : v > most ? most : v; });
   });
 }
 
-void unary_backward(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
+void clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high,
                     const Tensor& dx) {
+  visit_floating(x.dtype(), "clamp_backward", [&]<class T>() {
+    const Acc<T> least(low), most(high);
+    backward_map<T>(ctx, dy, x, dx,
+                    [least, most](auto d, auto v) { return v >= least && v <= most ? d : decltype(v)(0); });
+  });
+}
+
+void where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_floating(out.dtype(), "where", [&]<class T>() {
+    const StridedLoop<4> loop(out.shape(), {&out, &condition, &a, &b});
+    loop.run(ctx, [&](const StridedLoop<4>::Block& block) {
+      for (std::int64_t r = 0; r < block.rows; ++r) {
+        const auto row = [&](const Tensor& x, std::size_t at) {
+          return x.data<T>() + block.offset[at] + r * loop.row_stride[at];
+        };
+        T* const o = row(out, 0);
+        const T *const c = row(condition, 1), *const x = row(a, 2), *const y = row(b, 3);
+        const auto& step = loop.col_stride;
+        for (std::int64_t i = 0; i < block.cols; ++i)
+          o[i * step[0]] = Acc<T>(c[i * step[1]]) != 0 ? x[i * step[2]] : y[i * step[3]];
+      }
+    });
+  });
+}
+
+void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
+  visit_floating(x.dtype(), "unary", [&]<class T>() {
+    visit(op, [&]<UnaryOp kOp>() { unary_map<T>(ctx, x, y, Formula<kOp>()); });
+  });
+}
+
+void unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved, const Tensor& dx) {
   visit_floating(dy.dtype(), "unary_backward", [&]<class T>() {
-    switch (op) {
-      case UnaryBackwardOp::tanh:
-        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto y) { return d * (1 - y * y); });
-      case UnaryBackwardOp::sigmoid:
-        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto y) { return d * (y * (1 - y)); });
-      case UnaryBackwardOp::relu:  // NaN in x gives NaN
-        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) {
-          return x > 0 ? d : x <= 0 ? decltype(x)(0) : x;
-        });
-      case UnaryBackwardOp::silu:
-        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) { return d * silu_derivative(x); });
-      case UnaryBackwardOp::gelu_tanh:
-        return backward_map<T>(ctx, dy, saved, dx,
-                               [](auto d, auto x) { return d * gelu_tanh_derivative(x); });
-      case UnaryBackwardOp::gelu_erf:
-        return backward_map<T>(ctx, dy, saved, dx, [](auto d, auto x) { return d * gelu_erf_derivative(x); });
-    }
+    visit(op, [&]<UnaryOp kOp>() { backward_map<T>(ctx, dy, saved, dx, Formula<kOp>()); });
   });
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
   visit_floating(x.dtype(), "accumulate",
-                 [&]<class T>() { binary_map<T>(ctx, into, x, into, [](auto a, auto b) { return a + b; }); });
+                 [&]<class T>() { binary_map<T>(ctx, into, x, into, Formula<BinaryOp::add>()); });
 }
 
 void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
@@ -170,6 +190,9 @@ constinit const ElementwiseBackend kElementwise = {.binary = binary,
                                                    .affine = affine,
                                                    .unary = unary,
                                                    .unary_backward = unary_backward,
+                                                   .clamp = clamp,
+                                                   .clamp_backward = clamp_backward,
+                                                   .where = where,
                                                    .accumulate = accumulate,
                                                    .all_finite = all_finite};
 

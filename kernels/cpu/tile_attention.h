@@ -1,10 +1,14 @@
 // Softmax attention of one tile: a block of tokens against any number of other tokens, gathered from
 // anywhere.
 //
-// The tile's own tokens are rows, read element by element; the other tokens lie in the lanes, as panels (see
-// tile_gemm.h) that were packed once for all tiles or, where blocks do not fill whole vectors, are gathered
-// here. The same code runs query-major (own = queries, others = keys) and key-major (the reverse). Everything
-// is in base 2: log2(e)/sqrt(D) is multiplied into the panels, and e^s becomes 2^s.
+// The tile's own tokens are rows, read element by element. The other tokens lie in the lanes, as panels (see
+// tile_gemm.h). Panels were packed once for all tiles; where blocks do not fill whole vectors, they are
+// gathered here. The same code runs query-major (own = queries, others = keys) and key-major (the reverse).
+// Everything is in base 2: log2(e)/sqrt(D) is multiplied into the panels, and e^s becomes 2^s.
+//
+// In causal attention an own token meets the others on one side of a diagonal only. The tile on the diagonal
+// is computed as a whole, but its maxima, sums and products leave the other side out, so nothing reaches a
+// result from there, not even a NaN.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +27,7 @@ template <class A>
 constexpr A kLog2e = A(1.44269504088896340736);
 template <class A>
 constexpr A kLn2 = A(0.69314718055994530942);
-/// The score of a lane without a token: its weight 2^kNoToken is nothing beside any other.
+/// The score of a lane without a token: its weight 2^kNoToken is negligible beside any other.
 template <class A>
 constexpr A kNoToken = A(-1e30);
 
@@ -70,7 +74,8 @@ LLSA_INLINE A fold(V x, Op op) {
   }
 }
 
-/// Other tokens that a tile meets. Query-major: keys y = k, h = v; key-major: queries y = q, h = dO.
+/// Other tokens that a tile meets. Query-major they are keys: y = k, h = v. Key-major they are queries: y =
+/// q, h = dO.
 template <class A>
 struct Others {
   const A* y = nullptr;  ///< [rows, D]
@@ -85,8 +90,8 @@ struct Others {
   A* dy = nullptr;              ///< [rows, D] contiguous: gradients of y and h, where a pass collects them
   A* dh = nullptr;
 
-  /// Tokens [begin, begin + count). Panels are kept only if the part begins with one and ends with one or
-  /// with the last token.
+  /// Tokens [begin, begin + count). Panels are kept only if the part begins at a panel's beginning and ends
+  /// at a panel's end or at the last token.
   Others part(std::int64_t begin, std::int64_t count, std::int64_t d) const {
     Others r = *this;
     const std::int64_t end = begin + count;
@@ -102,6 +107,14 @@ struct Others {
     if (dh) r.dh += begin * d;
     return r;
   }
+};
+
+/// Which of the other tokens an own token meets: all of them, or those on one side of a diagonal. Own token i
+/// meets the others 0 .. at + i - 1 (`before`), or those from at + i on (`after`).
+struct Diagonal {
+  enum class Side : std::uint8_t { none, before, after };
+  Side side = Side::none;
+  std::int64_t at = 0;
 };
 
 /// Buffers of one thread's tiles.
@@ -135,16 +148,18 @@ class Workspace {
     std::fill_n(zeros, kW, A(0));
   }
 
-  /// Columns of a score tile for this many own tokens. The backward pass has two tiles, and keeps both small.
+  /// Columns of a score tile for this many own tokens. The backward pass has two tiles and keeps both small.
   std::int64_t tile_columns(std::int64_t own) const {
     const std::int64_t most = kElements / (own <= kOwn / 2 ? kOwn / 2 : kOwn);
     return backward_ ? 128 : most;
   }
 
-  /// Lays out the next tile of `others` from where the last one ended. False at the end; reset() starts over.
+  /// Lays out the next tile of `others`, from where the last one ended. Returns false at the end; reset()
+  /// starts over.
   bool next_tile(std::int64_t own) {
     pieces.clear();
     panels = 0;
+    first_ = begin_;
     const std::int64_t limit = tile_columns(own);
     std::int64_t width = 0;  // columns laid out; whole panels unless gathering
     std::int64_t lanes = 0;  // of the gather buffers in use
@@ -175,6 +190,11 @@ class Workspace {
   }
   void reset() { item_ = 0, begin_ = 0; }
 
+  /// With a diagonal: where it cuts row i of the score tile, counted in the first n columns.
+  std::int64_t edge(std::int64_t i, std::int64_t n) const {
+    return std::clamp<std::int64_t>(diagonal.at + i - first_, 0, n);
+  }
+
   /// The pieces' y or h rows as operands of add_product.
   const std::vector<RowRange<A>>& ranges(bool y) {
     ranges_.clear();
@@ -190,9 +210,10 @@ class Workspace {
     std::int64_t column;
   };
 
-  std::vector<Others<A>> others;  ///< what the tile attends to, filled by the caller
-  std::vector<Piece> pieces;      ///< of them, those in the current score tile
-  std::int64_t panels = 0;        ///< of the score tile; their operands, and [W] terms:
+  std::vector<Others<A>> others;  ///< what the tile attends to; the caller fills it
+  Diagonal diagonal;              ///< set by the caller; one that cuts needs a single entry of `others`
+  std::vector<Piece> pieces;      ///< the parts of `others` in the current score tile
+  std::int64_t panels = 0;        ///< in the score tile; their operands, and [W] terms:
   const A *y[kMostPanels], *h[kMostPanels], *score[kMostPanels], *slope[kMostPanels];
   std::int64_t stride = 0;  ///< between rows of the score tile
   A* p = nullptr;           ///< [own][stride] scores, then probabilities
@@ -253,11 +274,68 @@ class Workspace {
   Context& ctx_;
   Tensor buffer_, gather_;
   std::size_t item_ = 0;
-  std::int64_t begin_ = 0;
+  std::int64_t begin_ = 0, first_ = 0;
   std::vector<RowRange<A>> ranges_;
 };
 
-/// o[i, :] = softmax over ws.others applied to their h, for the own tokens x[i]; lse[i], natural.
+/// Replaces the scores of rows [0, own) beyond the diagonal, and makes the maxima again.
+template <class A>
+void leave_out_beyond_diagonal(Workspace<A>& ws, std::int64_t own) {
+  using V = Vector<A>;
+  constexpr std::int64_t kW = kWidth<A>;
+  const std::int64_t columns = ws.stride - kW;
+  for (std::int64_t i = 0; i < own; ++i) {
+    const std::int64_t edge = ws.edge(i, columns);
+    if (edge == columns) continue;
+    A* const row = ws.p + i * ws.stride;
+    std::fill(row + edge, row + columns, kNoToken<A>);
+    V top = V{} + std::numeric_limits<A>::lowest();
+    for (std::int64_t c = 0; c < columns; c += kW) {
+      const V s = load<V>(row + c);
+      top = s > top ? s : top;
+    }
+    store<V>(ws.top + i * kW, top);
+  }
+}
+
+/// sum[i, :] += sum over the columns c that row i meets of p[i, c] b[c, :], b being the pieces' y or h.
+template <class A>
+void add_to_rows(Workspace<A>& ws, const A* p, bool y, std::int64_t d, std::int64_t own, A* sum) {
+  const std::vector<RowRange<A>>& b = ws.ranges(y);
+  const std::int64_t stride = ws.stride;
+  if (ws.diagonal.side == Diagonal::Side::none)
+    return add_product<A>(p, stride, 1, b.data(), static_cast<int>(b.size()), d, own, sum, d);
+
+  // First the columns that all rows meet, then row by row the others.
+  const auto add = [&](std::int64_t row, std::int64_t rows, std::int64_t begin, std::int64_t end) {
+    const RowRange<A> part = {b[0].data + begin * b[0].stride, b[0].stride, end - begin, begin};
+    if (begin < end) add_product<A>(p + row * stride, stride, 1, &part, 1, d, rows, sum + row * d, d);
+  };
+  const bool before = ws.diagonal.side == Diagonal::Side::before;
+  const std::int64_t columns = b[0].rows, first = ws.edge(0, columns), last = ws.edge(own - 1, columns);
+  before ? add(0, own, 0, first) : add(0, own, last, columns);
+  for (std::int64_t i = 0; i < own; ++i) {
+    const std::int64_t edge = ws.edge(i, columns);
+    before ? add(i, 1, first, edge) : add(i, 1, edge, last);
+  }
+}
+
+/// to[c, :] += sum over the rows i that meet column c of a piece of p[i, c] b[i, :], b being the own rows.
+template <class A>
+void add_to_columns(const Workspace<A>& ws, const typename Workspace<A>::Piece& piece, const A* p,
+                    const RowRange<A>& b, std::int64_t d, A* to) {
+  const std::int64_t columns = piece.tokens.rows;
+  const auto add = [&](std::int64_t column, std::int64_t count, std::int64_t row) {
+    const RowRange<A> part = {b.data + row * b.stride, b.stride, b.rows - row, row};
+    add_product<A>(p + piece.column + column, 1, ws.stride, &part, 1, d, count, to + column * d, d);
+  };
+  if (ws.diagonal.side == Diagonal::Side::none) return add(0, columns, 0);
+  add(0, ws.edge(0, columns), 0);
+  for (std::int64_t i = 1; i < b.rows; ++i)  // columns that row i is the first to meet
+    add(ws.edge(i - 1, columns), ws.edge(i, columns) - ws.edge(i - 1, columns), i);
+}
+
+/// o[i, :] = softmax over ws.others applied to their h, for the own tokens x[i]; lse[i] is natural.
 template <class A>
 void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, std::int64_t d, A* o,
             std::int64_t ldo, A* lse) {
@@ -284,6 +362,7 @@ void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, st
         store<V>(ws.top + (row + m) * kW, top);
       }
     });
+    if (ws.diagonal.side != Diagonal::Side::none) leave_out_beyond_diagonal(ws, own);
     for (std::int64_t i = 0; i < own; ++i) {
       A top = fold<A>(load<V>(ws.top + i * kW), [](auto a, auto b) { return a > b ? a : b; });
       if (!first) {  // bring what was summed so far to the new maximum
@@ -302,8 +381,7 @@ void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, st
       }
       ws.row_sum[i] += fold<A>(sum, [](auto a, auto b) { return a + b; });
     }
-    const auto& values = ws.ranges(false);
-    add_product<A>(ws.p, stride, 1, values.data(), static_cast<int>(values.size()), d, own, ws.sum, d);
+    add_to_rows<A>(ws, ws.p, false, d, own, ws.sum);
   }
 #pragma omp simd
   for (std::int64_t i = 0; i < own; ++i) lse[i] = ws.row_top[i] * kLn2<A> + cpu::log(ws.row_sum[i]);
@@ -314,8 +392,8 @@ void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, st
   }
 }
 
-/// The own tokens of a backward tile: x with partner g (queries and dO, or keys and values), and what is
-/// added to their base-2 scores and to their dP.
+/// The own tokens of a backward tile: x with partner g (queries and dO, or keys and values), and the terms
+/// that are added to their base-2 scores and to their dP.
 template <class A>
 struct Own {
   const A* x = nullptr;
@@ -369,15 +447,11 @@ void attend_backward(Workspace<A>& ws, const Own<A>& own, std::int64_t d, A* sum
     for (const auto& piece : ws.pieces) {
       const Others<A>& to = piece.tokens;
       if (!to.dy) continue;
-      add_product<A>(ws.ds + piece.column, 1, stride, &x_range, 1, d, to.rows, to.dy, d);
-      add_product<A>(ws.p + piece.column, 1, stride, &g_range, 1, d, to.rows, to.dh, d);
+      add_to_columns<A>(ws, piece, ws.ds, x_range, d, to.dy);
+      add_to_columns<A>(ws, piece, ws.p, g_range, d, to.dh);
     }
-    const auto& ys = ws.ranges(true);
-    add_product<A>(ws.ds, stride, 1, ys.data(), static_cast<int>(ys.size()), d, own.count, sum_x, d);
-    if (sum_g) {
-      const auto& hs = ws.ranges(false);
-      add_product<A>(ws.p, stride, 1, hs.data(), static_cast<int>(hs.size()), d, own.count, sum_g, d);
-    }
+    add_to_rows<A>(ws, ws.ds, true, d, own.count, sum_x);
+    if (sum_g) add_to_rows<A>(ws, ws.p, false, d, own.count, sum_g);
   }
 }
 

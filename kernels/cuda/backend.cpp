@@ -19,6 +19,7 @@ constinit const Backend kGroups = {
     .pool = kPool,
     .attention = kAttention,
     .attention_library = kAttentionLibrary,
+    .llsa_stages = kLlsaStages,
     .llsa = kLlsa,
     .loss = kLoss,
     .diffusion = kDiffusion,

@@ -3,13 +3,17 @@
 //     forward    o, lse = ln sum_j exp(q . k_j / sqrt(D))         the library's "stats", f32, natural
 //     backward   dq, dk, dv from q, k, v, o, lse, d_o             its deterministic algorithm
 //
-// bf16 with f32 accumulation, D a multiple of 8 up to 128, rows that begin at multiples of 16 bytes: tensors
+// bf16 with f32 accumulation, D a multiple of 8 up to 128, rows that begin at multiples of 16 bytes. Tensors
 // stay where they are, with the strides that they have. A plan is made once for a combination of shapes and
-// strides, the first that the heuristic offers and that can be built: no timing, so the same plan every time.
+// strides: the first one that the heuristic offers and that can be built. Nothing is timed, so it is the same
+// plan every time.
+//
+// Causal attention is declined. full_attention promises that masked keys are left out, even where they hold a
+// NaN, and the library's documentation does not promise that of its causal mask.
 //
 // Memory. Forward takes nothing that grows with N M. On Hopper (sm_90) the deterministic backward pass keeps
 // all of dP in the workspace, 2 b H N M bytes: 3.2 GB for 6 heads of 16,384 tokens, 52 GB for 65,536. So it
-// is given a bound, beyond which it declines.
+// is given a bound, and it declines beyond that.
 //
 // The emulated tests have nothing that stands in for such graphs: there, as in a build without cuDNN, our own
 // kernels run.
@@ -49,7 +53,7 @@ struct Operand {
     all.resize(4, 1);  // lse [b,H,N] is [b,H,N,1] to the library
     return all;
   }
-  /// Those of axes with one element are free; they become what they are in a contiguous tensor.
+  /// The stride of an axis with one element is free; it becomes that of a contiguous tensor.
   std::vector<std::int64_t> strides() const {
     const std::vector<std::int64_t> extents = dims();
     std::vector<std::int64_t> all(4);
@@ -84,7 +88,7 @@ std::vector<const Operand*> operands_of(const Backward& x) {
   return {&x.q, &x.k, &x.v, &x.o, &x.lse, &x.d_o, &x.dq, &x.dk, &x.dv};
 }
 
-/// Why the library is not even asked; empty when it is.
+/// Why the library is not even asked; empty if it is asked.
 std::string unfit(const std::vector<const Operand*>& operands) {
   const Tensor& q = operands.front()->x;
   if (q.dtype() != DType::bf16) return cat("cuDNN attention takes bf16, got ", name_of(q.dtype()));
@@ -148,7 +152,7 @@ void describe(fe::graph::Graph& graph, const Backward& in) {
   output(results[2], in.dv);
 }
 
-/// Whether a plan could not be made because the library has none, and not because something went wrong.
+/// Whether the library has no plan for the problem, as opposed to something having gone wrong.
 bool refused(const fe::error_t& error) {
   const auto names = [&](const char* status) { return error.err_msg.find(status) != std::string::npos; };
   switch (error.code) {
@@ -251,14 +255,19 @@ std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t mo
   return {};
 }
 
-std::string full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-                           const Tensor& lse) {
+const char* const kCausal = "cuDNN's causal mask does not promise to leave out a NaN that it masks";
+
+std::string full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
+                           const Tensor& o, const Tensor& lse) {
+  if (causal) return kCausal;
   return run(ctx, "full_attention", Forward(q, k, v, o, lse), std::numeric_limits<std::int64_t>::max());
 }
 
 std::string full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                    const Tensor& v, const Tensor& o, const Tensor& lse, const Tensor& dq,
-                                    const Tensor& dk, const Tensor& dv, std::int64_t most_memory) {
+                                    const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
+                                    std::int64_t most_memory, const Tensor& dq, const Tensor& dk,
+                                    const Tensor& dv) {
+  if (causal) return kCausal;
   return run(ctx, "full_attention_backward", Backward(Forward(q, k, v, o, lse), d_o, dq, dk, dv),
              most_memory);
 }

@@ -1,74 +1,87 @@
-// Elementwise operations y = f(a, b), y = f(x), dx = dy f'(saved), y = scale x + shift, and whether all
-// elements are finite. Every operation is a small functor over the accumulator's type (f32 for bf16); the
-// formulas of the activations are in device/activation.cuh.
+// Elementwise operations: y = f(a, b), y = f(x), dx = f(dy, saved) with the formulas of
+// kernels/elementwise_ops.h, and y = scale x + shift, clamp, where, and whether all elements are finite.
 //
-// Dense tensors: a thread per 16 bytes, or per element where an address is not aligned. Other strides, which
-// only binary operations take: a thread per element and a division for each axis but one. Finite test: a
-// launch sets the flag, then a thread looks at 8 neighbours; only what is not finite comes to the atomic.
-// Bytes per element in f32 (bf16): 12 (6) with two inputs, 8 (4) with one, 4 (2) for the test. Arithmetic: 1
-// to 3 FLOP where there is no special function. Exponentials, roots and quotients: 1 in exp, sqrt, division
-// and the GELU of erf; 2 in tanh, sigmoid, SiLU, the GELU of tanh and the derivatives of both GELUs; 4 in
-// that of SiLU. Bound by memory, but for activations and their derivatives in bf16: some 25 to 60
-// instructions for 4 or 6 bytes, as many as can be issued meanwhile or more (device/launch.cuh).
+// Dense tensors: a thread per 16 bytes, or per element where an address is not aligned. Other strides occur in
+// operations of several tensors only: a thread per element, which divides once for each axis but one. Finite
+// test: one launch sets the flag, then each thread looks at 8 neighbours and clears the flag if one of them is
+// not finite.
+//
+// Bytes per element in f32 (bf16): 16 (8) with three inputs, 12 (6) with two, 8 (4) with one, 4 (2) for the test.
+// Arithmetic: 1 to 3 FLOP where there is no special function. Exponentials, roots and quotients per element: 1 in
+// exp, log, sqrt, division and gelu_erf; 2 in tanh, sigmoid, silu, gelu_tanh and the derivatives of both GELUs; 4
+// in the derivative of silu. Bound by memory, except for activations and their derivatives in bf16: their 25 to
+// 60 instructions take as long as 4 or 6 bytes or longer (device/launch.cuh).
 #include "kernels/backend/tensors.h"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/cuda/device/activation.cuh"
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/strided.cuh"
 #include "kernels/cuda/device/types.cuh"
+#include "kernels/elementwise_ops.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-#define LLSA_FUNCTOR(name, expression)        \
-  struct name {                               \
+using std::exp;
+using std::log;
+using std::tanh;
+
+/// f(x) and dx = f(dy, saved) of a unary operation, f(a, b) of a binary one.
+template <auto op>
+struct Formula;
+
+#define LLSA_FORMULA(name, saves, value, gradient)   \
+  template <>                                        \
+  struct Formula<UnaryOp::name> {                    \
+    template <class A>                               \
+    __device__ A operator()(A x) const {             \
+      return value;                                  \
+    }                                                \
+    template <class A>                               \
+    __device__ A operator()(A dy, A saved) const {   \
+      [[maybe_unused]] const A x = saved, y = saved; \
+      return gradient;                               \
+    }                                                \
+  };
+LLSA_UNARY_OPS(LLSA_FORMULA)
+#undef LLSA_FORMULA
+
+#define LLSA_FORMULA(name, value)             \
+  template <>                                 \
+  struct Formula<BinaryOp::name> {            \
     template <class A>                        \
     __device__ A operator()(A a, A b) const { \
-      return expression;                      \
+      return value;                           \
     }                                         \
-  }
-#define LLSA_UNARY(name, expression)     \
-  struct name {                          \
-    template <class A>                   \
-    __device__ A operator()(A x) const { \
-      return expression;                 \
-    }                                    \
-  }
-
-LLSA_FUNCTOR(Add, a + b);
-LLSA_FUNCTOR(Sub, a - b);
-LLSA_FUNCTOR(Mul, a* b);
-LLSA_FUNCTOR(Div, a / b);
-
-LLSA_UNARY(Exp, std::exp(x));
-LLSA_UNARY(Log, std::log(x));
-LLSA_UNARY(Sqrt, std::sqrt(x));
-LLSA_UNARY(Neg, -x);
-LLSA_UNARY(Tanh, std::tanh(x));
-LLSA_UNARY(Sigmoid, sigmoid(x));
-LLSA_UNARY(Relu, x < A(0) ? A(0) : x);
-LLSA_UNARY(Square, x* x);
-LLSA_UNARY(Silu, silu(x));
-LLSA_UNARY(GeluTanh, gelu_tanh(x));
-LLSA_UNARY(GeluErf, gelu_erf(x));
-
-// a = dy, b = what was saved
-LLSA_FUNCTOR(TanhBackward, a*(A(1) - b * b));
-LLSA_FUNCTOR(SigmoidBackward, a*(b*(A(1) - b)));
-LLSA_FUNCTOR(ReluBackward, b > A(0) ? a : b <= A(0) ? A(0) : b);  // NaN in b gives NaN
-LLSA_FUNCTOR(SiluBackward, a* silu_derivative(b));
-LLSA_FUNCTOR(GeluTanhBackward, a* gelu_tanh_derivative(b));
-LLSA_FUNCTOR(GeluErfBackward, a* gelu_erf_derivative(b));
-
-#undef LLSA_FUNCTOR
-#undef LLSA_UNARY
+  };
+LLSA_BINARY_OPS(LLSA_FORMULA)
+#define LLSA_COMPARISON(name, relation) LLSA_FORMULA(name, a relation b ? A(1) : A(0))
+LLSA_COMPARISONS(LLSA_COMPARISON)
+#undef LLSA_COMPARISON
+#undef LLSA_FORMULA
 
 template <class A>
 struct Affine {
   A scale, shift;
   __device__ A operator()(A x) const { return scale * x + shift; }
+};
+
+/// clamp, and its gradient.
+template <class A>
+struct Clamp {
+  A low, high;
+  __device__ A operator()(A x) const { return x < low ? low : x > high ? high : x; }
+  __device__ A operator()(A dy, A x) const { return x >= low && x <= high ? dy : A(0); }
+};
+
+struct Where {
+  template <class A>
+  __device__ A operator()(A condition, A a, A b) const {
+    return condition != A(0) ? a : b;
+  }
 };
 
 /// out[i] = f(in...[i]) over dense memory, N elements per thread.
@@ -89,13 +102,23 @@ __global__ void map_dense(F f, std::int64_t n, T* out, const In*... in) {
   store_pack(out + i, result);
 }
 
-template <class F, class T>
-__global__ void map_strided(F f, Strided<3> loop, T* out, const T* a, const T* b) {
+/// As many tensors as a function has arguments.
+template <class T, int P>
+struct Inputs {
+  const T* of[P];
+};
+
+/// out[i] = f(in[i]...) for tensors of any strides, an element per thread.
+template <class F, class T, int P>
+__global__ void map_strided(F f, Strided<1 + P> loop, T* out, Inputs<T, P> in) {
   using A = accumulator_t<T>;
   const std::int64_t i = piece_of_thread();
   if (i >= loop.count) return;
   const auto at = loop.offsets(i);
-  out[at.of[0]] = static_cast<T>(f(static_cast<A>(a[at.of[1]]), static_cast<A>(b[at.of[2]])));
+  const auto apply = [&]<int... p>(std::integer_sequence<int, p...>) {
+    return f(static_cast<A>(in.of[p][at.of[1 + p]])...);
+  };
+  out[at.of[0]] = static_cast<T>(apply(std::make_integer_sequence<int, P>()));
 }
 
 template <class F, class T, class... In>
@@ -107,20 +130,21 @@ void launch_dense(Context& ctx, F f, std::int64_t n, T* out, const In*... in) {
     launch_threads(ctx, map_dense<1, F, T, In...>, n, f, n, out, in...);
 }
 
-template <class T, class F>
-void launch_binary(Context& ctx, F f, const Tensor& a, const Tensor& b, const Tensor& out) {
-  const Strided<3> loop(out.shape(), {&out, &a, &b});
-  T* const o = device_data<T>(out);
-  const T* const pa = device_data<T>(a);
-  const T* const pb = device_data<T>(b);
+/// out = f(in...), all of one shape.
+template <class T, class F, class... In>
+void launch_map(Context& ctx, F f, const Tensor& out, const In&... in) {
+  constexpr int P = sizeof...(In);
+  const Strided<1 + P> loop(out.shape(), {&out, &in...});
+  const auto data = [](const Tensor& x) { return static_cast<const T*>(device_data<T>(x)); };
+  T* const to = device_data<T>(out);
   if (loop.dense())
-    launch_dense(ctx, f, loop.count, o, pa, pb);
+    launch_dense(ctx, f, loop.count, to, data(in)...);
   else
-    launch_threads(ctx, map_strided<F, T>, loop.count, f, loop, o, pa, pb);
+    launch_threads(ctx, map_strided<F, T, P>, loop.count, f, loop, to, Inputs<T, P>{{data(in)...}});
 }
 
-/// Clears the flag where an element is not finite. Lanes write the same value, so their order is of no
-/// account.
+/// Clears the flag where an element is not finite. All lanes write the same value, so their order does not
+/// matter.
 template <class T>
 __global__ void find_nonfinite(std::int64_t n, const T* x, std::int32_t* flag) {
   using A = accumulator_t<T>;
@@ -138,16 +162,7 @@ __global__ void set_flag(std::int32_t* flag) {
 
 void binary(Context& ctx, BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
   visit_device(out.dtype(), "binary", [&]<class T>() {
-    switch (op) {
-      case BinaryOp::add:
-        return launch_binary<T>(ctx, Add{}, a, b, out);
-      case BinaryOp::sub:
-        return launch_binary<T>(ctx, Sub{}, a, b, out);
-      case BinaryOp::mul:
-        return launch_binary<T>(ctx, Mul{}, a, b, out);
-      case BinaryOp::div:
-        return launch_binary<T>(ctx, Div{}, a, b, out);
-    }
+    visit(op, [&]<BinaryOp kOp>() { launch_map<T>(ctx, Formula<kOp>(), out, a, b); });
   });
 }
 
@@ -161,62 +176,48 @@ void affine(Context& ctx, const Tensor& x, double scale, double shift, const Ten
 
 void unary(Context& ctx, UnaryOp op, const Tensor& x, const Tensor& y) {
   visit_device(x.dtype(), "unary", [&]<class T>() {
-    const auto run = [&](auto f) {
-      launch_dense(ctx, f, x.numel(), device_data<T>(y), static_cast<const T*>(device_data<T>(x)));
-    };
-    switch (op) {
-      case UnaryOp::exp:
-        return run(Exp{});
-      case UnaryOp::log:
-        return run(Log{});
-      case UnaryOp::sqrt:
-        return run(Sqrt{});
-      case UnaryOp::neg:
-        return run(Neg{});
-      case UnaryOp::tanh:
-        return run(Tanh{});
-      case UnaryOp::sigmoid:
-        return run(Sigmoid{});
-      case UnaryOp::relu:
-        return run(Relu{});
-      case UnaryOp::square:
-        return run(Square{});
-      case UnaryOp::silu:
-        return run(Silu{});
-      case UnaryOp::gelu_tanh:
-        return run(GeluTanh{});
-      case UnaryOp::gelu_erf:
-        return run(GeluErf{});
-    }
+    const T* const from = device_data<T>(x);
+    visit(op, [&]<UnaryOp kOp>() { launch_dense(ctx, Formula<kOp>(), x.numel(), device_data<T>(y), from); });
   });
 }
 
-void unary_backward(Context& ctx, UnaryBackwardOp op, const Tensor& dy, const Tensor& saved,
-                    const Tensor& dx) {
+void unary_backward(Context& ctx, UnaryOp op, const Tensor& dy, const Tensor& saved, const Tensor& dx) {
   visit_device(dy.dtype(), "unary_backward", [&]<class T>() {
-    const auto run = [&](auto f) {
-      launch_dense(ctx, f, dy.numel(), device_data<T>(dx), static_cast<const T*>(device_data<T>(dy)),
-                   static_cast<const T*>(device_data<T>(saved)));
-    };
-    switch (op) {
-      case UnaryBackwardOp::tanh:
-        return run(TanhBackward{});
-      case UnaryBackwardOp::sigmoid:
-        return run(SigmoidBackward{});
-      case UnaryBackwardOp::relu:
-        return run(ReluBackward{});
-      case UnaryBackwardOp::silu:
-        return run(SiluBackward{});
-      case UnaryBackwardOp::gelu_tanh:
-        return run(GeluTanhBackward{});
-      case UnaryBackwardOp::gelu_erf:
-        return run(GeluErfBackward{});
-    }
+    const T* const gradient = device_data<T>(dy);
+    const T* const from = device_data<T>(saved);
+    visit(op, [&]<UnaryOp kOp>() {
+      launch_dense(ctx, Formula<kOp>(), dy.numel(), device_data<T>(dx), gradient, from);
+    });
   });
+}
+
+void clamp(Context& ctx, const Tensor& x, double low, double high, const Tensor& y) {
+  visit_device(x.dtype(), "clamp", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const T* const from = device_data<T>(x);
+    launch_dense(ctx, Clamp<A>{static_cast<A>(low), static_cast<A>(high)}, x.numel(), device_data<T>(y),
+                 from);
+  });
+}
+
+void clamp_backward(Context& ctx, const Tensor& dy, const Tensor& x, double low, double high,
+                    const Tensor& dx) {
+  visit_device(x.dtype(), "clamp_backward", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const T* const gradient = device_data<T>(dy);
+    const T* const from = device_data<T>(x);
+    launch_dense(ctx, Clamp<A>{static_cast<A>(low), static_cast<A>(high)}, x.numel(), device_data<T>(dx),
+                 gradient, from);
+  });
+}
+
+void where(Context& ctx, const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) {
+  visit_device(out.dtype(), "where", [&]<class T>() { launch_map<T>(ctx, Where(), out, condition, a, b); });
 }
 
 void accumulate(Context& ctx, const Tensor& x, const Tensor& into) {
-  visit_device(into.dtype(), "accumulate", [&]<class T>() { launch_binary<T>(ctx, Add{}, into, x, into); });
+  visit_device(into.dtype(), "accumulate",
+               [&]<class T>() { launch_map<T>(ctx, Formula<BinaryOp::add>(), into, into, x); });
 }
 
 void all_finite(Context& ctx, const Tensor& x, const Tensor& flag) {
@@ -234,6 +235,9 @@ constinit const ElementwiseBackend kElementwise = {.binary = binary,
                                                    .affine = affine,
                                                    .unary = unary,
                                                    .unary_backward = unary_backward,
+                                                   .clamp = clamp,
+                                                   .clamp_backward = clamp_backward,
+                                                   .where = where,
                                                    .accumulate = accumulate,
                                                    .all_finite = all_finite};
 

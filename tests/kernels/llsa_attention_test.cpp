@@ -136,9 +136,8 @@ TEST_CASE("properties: permuted tokens inside a block, permuted blocks, shifted 
   const auto output = [&](const Matrix& k, const Matrix& v) {
     const Tensor q = tensor_of(ctx, p.q, p.shape(), DType::f64),
                  kt = tensor_of(ctx, k, p.shape(), DType::f64);
-    return to_vector<double>(ctx, llsa_attention(ctx, q, kt, tensor_of(ctx, v, p.shape(), DType::f64),
-                                                 llsa_select(ctx, q, kt, plan), plan)
-                                      .o);
+    return to_vector<double>(
+        ctx, llsa_attention(ctx, q, kt, tensor_of(ctx, v, p.shape(), DType::f64), options_of(c)).o);
   };
   const auto permuted = [&](const Matrix& x, auto source) {
     Matrix y;
@@ -217,8 +216,8 @@ TEST_CASE("strided views give the bits of contiguous tensors; o is merged in mem
   const Tensor q = merged_view(p.q), k = merged_view(p.k), v = merged_view(p.v), g = merged_view(p.g);
   REQUIRE(!q.is_contiguous());
   const LlsaIndices indices = llsa_select(ctx, q, k, plan);
-  const AttentionResult r = llsa_attention(ctx, q, k, v, indices, plan);
-  const AttentionGrads d = llsa_attention_backward(ctx, g, q, k, v, r.o, r.lse, indices, plan);
+  const LlsaResult r = llsa_attend(ctx, q, k, v, indices, plan);
+  const AttentionGrads d = llsa_attention_backward(ctx, g, *r.state);
   CHECK(r.o.transpose(1, 2).is_contiguous());
   CHECK(d.dk.is_contiguous());
   const KernelRun run = run_kernels(ctx, p, indices, plan, DType::f32);
@@ -228,29 +227,34 @@ TEST_CASE("strided views give the bits of contiguous tensors; o is merged in mem
   CHECK(to_vector<double>(ctx, d.dv) == run.dv);
 }
 
-TEST_CASE("pyramids that are given, also with more levels than are read, give the bits of own ones") {
+TEST_CASE("the op gives the bits of its stages, and its state holds the picks") {
   Context ctx;
-  const LlsaCase c = sized(85, 6, 4, 3, 2, 1, true);
-  const LlsaProblem p(c, 2, 3, 52);
-  const LlsaPlan plan = llsa_plan(c.n, options_of(c));
-  REQUIRE(plan.enriched < plan.levels);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    const auto tensor = [&](const Matrix& x) { return tensor_of(ctx, x, p.shape(), dtype); };
-    const Tensor q = tensor(p.q), k = tensor(p.k), v = tensor(p.v), g = tensor(p.g);
-    const LlsaCoarse coarse = {llsa_pyramid(ctx, k, plan), llsa_pyramid(ctx, v, plan, plan.enriched)};
-    REQUIRE(coarse.v.size() == static_cast<std::size_t>(plan.enriched));
-    const LlsaIndices indices = llsa_select(ctx, llsa_pyramid(ctx, q, plan), coarse.k, plan);
-    const LlsaIndices own = llsa_select(ctx, q, k, plan);
-    for (std::size_t l = 0; l < own.level.size(); ++l)
-      CHECK(to_vector<std::int32_t>(ctx, indices.level[l]) == to_vector<std::int32_t>(ctx, own.level[l]));
-    const AttentionResult r = llsa_attention(ctx, q, k, v, coarse, indices, plan);
-    const AttentionGrads d = llsa_attention_backward(ctx, g, q, k, v, coarse, r.o, r.lse, indices, plan);
-    const KernelRun run = run_kernels(ctx, p, own, plan, dtype);
-    CHECK(to_vector<double>(ctx, r.o) == run.o);
-    CHECK(to_vector<double>(ctx, r.lse) == run.lse);
-    CHECK(to_vector<double>(ctx, d.dq) == run.dq);
-    CHECK(to_vector<double>(ctx, d.dk) == run.dk);
-    CHECK(to_vector<double>(ctx, d.dv) == run.dv);
+  for (const int enriched : {1, 2}) {
+    const LlsaCase c = sized(85, 6, 4, 3, 2, enriched, true);
+    const LlsaProblem p(c, 2, 3, 52);
+    const LlsaPlan plan = llsa_plan(c.n, options_of(c));
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const auto tensor = [&](const Matrix& x) { return tensor_of(ctx, x, p.shape(), dtype); };
+      const Tensor q = tensor(p.q), k = tensor(p.k), v = tensor(p.v), g = tensor(p.g);
+      const LlsaIndices indices =
+          llsa_select(ctx, llsa_pyramid(ctx, q, plan), llsa_pyramid(ctx, k, plan), plan);
+      const KernelRun stages = run_kernels(ctx, p, indices, plan, dtype);
+      const LlsaResult op = llsa_attention(ctx, q, k, v, options_of(c));
+      for (const LlsaIndices& same : {llsa_select(ctx, q, k, plan), llsa_indices(*op.state)}) {
+        REQUIRE(same.level.size() == indices.level.size());
+        for (std::size_t l = 0; l < same.level.size(); ++l)
+          CHECK(to_vector<std::int32_t>(ctx, indices.level[l]) ==
+                to_vector<std::int32_t>(ctx, same.level[l]));
+      }
+      for (const LlsaResult& r : {op, llsa_attend(ctx, q, k, v, *op.state)}) {
+        const AttentionGrads d = llsa_attention_backward(ctx, g, *r.state);
+        CHECK(to_vector<double>(ctx, r.o) == stages.o);
+        CHECK(to_vector<double>(ctx, r.lse) == stages.lse);
+        CHECK(to_vector<double>(ctx, d.dq) == stages.dq);
+        CHECK(to_vector<double>(ctx, d.dk) == stages.dk);
+        CHECK(to_vector<double>(ctx, d.dv) == stages.dv);
+      }
+    }
   }
 }
 
@@ -281,8 +285,8 @@ TEST_CASE("memory grows with the number of tokens, not with its square") {
     const LlsaPlan plan = llsa_plan(n, LlsaOptions());
     const Tensor x = ctx.zeros({1, 1, n, 4}, DType::f32);
     const LlsaIndices indices = llsa_select(ctx, x, x, plan);
-    const AttentionResult r = llsa_attention(ctx, x, x, x, indices, plan);
-    llsa_attention_backward(ctx, x, x, x, x, r.o, r.lse, indices, plan);
+    const LlsaResult r = llsa_attend(ctx, x, x, x, indices, plan);
+    llsa_attention_backward(ctx, x, *r.state);
     return static_cast<double>(ctx.allocator()->stats().peak);
   };
   const double small = peak(4096);
@@ -294,29 +298,33 @@ TEST_CASE("argument errors") {
   const LlsaPlan plan = llsa_plan(64, LlsaOptions{4, {2}, 2, -1, true});
   const Tensor x = ctx.zeros({1, 2, 64, 4}, DType::f32), short_x = ctx.zeros({1, 2, 63, 4}, DType::f32);
   LlsaIndices good = llsa_select(ctx, x, x, plan);
-  CHECK_NOTHROW(llsa_attention(ctx, x, x, x, good, plan));
-  CHECK_THROWS_AS(llsa_attention(ctx, short_x, x, x, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, short_x, x, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, short_x, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, ctx.zeros({1, 2, 64, 4}, DType::f64), good, plan), DTypeError);
+  CHECK_NOTHROW(llsa_attend(ctx, x, x, x, good, plan));
+  CHECK_THROWS_AS(llsa_attend(ctx, short_x, x, x, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, short_x, x, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, short_x, good, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, ctx.zeros({1, 2, 64, 4}, DType::f64), good, plan), DTypeError);
   CHECK_THROWS_AS(llsa_select(ctx, ctx.zeros({1, 2, 64, 4}, DType::i32), x, plan), DTypeError);
   CHECK_THROWS_AS(llsa_select(ctx, ctx.zeros({2, 64, 4}, DType::f32), x, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaIndices{{good.level[0]}}, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaIndices{{good.level[1], good.level[0]}}, plan),
-                  ShapeError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, LlsaIndices{{good.level[0]}}, plan), ShapeError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, LlsaIndices{{good.level[1], good.level[0]}}, plan), ShapeError);
 
   const std::vector<Tensor> pyramid = llsa_pyramid(ctx, x, plan), one_level = llsa_pyramid(ctx, x, plan, 1);
-  const std::vector<Tensor> turned = {pyramid[1], pyramid[0]},
-                            wide = llsa_pyramid(ctx, cast(ctx, x, DType::f64), plan);
-  CHECK_NOTHROW(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, pyramid}, good, plan));
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{one_level, pyramid}, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, one_level}, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{pyramid, turned}, good, plan), ShapeError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, LlsaCoarse{wide, pyramid}, good, plan), DTypeError);
+  const std::vector<Tensor> turned = {pyramid[1], pyramid[0]};
   CHECK_THROWS_AS(llsa_select(ctx, pyramid, one_level, plan), ShapeError);
   CHECK_THROWS_AS(llsa_select(ctx, std::vector<Tensor>(), pyramid, plan), ShapeError);
   CHECK_THROWS_AS(llsa_select(ctx, pyramid, turned, plan), ShapeError);
   CHECK_THROWS_AS(llsa_pyramid(ctx, x, plan, 3), ValueError);
+
+  const LlsaOptions options = {4, {2}, 2, -1, true};
+  CHECK_THROWS_AS(llsa_attention(ctx, x, short_x, x, options), ShapeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, ctx.zeros({1, 2, 64, 4}, DType::f64), options), DTypeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, ctx.zeros({2, 64, 4}, DType::f32), x, x, options), ShapeError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, Tensor(), options), ValueError);
+  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, {.block = 1}), ValueError);
+  const LlsaResult r = llsa_attention(ctx, x, x, x, options);
+  CHECK_THROWS_AS(llsa_attend(ctx, short_x, short_x, short_x, *r.state), ShapeError);
+  CHECK_THROWS_AS(llsa_attention_backward(ctx, short_x, *r.state), ShapeError);
+  CHECK_THROWS_AS(llsa_attention_backward(ctx, ctx.zeros({1, 2, 64, 4}, DType::f64), *r.state), DTypeError);
 
   const auto with_first_row = [&](std::int32_t a, std::int32_t b) {
     LlsaIndices indices = good;
@@ -326,13 +334,13 @@ TEST_CASE("argument errors") {
     indices.level[0] = from_vector(ctx, table, good.level[0].shape());
     return indices;
   };
-  CHECK_NOTHROW(llsa_attention(ctx, x, x, x, with_first_row(3, -1), plan));
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(3, 16), plan), ValueError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(3, 3), plan), ValueError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(3, 2), plan), ValueError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(-1, 2), plan), ValueError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(-1, -1), plan), ValueError);
-  CHECK_THROWS_AS(llsa_attention(ctx, x, x, x, with_first_row(-2, 2), plan), ValueError);
+  CHECK_NOTHROW(llsa_attend(ctx, x, x, x, with_first_row(3, -1), plan));
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(3, 16), plan), ValueError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(3, 3), plan), ValueError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(3, 2), plan), ValueError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(-1, 2), plan), ValueError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(-1, -1), plan), ValueError);
+  CHECK_THROWS_AS(llsa_attend(ctx, x, x, x, with_first_row(-2, 2), plan), ValueError);
 }
 
 TEST_SUITE_END();

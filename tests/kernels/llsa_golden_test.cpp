@@ -3,7 +3,7 @@
 
 #include "core/safetensors.h"
 #include "kernels/copy.h"
-#include "kernels/llsa.h"
+#include "kernels/llsa_stages.h"
 #include "tests/support/llsa_oracle.h"
 
 using namespace llsa;
@@ -36,8 +36,8 @@ TEST_CASE("five cases, f32 to 2e-5 and f64 to 1e-10") {
       const LlsaIndices picked = llsa_select(ctx, q, k, plan);
       for (std::size_t l = 0; l < golden.level.size(); ++l)
         CHECK(to_vector<std::int32_t>(ctx, picked.level[l]) == to_vector<std::int32_t>(ctx, golden.level[l]));
-      const AttentionResult r = llsa_attention(ctx, q, k, v, golden, plan);
-      const AttentionGrads d = llsa_attention_backward(ctx, g, q, k, v, r.o, r.lse, golden, plan);
+      const LlsaResult r = llsa_attend(ctx, q, k, v, golden, plan);
+      const AttentionGrads d = llsa_attention_backward(ctx, g, *r.state);
       const auto close = [&](const Tensor& x, const char* name) {
         CAPTURE(name);
         CHECK(relative_error(to_vector<double>(ctx, x), to_vector<double>(ctx, get(name))) <= tolerance);

@@ -190,8 +190,8 @@ TEST_CASE("linear_gelu is linear, then gelu_tanh") {
       check_close(ctx, fused.pre, pre, rounding_limit(dtype));
       check_close(ctx, fused.y, gelu_tanh(ctx, pre), rounding_limit(dtype));
       const LinearGrads grads = linear_gelu_backward(ctx, dy, x, w, fused.pre);
-      const LinearGrads expected =
-          linear_backward(ctx, gelu_tanh_backward(ctx, dy, fused.pre), x, w, true, true, true);
+      const LinearGrads expected = linear_backward(
+          ctx, unary_backward(ctx, UnaryOp::gelu_tanh, dy, fused.pre), x, w, true, true, true);
       check_close(ctx, grads.dx, expected.dx, rounding_limit(dtype));
       check_close(ctx, grads.dw, expected.dw, rounding_limit(dtype));
       check_close(ctx, grads.db, expected.db, rounding_limit(dtype));
@@ -241,9 +241,6 @@ TEST_CASE("arguments that do not fit are named") {
                        "[linear] expected x[...,in] and w[out,in], got x [3,4] and w [5,6]", ShapeError);
   CHECK_THROWS_WITH_AS(linear(ctx, a, b, ctx.zeros(Shape{4}, DType::f32)),
                        "[linear] expected bias of shape [5], got [4]", ShapeError);
-  CHECK_THROWS_AS(linear_backward(ctx, ctx.zeros(Shape{3, 4}, DType::f32), a, b, true, true, true),
-                  ShapeError);
-  CHECK_THROWS_AS(linear_gelu_backward(ctx, ctx.zeros(Shape{3, 5}, DType::f32), a, b, {}), ValueError);
 }
 
 TEST_CASE("signals that interrupt products leave memory alone") {

@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "tests/support/kernels.h"
 
 using namespace llsa;
@@ -141,6 +145,36 @@ TEST_CASE("arguments that do not fit are named") {
   CHECK_THROWS_WITH_AS(sum(ctx, x, {1, -1}), "[sum] axis -1 of [2,3] is named twice", ShapeError);
   CHECK_THROWS_WITH_AS(sum(ctx, cast(ctx, x, DType::i32), {0}),
                        "[sum] expected x of dtype f32, bf16 or f64, got i32", DTypeError);
+}
+
+TEST_CASE("argmax names the first largest element of any axis, and NaN before all numbers") {
+  Context ctx(2);
+  const float nan = std::nanf(""), inf = std::numeric_limits<float>::infinity();
+  const Tensor rows = from_vector<float>(
+      ctx, {1, 3, 3, 2, -inf, -inf, -inf, -inf, 5, nan, 7, nan, -0.0f, 0, inf, inf}, Shape{4, 4});
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    const Tensor x = cast(ctx, rows, dtype);
+    CHECK(argmax(ctx, x, 1).dtype() == DType::i32);
+    CHECK(to_vector<std::int32_t>(ctx, argmax(ctx, x, -1)) == std::vector<std::int32_t>{1, 0, 1, 2});
+    CHECK(to_vector<std::int32_t>(ctx, argmax(ctx, x, 0)) == std::vector<std::int32_t>{2, 2, 3, 2});
+    CHECK(argmax(ctx, x, 0, true).shape() == Shape{1, 4});
+    const Tensor large = random_tensor(ctx, Shape{3, 700, 65}, dtype, 1);
+    for (int axis = 0; axis < 3; ++axis) {
+      const Tensor line = large.transpose(axis, 2), best = argmax(ctx, line, 2);
+      const auto values = to_vector<double>(ctx, line);
+      const auto found = to_vector<std::int32_t>(ctx, best);
+      const auto length = static_cast<std::ptrdiff_t>(line.size(2));
+      auto first = values.begin();
+      for (std::size_t i = 0; i < found.size(); ++i, first += length)
+        CHECK(found[i] == std::max_element(first, first + length) - first);
+      const Tensor in_place = argmax(ctx, large, axis);
+      CHECK(to_vector<std::int32_t>(ctx, axis == 0 ? in_place.transpose(0, 1) : in_place) == found);
+    }
+  }
+  CHECK(argmax(ctx, ctx.zeros(Shape{0, 3}, DType::f32), 1).shape() == Shape{0});
+  CHECK_THROWS_AS(argmax(ctx, ctx.zeros(Shape{3, 0}, DType::f32), 1), ShapeError);
+  CHECK_THROWS_AS(argmax(ctx, rows, 2), ShapeError);
+  CHECK_THROWS_AS(argmax(ctx, cast(ctx, rows, DType::i32), 1), DTypeError);
 }
 
 TEST_SUITE_END();

@@ -123,4 +123,18 @@ TEST_CASE("the umbrella header needs the library and a few light headers of the 
   }
 }
 
+TEST_CASE("examples fit on a screen") {
+  int examples = 0;
+  for (const auto& entry : fs::directory_iterator(kRoot / "examples")) {
+    if (entry.path().extension() != ".cpp") continue;
+    std::ifstream in(entry.path());
+    int lines = 0;
+    for (std::string line; std::getline(in, line);) ++lines;
+    INFO(entry.path().filename().string(), " has ", lines, " lines");
+    CHECK(lines <= 60);
+    ++examples;
+  }
+  CHECK(examples >= 6);
+}
+
 TEST_SUITE_END();

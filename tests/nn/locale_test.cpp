@@ -95,8 +95,8 @@ TEST_SUITE_BEGIN("nn/locale");
 TEST_CASE("numbers under a C++ locale that groups digits and has a decimal comma") {
   const test::CommaCppLocale locale;
   std::ostringstream out;
-  out << 1234567.5;
-  REQUIRE(out.str() == "1.234.568,");  // such is the locale
+  out << 1234567 << ' ' << 1.5;
+  REQUIRE(out.str() == "1.234.567 1,5");  // such is the locale
   check_numbers();
 }
 

@@ -108,7 +108,7 @@ TEST_CASE("Attention is its parts") {
   std::vector<std::int32_t> order;
   for (std::int32_t i = 0; i < n; ++i) order.push_back(i);
   const kernels::RopeTable table = rope_table(ctx, 3, 3, 3, 3, d, order, DType::f64);
-  kernels::LlsaOptions sparse;
+  LlsaOptions sparse;
   sparse.block = 3;
   sparse.topk = {1};
   sparse.levels = 1;

@@ -4,13 +4,13 @@
 #include <vector>
 
 #include "kernels/copy.h"
-#include "kernels/llsa.h"
+#include "kernels/llsa_stages.h"
 #include "tests/support/llsa_oracle.h"
 
 namespace llsa::test {
 
-inline kernels::LlsaOptions options_of(const LlsaCase& c) {
-  kernels::LlsaOptions o;
+inline LlsaOptions options_of(const LlsaCase& c) {
+  LlsaOptions o;
   o.block = static_cast<int>(c.block);
   o.topk.assign(c.topk.begin(), c.topk.end());
   o.levels = c.levels;
@@ -66,7 +66,7 @@ inline OracleAll run_oracle(const LlsaProblem& p) {
 
 /// The oracle's picks as index tables.
 inline kernels::LlsaIndices indices_of(Context& ctx, const LlsaProblem& p,
-                                       const std::vector<PickTable>& picks, const kernels::LlsaPlan& plan) {
+                                       const std::vector<PickTable>& picks, const LlsaPlan& plan) {
   kernels::LlsaIndices indices;
   for (int l = 1; l <= plan.levels; ++l) {
     const int width = plan.width[static_cast<std::size_t>(l) - 1];
@@ -91,12 +91,11 @@ struct KernelRun {
 
 /// Forward and backward with given indices.
 inline KernelRun run_kernels(Context& ctx, const LlsaProblem& p, const kernels::LlsaIndices& indices,
-                             const kernels::LlsaPlan& plan, DType dtype) {
+                             const LlsaPlan& plan, DType dtype) {
   const Tensor q = tensor_of(ctx, p.q, p.shape(), dtype), k = tensor_of(ctx, p.k, p.shape(), dtype),
                v = tensor_of(ctx, p.v, p.shape(), dtype), g = tensor_of(ctx, p.g, p.shape(), dtype);
-  const kernels::AttentionResult r = kernels::llsa_attention(ctx, q, k, v, indices, plan);
-  const kernels::AttentionGrads d =
-      kernels::llsa_attention_backward(ctx, g, q, k, v, r.o, r.lse, indices, plan);
+  const kernels::LlsaResult r = kernels::llsa_attend(ctx, q, k, v, indices, plan);
+  const kernels::AttentionGrads d = kernels::llsa_attention_backward(ctx, g, *r.state);
   const auto read = [&ctx](const Tensor& x) { return kernels::to_vector<double>(ctx, x); };
   return {read(r.o), read(r.lse), read(d.dq), read(d.dk), read(d.dv)};
 }

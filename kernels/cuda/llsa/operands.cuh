@@ -1,13 +1,14 @@
-// What attention kernels are given: strided heads, and the attended set of every query.
+// What attention kernels read: strided heads, and the attended set of every query.
 //
-// Full attention is the case L = 0: level 0 is then the coarsest level, of which all tokens are attended.
+// Full attention is the case L = 0: level 0 is then the coarsest level, and every query attends to all of its
+// tokens or, in causal attention, to those up to its own place.
 #pragma once
 
 #include <cmath>
 
-#include "../../llsa_operands.h"
 #include "../device/launch.cuh"
 #include "../device/types.cuh"
+#include "llsa.h"
 
 namespace llsa::kernels::cuda {
 
@@ -35,8 +36,9 @@ struct HeadRows {
 /// Coarse levels that fit a kernel's parameters: 2^32 tokens in blocks of two.
 constexpr int kMaxLevels = 32;
 
-/// The attended set. At level l < L a query's list are the children of the picks I_{l+1} of its node; at
-/// level L it is every token. The last block of a level may be partly filled; picks ascend, so it comes last.
+/// The attended set. At level l < L, a query's list holds the children of the picks I_{l+1} of its node; at
+/// level L it holds every token. The last block of a level may be partly filled. Picks ascend, so that block
+/// comes last.
 template <class T>
 struct AttendedSet {
   struct Level {
@@ -52,11 +54,11 @@ struct AttendedSet {
   const std::uint16_t* words = nullptr;  ///< R_1 in units of 16 bits, or null
   std::int64_t queries = 0;              ///< N
   int d = 0, block = 1, levels = 0, enriched = 0;
-  bool reweight = false;
+  bool reweight = false, causal = false;
   Level level[kMaxLevels + 1];
 
   AttendedSet() = default;
-  explicit AttendedSet(const LlsaOperands& args)
+  explicit AttendedSet(const LlsaState& args)
       : q(args.q),
         k0(args.k[0]),
         v0(args.v[0]),
@@ -65,7 +67,8 @@ struct AttendedSet {
         block(args.plan.block),
         levels(args.plan.levels),
         enriched(args.plan.enriched),
-        reweight(args.plan.reweight) {
+        reweight(args.plan.reweight),
+        causal(args.causal) {
     if (levels > kMaxLevels)
       throw ValueError(
           cat("[llsa_attention] expected at most ", kMaxLevels, " levels on a CUDA device, got ", levels),
@@ -87,6 +90,10 @@ struct AttendedSet {
   }
 
   __device__ bool attends(int l) const { return l <= enriched; }
+
+  /// Causal attention of M keys: a query sees this many of the first ones. Key s is seen by the queries t
+  /// with s < seen_by(t), that is from t = s - M + N on.
+  __device__ std::int64_t seen_by(std::int64_t query) const { return query + 1 + level[0].count - queries; }
 
   /// First row of a level's keys for a head, and the distance of rows.
   __device__ const T* k_head(int l, std::int64_t head) const {

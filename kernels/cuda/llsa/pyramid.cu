@@ -1,12 +1,12 @@
-// Block means of the tokens, level by level: twin of kernels/cpu/llsa_pyramid.cpp, with its order of sums.
+// Block means of the tokens, level by level: twin of kernels/cpu/llsa_stages.cpp, with its order of sums.
 //
 //     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = sum_l[i] / c_l[i]
 //
-// At B <= 32 levels 1 and 2 come from one reading of x: a thread sums 16 bytes' worth of columns of a level-1
-// token, 8 rows in flight (4 in f64), and leaves the sums in shared memory, from which the block makes its
-// tokens of level 2. With larger blocks only level 1 is made so. The other levels, and whatever does not come
-// in packs of 16 bytes, take a thread per element, level by level. Sums are f32 (f64 for f64) and reach
-// global memory only where a level follows in another launch.
+// At B <= 32, levels 1 and 2 come from one reading of x: a thread sums 16 bytes' worth of columns of a
+// level-1 token, 8 rows in flight (4 in f64), and leaves the sums in shared memory, from which the block
+// makes its tokens of level 2. With larger blocks only level 1 is made in this way. The other levels, and
+// tensors that do not come in packs of 16 bytes, take a thread per element, level by level. Sums are f32 (f64
+// for f64) and reach global memory only if another launch needs them for the next level.
 //
 // Bytes per element of x: 4 read in f32, 2 in bf16, and 1/B of that written; sums of 4 / B^2 if there is a
 // level 3, at B > 32 of 4 / B if there is a level 2. One addition per element, 0.25 or 0.5 FLOP per byte:
@@ -17,7 +17,8 @@
 namespace llsa::kernels::cuda {
 namespace {
 
-/// A level as it is written, [heads, count, D]. Without means there is no such level, and sums may be null.
+/// A level as it is written, [heads, count, D]. `means` is null if there is no such level; `sums` may be
+/// null.
 template <class T, class A>
 struct PooledLevel {
   T* means = nullptr;
@@ -51,7 +52,7 @@ template <class T, class A>
 __device__ __forceinline__ void sum_rows(A (&sum)[kPack<T>], const T* from, std::int64_t stride, int rows) {
   constexpr int kAhead = sizeof(T) == 8 ? 4 : 8;
   SIMT_UNROLL
-  for (int j = 0; j < kPack<T>; ++j) sum[j] = A(-0.0);  // which leaves the sign of a first -0
+  for (int j = 0; j < kPack<T>; ++j) sum[j] = A(-0.0);  // keeps the sign of a first -0
   int n = 0;
   for (; n + kAhead <= rows; n += kAhead) {
     Pack<T, kPack<T>> x[kAhead];

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "kernels/copy.h"
-#include "kernels/llsa.h"
+#include "kernels/llsa_stages.h"
 #include "tests/support/llsa_oracle.h"
 
 using namespace llsa;
@@ -93,9 +93,8 @@ TEST_CASE("the engine picks the same blocks and computes the same outputs and gr
         CHECK(to_vector<std::int32_t>(ctx, table) ==
               padded(picks[static_cast<std::size_t>(l)], static_cast<int>(table.size(3))));
       }
-      const AttentionResult result = llsa_attention(ctx, tq, tk, tv, indices, plan);
-      const AttentionGrads d =
-          llsa_attention_backward(ctx, td_o, tq, tk, tv, result.o, result.lse, indices, plan);
+      const LlsaResult result = llsa_attend(ctx, tq, tk, tv, indices, plan);
+      const AttentionGrads d = llsa_attention_backward(ctx, td_o, *result.state);
 
       const double tolerance = dtype == DType::f64 ? 1e-12 : 2e-5;
       const auto error = [&](const Tensor& found, const test::Matrix& wanted) {

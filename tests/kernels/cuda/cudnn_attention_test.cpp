@@ -33,8 +33,9 @@ Problem make(Context& ctx, const Shape& q, std::int64_t keys, DType dtype = DTyp
 
 /// o, lse, dq, dk, dv
 std::vector<Values> run(Context& ctx, const Problem& p, Who forward, Who backward) {
-  const AttentionResult r = full_attention(ctx, p.q, p.k, p.v, forward);
-  const AttentionGrads d = full_attention_backward(ctx, p.d_o, p.q, p.k, p.v, r.o, r.lse, backward);
+  const AttentionResult r = full_attention(ctx, p.q, p.k, p.v, {.kernels = forward});
+  const AttentionGrads d =
+      full_attention_backward(ctx, p.d_o, p.q, p.k, p.v, r.o, r.lse, {.kernels = backward});
   return {values_of(ctx, r.o), values_of(ctx, r.lse), values_of(ctx, d.dq), values_of(ctx, d.dk),
           values_of(ctx, d.dv)};
 }
@@ -97,7 +98,7 @@ TEST_CASE("what the library does not take is computed by our own kernels, or is 
   const auto declined = [&](const Problem& p) {
     const auto own = run(both.gpu, p, Who::own, Who::own);
     CHECK(run(both.gpu, p, Who::automatic, Who::automatic) == own);
-    CHECK_THROWS_AS(full_attention(both.gpu, p.q, p.k, p.v, Who::library), DeviceError);
+    CHECK_THROWS_AS(full_attention(both.gpu, p.q, p.k, p.v, {.kernels = Who::library}), DeviceError);
   };
   declined(make(both.gpu, {1, 2, 40, 64}, 40, DType::f32));
   declined(make(both.gpu, {1, 2, 40, 20}, 40));
@@ -105,6 +106,10 @@ TEST_CASE("what the library does not take is computed by our own kernels, or is 
   Problem odd = make(both.gpu, {1, 2, 40, 72}, 40);
   for (Tensor* x : {&odd.q, &odd.k, &odd.v, &odd.d_o}) *x = x->slice(3, 1, 65);  // rows off their alignment
   declined(odd);
+  const Problem causal = make(both.gpu, {1, 2, 40, 64}, 40);
+  CHECK_THROWS_AS(
+      full_attention(both.gpu, causal.q, causal.k, causal.v, {.causal = true, .kernels = Who::library}),
+      DeviceError);
 }
 
 TEST_CASE("beyond a gibibyte the library's backward pass has to be asked for by name") {

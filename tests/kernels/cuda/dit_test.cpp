@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/llsa/mma/mma.h"
+#include "kernels/cuda/llsa/llsa.h"
 #include "kernels/random.h"
 #include "nn/diffusion/flow.h"
 #include "nn/ema.h"
@@ -118,7 +118,7 @@ TEST_CASE("a bf16 step with LLSA on tensor cores errs at most twice as much as t
   config.layers = 1;
   config.height = config.width = 16;
   config.llsa = {16, {3}, -1, -1, true};
-  const kernels::LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
+  const LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
   REQUIRE(plan.levels == 1);
   const Shape shape{1, config.heads, config.tokens(), config.head_dim};
   const Tensor x = both.gpu.empty(shape, DType::bf16);  // as q, k, v and O come and go in the model

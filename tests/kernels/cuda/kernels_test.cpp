@@ -150,6 +150,48 @@ TEST_CASE("reductions: many elements, all axes, NaN, nothing") {
   check_same(both, 0, [](Context& ctx) { return k::log_sum_exp(ctx, ctx.empty({3, 0}, DType::f32)); });
 }
 
+TEST_CASE("comparisons, choices and where the largest stands are those of the CPU") {
+  if (!cuda_device()) return;
+  Contexts both;
+  /// Tensors of few different numbers, so that many are equal; made on the CPU.
+  const auto draw = [&](const Shape& shape, DType dtype, std::uint64_t stream,
+                        const std::vector<double>& of) {
+    auto x = k::to_vector<double>(both.cpu, k::random_uniform(both.cpu, shape, DType::f32, 1, stream));
+    for (double& value : x) value = of[static_cast<std::size_t>(value * static_cast<double>(of.size()))];
+    return k::cast(both.cpu, k::from_vector(both.cpu, x, shape), dtype);
+  };
+  const auto on = [&](Context& ctx, const Tensor& x) { return ctx.device().is_cpu() ? x : both.to_gpu(x); };
+  const std::vector<double> plain = {-1, 0, 0.5, 1}, odd = {-1, 0.5, 1, -kInfinity, kInfinity, kNaN};
+  using Function = Tensor (*)(Context&, const Tensor&, const Tensor&);
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    for (const Shape& row : {Shape{3, 40, 5}, Shape{5}, Shape{3, 1, 5}, Shape{}}) {
+      INFO(std::string(name_of(dtype)) << " " << row.str());
+      const auto check = [&](Function f, const std::vector<double>& numbers) {
+        const Tensor a = draw({3, 40, 5}, dtype, 1, numbers), b = draw(row, dtype, 2, numbers);
+        check_same(both, 0, [&](Context& ctx) { return f(ctx, on(ctx, a), on(ctx, b)); });
+      };
+      for (const Function f : {k::greater, k::less, k::greater_equal, k::less_equal, k::equal, k::not_equal})
+        check(f, odd);
+      for (const Function f : {k::maximum, k::minimum}) check(f, plain);
+      check([](Context& ctx, const Tensor& a, const Tensor& b) { return k::where(ctx, a, b, a); }, plain);
+      check([](Context& ctx, const Tensor& a, const Tensor&) { return k::clamp(ctx, a, -0.5, 0.5); }, plain);
+    }
+    for (const Shape& shape : {Shape{70}, Shape{3, 40, 5}, Shape{2, 1, 1000}})
+      for (int axis = 0; axis < shape.rank(); ++axis)
+        for (const auto& numbers : {plain, odd}) {
+          const Tensor x = draw(shape, dtype, 3, numbers);
+          check_same(both, 0, [&](Context& ctx) { return k::argmax(ctx, on(ctx, x), axis); });
+        }
+    for (const Function f : {k::maximum, k::minimum}) {
+      const auto nan_of = [&](Context& ctx) {
+        const Tensor y = f(ctx, on(ctx, draw({400}, dtype, 1, odd)), on(ctx, draw({400}, dtype, 2, odd)));
+        return k::not_equal(ctx, y, y);
+      };
+      check_same(both, 0, nan_of);
+    }
+  }
+}
+
 TEST_CASE("finite or not") {
   if (!cuda_device()) return;
   Contexts both;
@@ -185,10 +227,9 @@ TEST_CASE("activations at the ends of their range") {
         check_same(both, 1e-5, [&](Context& ctx) { return f(ctx, x(ctx)).slice(0, i, i + 1); });
       }
     }
-    using Backward = Tensor (*)(Context&, const Tensor&, const Tensor&);
-    for (const Backward f : {Backward(k::relu_backward), Backward(k::silu_backward),
-                             Backward(k::gelu_tanh_backward), Backward(k::gelu_erf_backward)})
-      check_same(both, 1e-5, [&](Context& ctx) { return f(ctx, ones(ctx), x(ctx)); });
+    for (const k::UnaryOp op :
+         {k::UnaryOp::relu, k::UnaryOp::silu, k::UnaryOp::gelu_tanh, k::UnaryOp::gelu_erf})
+      check_same(both, 1e-5, [&](Context& ctx) { return k::unary_backward(ctx, op, ones(ctx), x(ctx)); });
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "autograd/attention.h"
+#include "autograd/node.h"
 #include "core/safetensors.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
@@ -77,9 +78,10 @@ void check_bf16(LlsaProblem p) {
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
   const OracleAll exact = run_oracle(p);
   const KernelRun plain = run_bf16_reference(p, exact.picks);
-  const LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, exact.picks, plan).level);
-  REQUIRE(indices.words.empty() == (plan.levels < 2));
-  const KernelRun found = run_kernels(gpu, p, indices, plan, DType::bf16);
+  const LlsaIndices indices = indices_of(gpu, p, exact.picks, plan);
+  const std::vector<Tensor> words = words_of(gpu, plan, indices.level);
+  REQUIRE(words.empty() == (plan.levels < 2));
+  const KernelRun found = run_with_words(gpu, p, indices, words, plan, DType::bf16);
   const auto at_most_twice = [](const Matrix& f, const Matrix& b, const Matrix& e) {
     CHECK(largest_difference(f, e) <= 2 * largest_difference(b, e) + 1e-6);
   };
@@ -169,8 +171,8 @@ TEST_CASE("golden vectors: indices, f32 to 2e-5") {
     for (std::size_t l = 0; l < picked.level.size(); ++l)
       CHECK(to_vector<std::int32_t>(gpu, picked.level[l]) ==
             to_vector<std::int32_t>(cpu, get("I" + std::to_string(l + 1))));
-    const AttentionResult r = llsa_attention(gpu, q, k, v, picked, plan);
-    const AttentionGrads d = llsa_attention_backward(gpu, g, q, k, v, r.o, r.lse, picked, plan);
+    const LlsaResult r = llsa_attend(gpu, q, k, v, picked, plan);
+    const AttentionGrads d = llsa_attention_backward(gpu, g, *r.state);
     const auto close = [&](const Tensor& x, const char* name) {
       CAPTURE(name);
       CHECK(relative_error(to_vector<double>(gpu, x), to_vector<double>(cpu, get(name))) <= 2e-5);
@@ -246,13 +248,16 @@ void check_words_against_rows(const LlsaProblem& p, bool words_are_read = true) 
   CAPTURE(p.c.topk[0]);
   Context gpu(kGpu);
   const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
-  LlsaIndices words = llsa_select(gpu, tensor_of(gpu, p.q, p.shape(), DType::bf16),
-                                  tensor_of(gpu, p.k, p.shape(), DType::bf16), plan);
-  REQUIRE(words.words.size() + 1 == words.level.size());
-  const KernelRun by_rows = run_kernels(gpu, p, {words.level}, plan, DType::bf16);
-  check_same_bits(run_kernels(gpu, p, words, plan, DType::bf16), by_rows);
-  fill(gpu, words.words[0], 0);
-  const KernelRun without = run_kernels(gpu, p, words, plan, DType::bf16);
+  const auto tensor = [&](const Matrix& x) { return tensor_of(gpu, x, p.shape(), DType::bf16); };
+  const LlsaResult op = llsa_attention(gpu, tensor(p.q), tensor(p.k), tensor(p.v), options_of(p.c));
+  const LlsaIndices indices = llsa_indices(*op.state);
+  std::vector<Tensor> words = op.state->words;
+  REQUIRE(words.size() + 1 == indices.level.size());
+  const KernelRun by_rows = run_kernels(gpu, p, indices, plan, DType::bf16);
+  check_same_bits(run_with_words(gpu, p, indices, words, plan, DType::bf16), by_rows);
+  CHECK(to_vector<double>(gpu, op.o) == by_rows.o);
+  fill(gpu, words[0], 0);
+  const KernelRun without = run_with_words(gpu, p, indices, words, plan, DType::bf16);
   CHECK((without.o != by_rows.o) == words_are_read);
   CHECK((without.dq != by_rows.dq) == words_are_read);
   CHECK(without.dk != by_rows.dk);  // lists by key come from words in any case
@@ -268,15 +273,6 @@ TEST_CASE("bf16: fine blocks by words give the bits that they give by rows") {
   check_words_against_rows(LlsaProblem({700, 32, 16, {7, 3, 2}, 3, 3, true}, 1, 1, 86));
   check_words_against_rows(LlsaProblem(sized(1130, 32, 16, 70, 2, 1), 1, 1, 88), false);  // too many picks
   check_words_against_rows(crowded(sized(900, 32, 16, 1, 2, 2), 20));                     // all pick the same
-}
-
-/// O and LSE of given indices, bf16.
-Matrix forward_of(Context& gpu, const LlsaProblem& p, const LlsaIndices& indices, const LlsaPlan& plan) {
-  const auto bf16_of = [&](const Matrix& x) { return tensor_of(gpu, x, p.shape(), DType::bf16); };
-  const AttentionResult r = llsa_attention(gpu, bf16_of(p.q), bf16_of(p.k), bf16_of(p.v), indices, plan);
-  Matrix all = to_vector<double>(gpu, r.o);
-  append(all, to_vector<double>(gpu, r.lse));
-  return all;
 }
 
 TEST_CASE("bf16: the longest list of what siblings picked, and words that say more than it holds") {
@@ -296,11 +292,23 @@ TEST_CASE("bf16: the longest list of what siblings picked, and words that say mo
     for (std::int64_t s = 0; i < 8 && s < 64; ++s) picks[1].back().push_back(8 * s + (i + s) % 8);
     if (i >= 8) picks[1].back().push_back(i * 7 % plan.count[1]);
   }
-  LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, {picks}, plan).level);
-  const Matrix by_words = forward_of(gpu, p, indices, plan);
-  CHECK(by_words == forward_of(gpu, p, {indices.level}, plan));
-  fill(gpu, indices.words[0].slice(2, 0, 1), 255);  // the first parent's children everything: cut at 512
-  const Matrix too_many = forward_of(gpu, p, indices, plan);
+  const LlsaIndices indices = indices_of(gpu, p, {picks}, plan);
+  const std::vector<Tensor> words = words_of(gpu, plan, indices.level);
+  const auto forward_of = [&](const std::vector<Tensor>& with) {
+    const auto bf16_of = [&](const Matrix& x) { return tensor_of(gpu, x, p.shape(), DType::bf16); };
+    LlsaState state = {plan, bf16_of(p.q), {bf16_of(p.k)}, {bf16_of(p.v)}, indices.level, with};
+    const AttentionResult r = empty_attention(gpu, state.q);
+    state.o = r.o;
+    state.lse = r.lse;
+    kernels::cuda::llsa_attention(gpu, state);
+    Matrix all = to_vector<double>(gpu, r.o);
+    append(all, to_vector<double>(gpu, r.lse));
+    return all;
+  };
+  const Matrix by_words = forward_of(words);
+  CHECK(by_words == forward_of({}));
+  fill(gpu, words[0].slice(2, 0, 1), 255);  // the first parent's children everything: cut at 512
+  const Matrix too_many = forward_of(words);
   CHECK(std::all_of(too_many.begin(), too_many.end(), [](double x) { return std::isfinite(x); }));
   CHECK(too_many != by_words);
 }
@@ -313,73 +321,37 @@ TEST_CASE("bf16: siblings that picked nothing, by words") {
   std::vector<PickTable> picks = run_oracle(p).picks;
   for (std::size_t i = 8; i < 16; ++i) picks[0][1][i].clear();  // a thread block's
   picks[0][1][20].clear();
-  const LlsaIndices indices = with_words(gpu, plan, indices_of(gpu, p, picks, plan).level);
-  check_same_bits(run_kernels(gpu, p, indices, plan, DType::bf16),
-                  run_kernels(gpu, p, {indices.level}, plan, DType::bf16));
-}
-
-TEST_CASE("words: what does not fit the plan is refused") {
-  if (!cuda_device()) return;
-  Context gpu(kGpu);
-  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 1, 89);
-  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
-  const Tensor x = tensor_of(gpu, p.q, p.shape(), DType::bf16);
-  const LlsaIndices good = llsa_select(gpu, x, x, plan);
-  LlsaIndices bad = good;
-  bad.words.push_back(good.words[0]);
-  CHECK_THROWS_WITH_AS(llsa_attention(gpu, x, x, x, bad, plan),
-                       "[llsa_attention] expected words of 1 levels or none, got 2", ShapeError);
-  bad.words = {gpu.empty({1, 1, 2, 32, 4}, DType::u8)};
-  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), ShapeError);
-  bad.words = {gpu.empty(good.words[0].shape(), DType::i32)};
-  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), DTypeError);
-  Context cpu;
-  bad.words = {transfer(gpu, good.words[0], cpu)};
-  CHECK_THROWS_AS(llsa_attention(gpu, x, x, x, bad, plan), DeviceError);
-}
-
-TEST_CASE("words at an odd address are read all the same") {
-  if (!cuda_device()) return;
-  Context gpu(kGpu);
-  const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 1, 92);
-  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
-  const Tensor x = tensor_of(gpu, p.q, p.shape(), DType::bf16);
-  const LlsaIndices good = llsa_select(gpu, x, x, plan);
-  const Shape shape = good.words[0].shape();
-  LlsaIndices odd = good;
-  odd.words = {gpu.empty({shape.numel() + 1}, DType::u8).slice(0, 1, shape.numel() + 1).reshape(shape)};
-  REQUIRE(reinterpret_cast<std::uintptr_t>(odd.words[0].raw()) % 2 == 1);
-  copy(gpu, good.words[0], odd.words[0]);
-  check_same_bits(run_kernels(gpu, p, odd, plan, DType::bf16), run_kernels(gpu, p, good, plan, DType::bf16));
+  const LlsaIndices indices = indices_of(gpu, p, picks, plan);
+  check_same_bits(run_with_words(gpu, p, indices, words_of(gpu, plan, indices.level), plan, DType::bf16),
+                  run_kernels(gpu, p, indices, plan, DType::bf16));
 }
 
 TEST_CASE("the differentiable op keeps the words for its backward pass") {
   if (!cuda_device()) return;
   Context gpu(kGpu);
   const LlsaProblem p(sized(300, 32, 16, 3, 2, 2), 1, 2, 90);
-  const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
   for (DType dtype : {DType::f32, DType::bf16}) {
     std::vector<Var> x;
     for (const Matrix* data : {&p.q, &p.k, &p.v})
       x.emplace_back(gpu, tensor_of(gpu, *data, p.shape(), dtype), true);
-    const LlsaIndices indices = llsa_select(gpu, x[0].value(), x[1].value(), plan);
+    const LlsaResult op =
+        kernels::llsa_attention(gpu, x[0].value(), x[1].value(), x[2].value(), options_of(p.c));
     const auto gradients = [&](bool spoil) {
       for (Var& leaf : x) leaf.zero_grad();
-      const Var o = llsa_attention(x[0], x[1], x[2], indices, plan);
-      if (spoil) fill(gpu, indices.words[0], 0);
+      const Var o = llsa_attention(x[0], x[1], x[2], options_of(p.c));
+      const std::vector<Tensor>& saved = o.node()->saved;  // the state's words come last
+      REQUIRE(saved.back().shape() == op.state->words.at(0).shape());
+      if (spoil) fill(gpu, saved.back(), 0);
       backward(o, tensor_of(gpu, p.g, p.shape(), dtype));
       Matrix all;
       for (const Var& leaf : x) append(all, to_vector<double>(gpu, leaf.grad()));
       return all;
     };
-    const Matrix kept = gradients(false);
-    const Var o = llsa_attention(x[0], x[1], x[2], options_of(p.c));
-    for (Var& leaf : x) leaf.zero_grad();
-    backward(o, tensor_of(gpu, p.g, p.shape(), dtype));
-    Matrix own;
-    for (const Var& leaf : x) append(own, to_vector<double>(gpu, leaf.grad()));
-    CHECK(own == kept);
-    CHECK(gradients(true) != kept);  // of words that say nothing
+    const AttentionGrads d = llsa_attention_backward(gpu, tensor_of(gpu, p.g, p.shape(), dtype), *op.state);
+    Matrix expected;
+    for (const Tensor& grad : {d.dq, d.dk, d.dv}) append(expected, to_vector<double>(gpu, grad));
+    CHECK(gradients(false) == expected);
+    CHECK(gradients(true) != expected);  // of words that say nothing
   }
 }
 
@@ -400,11 +372,11 @@ TEST_CASE("equal bits in all lane and block orders") {
   const auto check_orders = [](const LlsaProblem& p, DType dtype) {
     for_all_orders([&] {
       Context gpu(kGpu);
-      const LlsaPlan plan = llsa_plan(p.c.n, options_of(p.c));
       const Tensor q = tensor_of(gpu, p.q, p.shape(), dtype), k = tensor_of(gpu, p.k, p.shape(), dtype);
-      const KernelRun run = run_kernels(gpu, p, llsa_select(gpu, q, k, plan), plan, dtype);
-      Matrix all = run.o;
-      for (const Matrix* x : {&run.lse, &run.dq, &run.dk, &run.dv}) append(all, *x);
+      const LlsaResult r = llsa_attention(gpu, q, k, tensor_of(gpu, p.v, p.shape(), dtype), options_of(p.c));
+      const AttentionGrads d = llsa_attention_backward(gpu, tensor_of(gpu, p.g, p.shape(), dtype), *r.state);
+      Matrix all;
+      for (const Tensor& x : {r.o, r.lse, d.dq, d.dk, d.dv}) append(all, to_vector<double>(gpu, x));
       return all;
     });
   };
@@ -427,8 +399,8 @@ TEST_CASE("strided views give the bits of contiguous tensors") {
     };
     const Tensor q = merged_view(p.q), k = merged_view(p.k), v = merged_view(p.v), g = merged_view(p.g);
     const LlsaIndices indices = llsa_select(gpu, q, k, plan);
-    const AttentionResult r = llsa_attention(gpu, q, k, v, indices, plan);
-    const AttentionGrads d = llsa_attention_backward(gpu, g, q, k, v, r.o, r.lse, indices, plan);
+    const LlsaResult r = llsa_attend(gpu, q, k, v, indices, plan);
+    const AttentionGrads d = llsa_attention_backward(gpu, g, *r.state);
     const KernelRun run = run_kernels(gpu, p, indices, plan, dtype);
     CHECK(to_vector<double>(gpu, r.o) == run.o);
     CHECK(to_vector<double>(gpu, d.dq) == run.dq);

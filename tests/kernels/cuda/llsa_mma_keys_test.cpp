@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/cuda/llsa/index/work_list.h"
 #include "kernels/cuda/llsa/llsa.h"
-#include "kernels/cuda/llsa/mma/mma.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
@@ -49,7 +47,7 @@ struct OnDevice {
   LlsaPlan plan;
   LlsaIndices indices;
   Tensor q, k, v, g;
-  AttentionResult forward;
+  LlsaResult forward;
 
   OnDevice(Context& ctx, const LlsaProblem& p, const std::vector<PickTable>& picks)
       : gpu(ctx), plan(llsa_plan(p.c.n, options_of(p.c))), indices(indices_of(ctx, p, picks, plan)) {
@@ -57,17 +55,12 @@ struct OnDevice {
     k = tensor_of(ctx, p.k, p.shape(), DType::bf16);
     v = tensor_of(ctx, p.v, p.shape(), DType::bf16);
     g = tensor_of(ctx, p.g, p.shape(), DType::bf16);
-    forward = llsa_attention(ctx, q, k, v, indices, plan);
+    forward = llsa_attend(ctx, q, k, v, indices, plan);
   }
 
   /// dk, then dv, by the tensor-core kernels, written over NaN.
   Matrix keys_backward() {
-    LlsaOperands args = {plan, q, {k}, {v}, indices.level};
-    const std::vector<Tensor> pooled_k = llsa_pyramid(gpu, k, plan), pooled_v = llsa_pyramid(gpu, v, plan);
-    for (std::size_t l = 0; l < static_cast<std::size_t>(plan.enriched); ++l) {
-      args.k.push_back(pooled_k[l]);
-      args.v.push_back(pooled_v[l]);
-    }
+    const LlsaState& args = *forward.state;
     REQUIRE(kernels::cuda::fits_mma(args, g));
     const Matrix nan(static_cast<std::size_t>(k.numel()), std::numeric_limits<double>::quiet_NaN());
     const Tensor dk = tensor_of(gpu, nan, k.shape(), DType::bf16),
@@ -104,8 +97,7 @@ void check_keys(const LlsaProblem& problem) {
   const Matrix dk(found.begin(), middle), dv(middle, found.end());
   CHECK(largest_difference(dk, exact.result.dk) <= 2 * largest_difference(plain.dk, exact.result.dk) + 1e-6);
   CHECK(largest_difference(dv, exact.result.dv) <= 2 * largest_difference(plain.dv, exact.result.dv) + 1e-6);
-  const AttentionGrads all =
-      llsa_attention_backward(gpu, x.g, x.q, x.k, x.v, x.forward.o, x.forward.lse, x.indices, x.plan);
+  const AttentionGrads all = llsa_attention_backward(gpu, x.g, *x.forward.state);
   CHECK(to_vector<double>(gpu, all.dk) == dk);
   CHECK(to_vector<double>(gpu, all.dv) == dv);
 }

@@ -3,8 +3,6 @@
 #include <doctest/doctest.h>
 
 #include "kernels/attention.h"
-#include "kernels/cuda/llsa/mma/mma.h"
-#include "kernels/cuda/llsa/plain/plain.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/llsa_bf16_reference.h"
 #include "tests/kernels/cuda/orders.h"
@@ -51,7 +49,7 @@ struct Inputs {
   LlsaPlan plan;
   std::vector<Tensor> index;
   Tensor d_o;  // [b,H,N,D]
-  LlsaOperands args;
+  LlsaState args;
   QueryTerms terms;
 
   Inputs(Context& ctx, const LlsaProblem& p, const std::vector<PickTable>& picks)
@@ -111,7 +109,7 @@ void check(const LlsaCase& c, std::uint64_t seed, std::int64_t heads = 1) {
   Context gpu(kGpu);
   Inputs in(gpu, p, picks);
   const Matrix by_rows = in.dq();
-  in.args.words = with_words(gpu, in.plan, in.index).words;
+  in.args.words = words_of(gpu, in.plan, in.index);
   CHECK(in.dq() == by_rows);
   fill(gpu, in.args.words[0], 0);
   CHECK(in.dq() != by_rows);  // words are what was read
@@ -269,14 +267,12 @@ TEST_CASE("the backward pass uses this kernel where it fits, and the plain one f
   const LlsaProblem p = problem(sized(150, 32, 16, 2, 1, 1), 2, 71);
   Inputs in(gpu, p, picks_of(p));
   const LlsaIndices indices = {in.index};
-  const AttentionResult r = llsa_attention(gpu, in.args.q, in.args.k[0], in.args.v[0], indices, in.plan);
+  const LlsaResult r = llsa_attend(gpu, in.args.q, in.args.k[0], in.args.v[0], indices, in.plan);
   in.terms = query_terms(gpu, in.d_o, r.o, r.lse);
   const Matrix mma = in.dq(), plain = in.dq(queries_backward_plain);
   REQUIRE(mma != plain);
   const auto dispatched = [&](const Tensor& d_o) {
-    return to_vector<double>(gpu, llsa_attention_backward(gpu, d_o, in.args.q, in.args.k[0], in.args.v[0],
-                                                          r.o, r.lse, indices, in.plan)
-                                      .dq);
+    return to_vector<double>(gpu, llsa_attention_backward(gpu, d_o, *r.state).dq);
   };
   CHECK(dispatched(in.d_o) == mma);
   const Tensor padded = gpu.empty({1, 2, 150, 33}, DType::bf16).slice(3, 1, 33);  // rows of 66 bytes

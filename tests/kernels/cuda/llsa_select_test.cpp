@@ -5,7 +5,7 @@
 
 #include "core/philox.h"
 #include "kernels/backend.h"
-#include "kernels/cuda/llsa/index/words.h"
+#include "kernels/cuda/llsa/llsa.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
 
@@ -51,16 +51,18 @@ struct Pooled {
   /// The index tables of all levels, one after the other. The words of the levels below the coarsest must be
   /// those that mark_words makes of the tables.
   std::vector<std::int32_t> select(Context& ctx) const {
-    std::vector<Tensor> ql, kl, index, words;
+    std::vector<Tensor> ql, kl;
+    LlsaState state;
+    state.plan = plan;
     for (std::size_t l = 0; l < q.size(); ++l) {
       ql.push_back(cast(ctx, from_vector(ctx, q[l], shape(l, d)), DType::bf16));
       kl.push_back(cast(ctx, from_vector(ctx, k[l], shape(l, d)), DType::bf16));
-      index.push_back(ctx.empty(shape(l, plan.width[l]), DType::i32));
+      state.index.push_back(ctx.empty(shape(l, plan.width[l]), DType::i32));
     }
-    backend(ctx).llsa.select(ctx, plan, ql, kl, index, words);
-    if (ctx.device().is_cuda()) check_words(ctx, index, words);
+    backend(ctx).llsa_stages.llsa_select(ctx, ql, kl, state);
+    if (ctx.device().is_cuda()) check_words(ctx, state.index, state.words);
     std::vector<std::int32_t> all;
-    for (const Tensor& table : index) {
+    for (const Tensor& table : state.index) {
       const auto entries = to_vector<std::int32_t>(ctx, table);
       all.insert(all.end(), entries.begin(), entries.end());
     }

@@ -98,23 +98,26 @@ std::vector<std::int32_t> sorted_lists(const Tables& t) {
   return flat(cpu, lists);
 }
 
-/// On the device, with their words.
-LlsaIndices marked(Context& gpu, const Tables& t) {
+/// Tables on the device, with their words.
+struct Marked {
+  std::vector<Tensor> level, words;
+};
+Marked marked(Context& gpu, const Tables& t) {
   std::vector<Tensor> level;
   for (std::size_t l = 0; l < t.level.size(); ++l) level.push_back(from_vector(gpu, t.level[l], t.shape(l)));
-  return with_words(gpu, t.plan, level);
+  return {level, words_of(gpu, t.plan, level)};
 }
 
 std::vector<std::int32_t> word_lists(const Tables& t) {
   Context gpu(kGpu);
-  const LlsaIndices indices = marked(gpu, t);
+  const Marked indices = marked(gpu, t);
   return flat(gpu, kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words));
 }
 
 /// The words of all levels by their definition, a bit at a time.
 std::vector<std::uint8_t> defined_words(const Tables& t) {
   std::vector<std::uint8_t> all;
-  const auto bytes = static_cast<std::size_t>(llsa_word_bytes(t.plan.block));
+  const auto bytes = static_cast<std::size_t>(kernels::cuda::word_bytes(t.plan.block));
   Tables tables = t;
   for (std::size_t l = 0; l + 1 < t.level.size(); ++l)
     for (std::int64_t head = 0; head < t.heads; ++head)
@@ -238,7 +241,7 @@ TEST_CASE("words: with more bits than there are picks the lists name existing qu
   for (int block : {5, 16, 64}) {
     CAPTURE(block);
     const Tables t = random_tables(plan_of(block == 64 ? 8300 : 3001, block, 3, 3), 2, 21);
-    LlsaIndices indices = marked(gpu, t);
+    const Marked indices = marked(gpu, t);
     for (const Tensor& words : indices.words) fill(gpu, words, 255);
     const auto lists = kernels::cuda::transpose_by_words(gpu, t.plan, indices.level, indices.words);
     for (std::size_t l = 0; l < lists.size(); ++l) {

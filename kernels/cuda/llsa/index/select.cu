@@ -1,19 +1,18 @@
-// Hierarchical selection: twin of kernels/cpu/llsa_select.cpp, coarsest level first.
+// Hierarchical selection: twin of kernels/cpu/llsa_stages.cpp, coarsest level first.
 //
 //     score   key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c])        a thread per score
 //     pick    I_l[i] = the K largest, ties to the lower candidate         a warp per row
 //
-// Candidates ascend, so rows come out ascending. Any K, any number of candidates, any dtype; bf16 mostly
-// goes to mma/select.cu. The picks of the levels below the coarsest are written as bit words, too, from
-// the finished tables (index/words.h).
+// Candidates ascend, so rows come out ascending. Any K, any number of candidates, any dtype; most bf16
+// problems go to mma/select.cu. The picks of the levels below the coarsest are written as bit words, too,
+// from the finished tables (index/words.cu).
 //
-// Scores go through global memory, a bounded number of rows at a time. FLOPs: 2 D per candidate; bytes: K^(l)
-// rows from L1/L2, since the children of a parent share their candidates; 4 per score (8 in f64) written, and
-// read up to 35 (67) times from caches, since the K-th largest is found bit by bit. Bound by the latency of
-// the loops, small beside the attention: at most K B candidates per row below the coarsest level.
-#include "kernels/cuda/llsa/index/words.h"
+// Scores go through global memory, a bounded number of rows at a time. FLOPs: 2 D per candidate. Bytes: K^(l)
+// rows come from L1/L2, since the children of a parent share their candidates; 4 per score (8 in f64) are
+// written, and read up to 35 (67) times from caches, since the K-th largest is found bit by bit. Bound by the
+// latency of the loops. Small beside the attention: at most K B candidates per row below the coarsest level.
+#include "kernels/cuda/llsa/index/select.cuh"
 #include "kernels/cuda/llsa/llsa.h"
-#include "kernels/cuda/llsa/mma/select.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -87,9 +86,10 @@ void select_level_plain(Context& ctx, const SelectLevel<T>& s, std::int32_t* out
 
 }  // namespace
 
-void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index, std::vector<Tensor>& words) {
-  words = empty_words(ctx, plan, index);
+void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state) {
+  const LlsaPlan& plan = state.plan;
+  const std::vector<Tensor>& index = state.index;
+  state.words = empty_words(ctx, plan, index);
   visit_device(q[0].dtype(), "llsa_select", [&]<class T>() {
     for (int level = plan.levels; level >= 1; --level) {
       const auto at = static_cast<std::size_t>(level - 1);
@@ -109,10 +109,10 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
         s.parent_width = plan.width[at + 1];
         s.candidates = static_cast<std::int64_t>(s.parent_width) * s.block;
       }
-      const bool with_words = at < words.size();
+      const bool with_words = at < state.words.size();
       if (with_words) {
-        s.words = device_data<std::uint16_t>(words[at]);
-        s.word_units = llsa_word_bytes(plan.block) / 2;
+        s.words = device_data<std::uint16_t>(state.words[at]);
+        s.word_units = word_bytes(plan.block) / 2;
       }
       std::int32_t* const out = index[at].data<std::int32_t>();
       if constexpr (std::is_same_v<T, __nv_bfloat16>) {
@@ -122,7 +122,7 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
         }
       }
       select_level_plain(ctx, s, out);
-      if (with_words) mark_words(ctx, plan, index[at], index[at + 1], words[at]);
+      if (with_words) mark_words(ctx, plan, index[at], index[at + 1], state.words[at]);
     }
   });
 }

@@ -1,9 +1,9 @@
 // What the kernels of the selection share: a level's problem, the order of scores, and the K best of a row.
 //
 // ordered() maps scores to unsigned integers of the same order, with NaN below all numbers and -0 equal to
-// +0; 0 stands for "no candidate". The K best of a row are a Cut: everything above the K-th largest key, and
-// of those that equal it the first. Rows are walked by one warp, in whatever memory they lie: a Row has a
-// type Key and calls f(key) for the keys of its lane in each(f).
+// +0; 0 stands for "no candidate". A Cut describes the K best of a row: everything above the K-th largest
+// key, and the first of those that equal it. One warp walks over a row, which may lie in any memory: a Row
+// has a type Key, and its each(f) calls f(key) for the keys of the lane.
 #pragma once
 
 #include "../../device/launch.cuh"
@@ -103,5 +103,16 @@ struct Taker {
     return number;
   }
 };
+
+// ---- selection on tensor cores (mma/select.cu) ------------------------------------------------------------
+//
+// bf16 with f32 accumulation, D = 32, 64 or 128, at most 64 picks, any number of candidates; below the
+// coarsest level B a multiple of 16.
+
+/// Whether the kernels take a level.
+bool fits_mma_select(const SelectLevel<__nv_bfloat16>& s);
+
+/// One level: out i32 [heads, n_l, w_l] becomes I_l, and s.words, if there are any, R_l.
+void select_level_mma(Context& ctx, const SelectLevel<__nv_bfloat16>& s, std::int32_t* out);
 
 }  // namespace llsa::kernels::cuda

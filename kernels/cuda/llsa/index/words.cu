@@ -7,31 +7,30 @@
 //     R_l[i'][s][c] = { r : child r of i' picked child c of J },
 //
 // a word for each of the candidates that the children of i' have in common. The selection on tensor cores
-// writes them as it picks (mma/select.cu); after the plain one mark_words does. The attention by query
-// reads which keys siblings picked together (mma/words.cuh). And who picked child c of J stands in the
-// words of those who picked J:
+// writes the words as it picks (mma/select.cu); after the plain selection mark_words does. The attention by
+// query reads which keys siblings picked together (mma/words.cuh). To find who picked child c of J, scan only
+// the queries that picked J:
 //
 //     list_l(J B + c) = for i' in list_{l+1}(J), ascending: i' B + r for the bits r of R_l[i'][s][c]
 //
 //     mark      R_l: a warp per parent i' turns the B w_l picks of its children into words in shared memory
 //     coarsest  list_L from an n_L x n_L bit matrix in shared memory, rows of keys: bits are set in any order
-//               (integer atomics), read in one. A block has some rows and looks through the whole table.
+//               (integer atomics) and read in ascending order. A block has some rows and reads the whole
+//               table.
 //     count     how long the lists are: a warp per key J of level l + 1, a lane per child (two at B > 32),
 //               eight entries (four) of J's list in flight
 //     scan      offsets from the counts, a block per head
 //     fill      the lists, in the same walk as count
 //
-// What it saves against the counting sort of index/transpose.cu, which has three launches per level and in two
-// of them goes through rows one after the other: level L takes one launch, and no warp's work grows with N,
-// only with the length of a key's list (a hot key is one long list for one warp, here as there). Bytes below
-// level L: the words twice, 2 B w_{l+1} for each parent at B = 16, and the lists written; integer work. Bound
-// by latencies; the bit matrix by its blocks' looks through the table, which is why tables of very many keys
-// at level L are sorted.
+// The counting sort of index/transpose.cu has three launches per level, and two of them go through rows one
+// after the other. Here level L takes one launch, and the work of a warp grows with the length of a key's
+// list only, not with N. (A key that many queries pick is one long list for one warp, here as there.) Bytes
+// below level L: the words twice, 2 B w_{l+1} for each parent at B = 16, and the lists written; integer work.
+// Bound by latencies. The bit matrix is bound by its blocks, each of which reads the whole table; hence
+// tables of very many keys at level L are sorted.
 //
-// Tables may come from elsewhere. A pick need not be a child of its parent's picks then, which a word cannot
-// say: such tables have no words, and are sorted if there are several levels.
-#include "kernels/cuda/llsa/index/words.h"
-
+// In tables from elsewhere, a pick need not be a child of its parent's picks, which a word cannot express. So
+// such tables have no words, and they are sorted if there are several levels.
 #include "kernels/cuda/device/block_scan.cuh"
 #include "kernels/cuda/llsa/llsa.h"
 #include "kernels/cuda/llsa/operands.cuh"
@@ -42,7 +41,7 @@ namespace {
 // ---- the coarsest level -------------------------------------------------------------------------------
 
 constexpr std::int64_t kMostBitRows = 16 * 1024;  // keys up to which the bit matrix is used
-constexpr std::int64_t kKeysPerBlock = 128;       // rows of it that a block has, or fewer
+constexpr std::int64_t kKeysPerBlock = 128;       // most rows of a block
 
 struct BitMatrix {
   const std::int32_t* entries;  // [heads, n, width]
@@ -171,7 +170,7 @@ struct WordLevel {
         block(plan.block) {}
 };
 
-constexpr int kMarkedWords = 512;  // that a warp has in shared memory at a time
+constexpr int kMarkedWords = 512;  // words of a warp in shared memory at a time
 
 template <class Word>
 __global__ void __launch_bounds__(kWarps * 32) mark(WordLevel<Word> level, const std::int32_t* table) {
@@ -350,7 +349,7 @@ void transpose_below(Context& ctx, const WordLevel<Word>& level, const IndexTran
 /// Calls f.operator()<Word>() with the type of a plan's words.
 template <class F>
 void visit_word(const LlsaPlan& plan, F&& f) {
-  const int bytes = llsa_word_bytes(plan.block);
+  const int bytes = word_bytes(plan.block);
   if (bytes == 2) return f.template operator()<std::uint16_t>();
   if (bytes == 4) return f.template operator()<std::uint32_t>();
   f.template operator()<unsigned long long>();
@@ -360,7 +359,7 @@ void visit_word(const LlsaPlan& plan, F&& f) {
 
 std::vector<Tensor> empty_words(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& index) {
   std::vector<Tensor> words;
-  const std::int64_t bytes = llsa_word_bytes(plan.block);
+  const std::int64_t bytes = word_bytes(plan.block);
   for (std::size_t l = 1; bytes > 0 && l < index.size(); ++l) {
     const Tensor& above = index[l];
     words.push_back(ctx.empty(

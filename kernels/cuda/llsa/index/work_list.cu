@@ -6,10 +6,9 @@
 //     scan    n becomes where the items of this class and thread begin: heavy classes first, then in order
 //     fill    the items
 //
-// Integer work. Bytes: 8 per block and reading (12 where the last node is partly filled), after the first
-// from caches; written 4 per block, 16 per item, 8 per slot. 16 KiB of shared memory for n. Bound by the
-// latency of one block's loops, in which a thread has 1/256 of the lists: some microseconds are predicted. No
-// atomics.
+// Integer work. Bytes: 8 per block and reading (12 if the last node is partly filled), after the first from
+// caches; written 4 per block, 16 per item, 8 per slot. 16 KiB of shared memory for n. Bound by the latency
+// of one block's loops, in which a thread has 1/256 of the lists. No atomics.
 #include "kernels/cuda/llsa/index/work_list.cuh"
 
 #include "kernels/cuda/device/block_scan.cuh"

@@ -3,7 +3,7 @@
 
 #include "../../device/launch.cuh"
 #include "../../device/types.cuh"
-#include "work_list.h"
+#include "../llsa.h"
 
 namespace llsa::kernels::cuda {
 

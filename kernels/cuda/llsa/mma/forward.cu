@@ -3,29 +3,32 @@
 //     s_j = q . k_j log2(e)/sqrt(D) + log2 w_j;   O = sum_j 2^(s_j - m) v_j / sum_j 2^(s_j - m);
 //     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m about the largest s_j so far (online softmax)
 //
-// Any m will do that is not far below the largest s_j: those of a warp move only when a score exceeds one of
-// them by more than kSlack, so that O is hardly ever rescaled after the first tiles.
+// m need not be the exact maximum. A warp rescales O only when a score exceeds the m of its row by more than
+// kSlack, which hardly ever happens after the first tiles.
 //
-// Tiling: a warp has 16 queries (at B = 16 one query block); 8 warps (4 at D = 128) are siblings and share
+// Causal attention (L = 0 only): the tiles of a block end with the last key that one of its queries sees, a
+// warp skips the pieces of 16 keys that none of its queries sees, and pieces on the diagonal are masked
+// (mma/mma.cuh). Each row rescales by itself, so that its bits do not depend on later rows.
+//
+// Tiling: a warp has 16 queries (at B = 16 one query block). 8 warps (4 at D = 128) are siblings and share
 // the tiles of the coarse levels, 64 keys (32), double-buffered. Fine blocks come by bit words, each once for
-// all warps, in three stages of 128 keys (64), of which the coarse tiles become the third
-// (mma/words.cuh); or by rows, in a ring of 2 x B keys for each query block, which at B = 32 and 64 is
-// two and four warps (mma/rows.cuh). Q, O and the probabilities stay in registers. Per 16 x 16 pair at D
-// = 64: 16 mma (65,536 FLOP), 256 exponentials, 4 KB of K and V from L2: per block of threads for coarse
-// keys, for fine ones per query block by rows and per distinct key block by words, which is about 0.5 to 0.8
-// of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of LSE. Bound by ldmatrix (32 clocks of a
-// multiprocessor) and, on the fine level, the fill (by rows 32 at B = 16, 8 at 64) together. 96 KiB of shared
-// memory, 3 more for lists, and at most 128 registers: two blocks per multiprocessor.
-#include "kernels/cuda/llsa/mma/mma.h"
+// all warps, in three stages of 128 keys (64), the third in the place of the coarse tiles (mma/words.cuh). Or
+// they come by rows, in a ring of 2 x B keys for each query block, which at B = 32 and 64 is two and four
+// warps (mma/rows.cuh). Q, O and the probabilities stay in registers.
+//
+// Per 16 x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 8 ldmatrix, 4 KB of K and V from L2.
+// Coarse keys are read once per block of threads; fine ones once per query block by rows, or per distinct key
+// block by words, which is about 0.5 to 0.8 of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of
+// LSE. Bound by ldmatrix and, on the fine level, the fill of shared memory together. 96 KiB of shared memory,
+// 3 more for lists, and at most 128 registers: two blocks per multiprocessor.
 #include "kernels/cuda/llsa/mma/rows.cuh"
 #include "kernels/cuda/llsa/mma/words.cuh"
-#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-/// How far a base-2 score may exceed the m of its row: probabilities stay below 2^kSlack, with the relative
-/// precision that they have below 1.
+/// How far a base-2 score may exceed the m of its row. Probabilities stay below 2^kSlack, with the same
+/// relative precision as below 1.
 constexpr float kSlack = 8;
 
 /// 96 KiB of shared memory (48 at D = 32) besides lists, and at most 128 (256 at D = 128) registers.
@@ -47,14 +50,25 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
   for (int i = 0; i < 4; ++i) sum[c][i] = 0;
   float top[2] = {kLowest<float>, kLowest<float>}, total[2] = {0, 0};  // of rows g and g + 8
 
+  const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
+
   const auto step = [&](auto pieces, unsigned tile, auto tile_keys) {
     constexpr int kPieces = decltype(pieces)::value;
+    int diagonal = 0;
+    if constexpr (Fine::kCausal) {
+      diagonal = ahead + tile_keys().valid;
+      if (diagonal + 15 <= 0) return;
+    }
     float s[kPieces][2][4];
     SIMT_UNROLL
     for (int u = 0; u < kPieces; ++u) left_times_rows<D>(s[u], q, tile, 2 * u, lane);
     const TileKeys keys = tile_keys();
     SIMT_UNROLL
-    for (int u = 0; u < kPieces; ++u) finish_scores(s[u], scale, keys, u, 0.0f, 0.0f, lane);
+    for (int u = 0; u < kPieces; ++u) {
+      finish_scores(s[u], scale, keys, u, 0.0f, 0.0f, lane);
+      if constexpr (Fine::kCausal) SIMT_UNROLL
+      for (int h = 0; h < 2; ++h) leave_out<true>(s[u][h], -INFINITY, h, diagonal - 16 * u, lane);
+    }
     float highest[2] = {-INFINITY, -INFINITY};
     SIMT_UNROLL
     for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
@@ -69,6 +83,8 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
     if (__any_sync(kAllLanes, highest[0] > top[0] + kSlack || highest[1] > top[1] + kSlack)) {
       SIMT_UNROLL
       for (int r = 0; r < 2; ++r) {
+        // A row's bits must not depend on later rows.
+        if (Fine::kCausal && !(highest[r] > top[r] + kSlack)) continue;
         const float shrink = ptx::exp2_approx(top[r] - highest[r]);
         top[r] = highest[r];
         total[r] *= shrink;
@@ -89,7 +105,10 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
       }
       const std::uint32_t p[4] = {pack_bf16(s[u][0][0], s[u][0][1]), pack_bf16(s[u][0][2], s[u][0][3]),
                                   pack_bf16(s[u][1][0], s[u][1][1]), pack_bf16(s[u][1][2], s[u][1][3])};
-      add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
+      if (Fine::kCausal && diagonal < 16 * (u + 1))
+        add_seen_left_times_tile<D>(sum, p, tile, 2 * u + 1, diagonal - 16 * u, lane);
+      else
+        add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
     }
   };
   for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
@@ -122,18 +141,20 @@ bool rows_aligned(const Tensor& x, std::int64_t elements) {
 
 }  // namespace
 
-bool fits_mma(const LlsaOperands& args, const Tensor& o) {
+bool fits_mma(const LlsaState& args, const Tensor& o) {
   return attend_obstacle(args.plan, args.q.size(3), args.q.dtype()).empty() &&
          args.plan.levels <= kMaxMmaLevels && rows_aligned(args.q, 8) && rows_aligned(args.k[0], 8) &&
          rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
 }
 
-void attend_mma(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {
+void attend_mma(Context& ctx, const LlsaState& args, const Tensor& o, const Tensor& lse) {
   visit_head_dimension(args.q.size(3), [&]<int D>() {
     using Q = Block<D>;
     const AttendedSet<Element> set(args);
     const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    const auto kernel = go_by_words<Q>(args) ? attend<D, FineByWords<Q>> : attend<D, FineByRows<Q>>;
+    const auto kernel = args.causal            ? attend<D, FineByRows<Q, true>>
+                        : go_by_words<Q>(args) ? attend<D, FineByWords<Q>>
+                                               : attend<D, FineByRows<Q>>;
     simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
                  dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
                  HeadRows<Element>(o), device_data<float>(lse));

@@ -4,14 +4,12 @@
 //
 //     G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B]  in f32,   dK = G_0 in bf16,   the same for V
 //
-// Level L is dense, the others have lists (mma/keys_dense.cu, mma/keys_lists.cu). Where the queries
-// of a block were cut into pieces, add_partial_sums adds these up: a thread per two elements, piece by piece.
-// Bytes per two elements: 8 read per piece, 8 of G_{l+1}, 4 (level 0) or 8 written; 2 FLOP per piece, at most
-// 0.25 per byte: bound by memory, or L2 where the sums still are. A level with lists takes three launches
-// (work list, products, sums), the dense one two, or one where its queries are not cut.
+// Level L is dense, the others have lists (mma/keys_dense.cu, mma/keys_lists.cu). Where the queries of a
+// block were cut into pieces, add_partial_sums adds these up: a thread per two elements, piece by piece.
+// Bytes per two elements: 8 read per piece, 8 of G_{l+1}, 4 (level 0) or 8 written. 2 FLOP per piece, at most
+// 0.25 per byte: bound by memory, or by L2 if the sums are still there. A level with lists takes three
+// launches (work list, products, sums), the dense one takes two, or one if its queries are not cut.
 #include "kernels/cuda/llsa/mma/keys.cuh"
-
-#include "kernels/cuda/llsa/mma/mma.h"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -85,7 +83,7 @@ void add_partial_sums(Context& ctx, const KeyLevel& level, std::int64_t heads, c
                0, stream_of(ctx), level, partial);
 }
 
-void keys_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+void keys_backward_mma(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
                        const Tensor& dk, const Tensor& dv) {
   const LlsaPlan& plan = args.plan;
   const std::vector<IndexTranspose> by_key = transposed_levels(ctx, args);

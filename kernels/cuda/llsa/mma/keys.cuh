@@ -6,19 +6,35 @@
 //     S^T = K Q^T,  dP^T = V dO^T,  P = 2^(S log2(e)/sqrt(D) - LSE/ln 2),  dS = P (dP - delta),
 //     dV += P^T dO,  dK += dS^T Q / sqrt(D)
 //
-// The weight w of a key is missing in P: it is a factor of all of its sums, and these are divided by c_l
-// afterwards, which is what w is if there is re-weighting. So both are left out, or 1 / c_l is multiplied in.
+// The weight w of a key is missing in P. It is a factor of all sums of that key, and these are divided by c_l
+// afterwards. With re-weighting w = c_l and 1 / c_l cancel, so neither is applied; without it, w = 1 and 1 /
+// c_l is multiplied in.
 //
-// The result layout of the first two is the left operand's layout of the last two. Q and dO are read from
-// shared memory twice, as they lie and transposed; LSE and delta belong to columns and come from there, too.
-// Rows past the last query are zeros in shared memory: their products vanish and need no mask.
+// The result layout of the first two products is the left operand's layout of the last two. Q and dO are read
+// from shared memory twice, as they lie and transposed. LSE and delta belong to columns and come from shared
+// memory, too. Rows past the last query are zeros in shared memory: their products vanish and need no mask.
 #pragma once
 
-#include "../index/work_list.h"
-#include "keys.h"
+#include "../llsa.h"
 #include "mma.cuh"
 
 namespace llsa::kernels::cuda {
+
+/// Level l of a problem: G_l = dK^(l) / c_l + G_{l+1} of the parent, the same for V.
+struct KeyProblem {
+  const LlsaState& args;
+  const Tensor& d_o;
+  const QueryTerms& terms;
+  int level;
+  Tensor above_k, above_v;  ///< G_{l+1} [b,H,n_{l+1},D] f32; undefined at the coarsest enriched level
+  Tensor to_k, to_v;        ///< G_l [b,H,n_l,D]: bf16 at level 0, else f32
+};
+
+/// The coarsest level, l = L: every query attends to every key.
+void dense_keys_backward(Context& ctx, const KeyProblem& problem);
+
+/// A level below it: `lists` are the queries by key of I_{l+1}.
+void listed_keys_backward(Context& ctx, const KeyProblem& problem, const IndexTranspose& lists);
 
 constexpr int kKeyWarps = 4;  // of a block
 constexpr int kKeyThreads = 32 * kKeyWarps;
@@ -185,26 +201,34 @@ struct WarpKeys {
     }
   }
 
-  /// sum[m] += left[m] x for x 16 rows of a tile. Chunk lane / 16 of row lane % 16 is at `at` + `further`.
+  /// sum[m] += left[m] x for x 16 rows of a tile. Chunk lane / 16 of row lane % 16 is at `at` + `further`. In
+  /// causal attention row i of left[m] meets the columns from diagonal + 16 m + i on.
+  template <bool causal>
   static __device__ __forceinline__ void add_times_tile(float (&sum)[M][D / 8][4],
                                                         const std::uint32_t (&left)[M][4], unsigned at,
-                                                        unsigned further) {
+                                                        unsigned further, int diagonal, int lane) {
     SIMT_UNROLL
     for (int c = 0; c < D / 8; c += 2) {
       std::uint32_t r[4];
       ptx::ldmatrix_x4_trans(r, chunks_on(at, c / 2) + further);
       SIMT_UNROLL
       for (int m = 0; m < M; ++m) {
+        if (causal && diagonal + 16 * m + 15 > 0) {
+          add_met_products<false>(sum[m][c], left[m], r[0], r[1], diagonal + 16 * m, lane);
+          add_met_products<false>(sum[m][c + 1], left[m], r[2], r[3], diagonal + 16 * m, lane);
+          continue;
+        }
         ptx::mma_m16n8k16_bf16(sum[m][c], left[m], r[0], r[1]);
         ptx::mma_m16n8k16_bf16(sum[m][c + 1], left[m], r[2], r[3]);
       }
     }
   }
 
-  /// Adds what the queries 16 u .. 16 u + 15 of a stage contribute; `terms` are the stage's LSE and delta.
-  template <int rows>
-  __device__ __forceinline__ void add(float base2_scale, unsigned stage, const float* terms, int u,
-                                      int lane) {
+  /// Adds the contributions of the queries 16 u .. 16 u + 15 of a stage; `terms` are the stage's LSE and
+  /// delta. In causal attention key i meets the queries of these from diagonal + i on.
+  template <int rows, bool causal = false>
+  __device__ __forceinline__ void add(float base2_scale, unsigned stage, const float* terms, int u, int lane,
+                                      int diagonal = 0) {
     constexpr unsigned kTile = QueryStage<D, rows>::kTile, kHalf = 16 * D;  // bytes
     const unsigned piece = stage + static_cast<unsigned>(u) * 2 * kHalf;
     const unsigned as_rows = piece + tile_offset<D>(lane % 8, lane / 8);
@@ -225,6 +249,10 @@ struct WarpKeys {
           s[m][i] = ptx::exp2_approx(fmaf(s[m][i], base2_scale, -log_sum));
           dp[m][i] = s[m][i] * (dp[m][i] - (i % 2 == 0 ? delta.x : delta.y));
         }
+        if constexpr (causal) {
+          leave_out<false>(s[m], 0.0f, h, diagonal + 16 * m, lane);
+          leave_out<false>(dp[m], 0.0f, h, diagonal + 16 * m, lane);
+        }
         SIMT_UNROLL
         for (int r = 0; r < 2; ++r) {
           p[m][2 * h + r] = pack_bf16(s[m][2 * r], s[m][2 * r + 1]);
@@ -233,8 +261,9 @@ struct WarpKeys {
       }
     }
     const unsigned as_columns = piece + tile_offset<D>(lane % 16, lane / 16);
-    add_times_tile(k_sum, ds, as_columns, 0);  // in this order nothing is spilled at D = 64
-    add_times_tile(v_sum, p, as_columns, kTile);
+    add_times_tile<causal>(k_sum, ds, as_columns, 0, diagonal,
+                           lane);  // in this order nothing is spilled at D = 64
+    add_times_tile<causal>(v_sum, p, as_columns, kTile, diagonal, lane);
   }
 
   /// Registers of sums per lane, and calls visit(register, sum) for each.

@@ -1,18 +1,16 @@
 // Gradients of the keys of the coarsest level, to which every query attends; with L = 0 that is level 0 and
-// full attention.
+// full attention, where causal attention begins with the first query that sees a key.
 //
 // A warp takes 16 M keys (M = 2, at D = 128 one): what it reads of Q and dO by ldmatrix serves M products.
-// All warps of a block go through the same stages of 64 queries (32 at D = 128), which three buffers bring
-// in. Where a level has few keys, one or two of the four warps have different ones and the rest the same
-// keys again: these take the 16-query pieces of a stage in turn and are added up in a fixed order. The
-// queries are cut into chunks until the device is full; chunks give partial sums, added up in order
-// afterwards.
+// All warps of a block go through the same stages of 64 queries (32 at D = 128), which a ring of three
+// buffers brings in. Where a level has few keys, several of the four warps have the same keys: they take the
+// 16-query pieces of a stage in turn and are added up in a fixed order. The queries are cut into chunks until
+// the device is full. Chunks write partial sums, which are added up in order afterwards.
 //
-// At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 8 ldmatrix (32
-// clocks of a multiprocessor); 4.2 KB of Q, dO and terms from L2 per 16 queries and block of 128 keys. Bound
-// by the tensor cores: the mma take 52 clocks where they reach 62 % of the peak. Up to 255 registers, hence
-// two blocks per multiprocessor. At N = 65,536 and 256 keys a head has 65,536 pairs; partial sums are 8 D
-// bytes per key and chunk.
+// At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 8 ldmatrix; 4.2 KB
+// of Q, dO and terms from L2 per 16 queries and block of 128 keys. Bound by the tensor cores. Up to 255
+// registers, hence two blocks per multiprocessor. At N = 65,536 and 256 keys a head has 65,536 pairs. Partial
+// sums are 8 D bytes per key and chunk.
 #include "kernels/cuda/llsa/mma/keys.cuh"
 
 namespace llsa::kernels::cuda {
@@ -34,7 +32,7 @@ struct Dense {
 };
 
 /// Block (group, head, chunk): a group are the keys of 2^key_shift warps, a chunk is `chunk` queries.
-template <int D>
+template <int D, bool causal>
 __global__ void __launch_bounds__(kKeyThreads, 2)
     dense_keys(KeyLevel level, int key_shift, int chunk, PartialSums partial) {
   SIMT_DYNAMIC_SHARED(memory);
@@ -53,7 +51,14 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
   __syncthreads();
 
   const unsigned ring = simt::smem_address(memory);
-  const int begin = piece * chunk, end = min(begin + chunk, level.queries);
+  int begin = piece * chunk;
+  const int end = min(begin + chunk, level.queries);
+  const int before =
+      level.keys - level.queries;  // in causal attention query t sees the keys up to t + before
+  if constexpr (causal) {          // stages that see none of the block's keys are skipped
+    const int seen_from = (group << key_shift) * 16 * B::kTiles - before;
+    if (seen_from > begin) begin += (seen_from - begin) / B::kQueries * B::kQueries;
+  }
   const auto copy_stage = [&](int query, int stage) {
     if (query < end) {
       const QueryCopy<D, B::kQueries, kKeyThreads, false> copy(level, queries, thread);
@@ -71,8 +76,11 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
     const unsigned at = static_cast<unsigned>(stage) * B::Stage::kBytes;
     const float* const terms = reinterpret_cast<const float*>(memory + at + B::Stage::kTerms);
     const int pieces = (min(end - query, B::kQueries) + 15) / 16;
-    for (int u = turn; u < pieces; u += turns)
-      keys.template add<B::kQueries>(level.base2_scale, ring + at, terms, u, lane);
+    for (int u = turn; u < pieces; u += turns) {
+      const int diagonal = first - before - (query + 16 * u);
+      if (causal && diagonal > 15) continue;
+      keys.template add<B::kQueries, causal>(level.base2_scale, ring + at, terms, u, lane, diagonal);
+    }
     stage = stage + 1 == B::kStages ? 0 : stage + 1;
   }
   ptx::cp_async_wait<0>();
@@ -85,10 +93,10 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
   keys.finish(level, head, first, to, partial.keys_of_block, row, lane);
 }
 
-/// Blocks that fill the largest devices: two for each of 132 multiprocessors. A number, not a question to the
-/// device: results shall depend on shapes only.
+/// Blocks that fill the largest devices: two for each of 132 multiprocessors. The device is not asked, so
+/// that results depend on shapes only.
 constexpr std::int64_t kWanted = 264;
-/// Queries that a block should have at least, or its partial sums cost more than its work.
+/// The least number of queries of a block. With fewer, its partial sums would cost more than its work.
 constexpr std::int64_t kLeastChunk = 512;
 
 }  // namespace
@@ -117,8 +125,9 @@ void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
     }
     dim3 grid = head_grid(groups, b * h);
     grid.z = static_cast<unsigned>(chunks);
-    simt::launch(dense_keys<D>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level,
-                 key_shift, static_cast<int>(chunk), partial);
+    const auto kernel = problem.args.causal ? dense_keys<D, true> : dense_keys<D, false>;
+    simt::launch(kernel, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level, key_shift,
+                 static_cast<int>(chunk), partial);
     if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
   });
 }

@@ -1,18 +1,17 @@
-// Gradients of the keys that are attended to by choice: the fine ones (level 0), and those of the levels
-// 1 <= l < L below chosen nodes. The maths and the products are in mma/keys.cuh.
+// Gradients of the keys below picks: the fine ones (level 0), and those of the levels 1 <= l < L. The maths
+// and the products are in mma/keys.cuh.
 //
 // The keys of node j of level l + 1 share one list: the query nodes that hold j in I_{l+1}, of B^(l+1)
-// queries each. An item of the work list is a piece of such a list; a warp takes 16 of its keys, and the B /
-// 16 warps of a team go through the tiles of 16 queries together, by a ring of copies that runs ahead by two
-// tiles (D = 128: one). At level 0 lists are short and each of the block's teams has an item of its own;
-// above, where they are B times as long, all teams of a block share an item, take its tiles in turn and are
+// queries each. An item of the work list is a piece of such a list. A warp takes 16 of its keys, and the B /
+// 16 warps of a team go through the tiles of 16 queries together, with a ring of copies that runs ahead by
+// two tiles (D = 128: one). At level 0 lists are short, and each of the block's teams has an item of its own.
+// Above, where lists are B times as long, all teams of a block share an item, take its tiles in turn and are
 // added up in a fixed order.
 //
 // At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 16 ldmatrix of 512
-// bytes, and per team 4.2 KB of Q, dO and terms from L2. Bound by shared memory: ldmatrix (64 clocks of a
-// multiprocessor) and fill (33 at B = 16, 8 at 64). At N = 65,536, B = 16, K = 8 a head has 32,768 pairs at
-// level 0 and as many at level 1. Written once: 4 D bytes per fine key, 8 D per coarse one, 8 D per key and
-// slot of a list that was cut.
+// bytes, and per team 4.2 KB of Q, dO and terms from L2. Bound by shared memory: ldmatrix and fill. At N =
+// 65,536, B = 16, K = 8 a head has 32,768 pairs at level 0 and as many at level 1. Written once: 4 D bytes
+// per fine key, 8 D per coarse one, 8 D per key and slot of a list that was cut.
 #include "kernels/cuda/llsa/index/work_list.cuh"
 #include "kernels/cuda/llsa/mma/keys.cuh"
 
@@ -122,7 +121,7 @@ void listed_keys_backward(Context& ctx, const KeyProblem& problem, const IndexTr
   const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
   const bool fine = problem.level == 0;
   const int node_shift = std::min(log2_of(plan.block) * (problem.level + 1), 30);
-  // 64 nodes of a fine list, eight times what is usual; above, as much for each of four warps at B = 16.
+  // 64 nodes of a fine list, eight times the usual length; above, as much for each of four warps at B = 16.
   const int cap = fine ? 64 * (plan.block / 16) : 256;
   const WorkList list = work_list(ctx, by_key, plan.tokens, node_shift, cap);
 

@@ -89,6 +89,68 @@ __device__ __forceinline__ void add_left_times_tile(float (&sum)[D / 8][4], cons
   }
 }
 
+// ---- causal attention: rows that leave columns out --------------------------------------------------------
+//
+// A 16 x 16 piece that the diagonal cuts, with queries as rows and keys as columns (`before`): row i meets
+// the columns c < at + i. With keys as rows and queries as columns, row i meets the columns c >= at + i.
+
+template <bool before>
+__device__ __forceinline__ bool meets(int row, int column, int at) {
+  return before ? column < at + row : column >= at + row;
+}
+
+/// Puts `value` into those elements of a 16 x 8 result, the piece's columns 8 h .. 8 h + 7, that do not meet.
+template <bool before>
+__device__ __forceinline__ void leave_out(float (&x)[4], float value, int h, int at, int lane) {
+  SIMT_UNROLL
+  for (int i = 0; i < 4; ++i)
+    if (!meets<before>(lane / 4 + i / 2 * 8, 8 * h + lane % 4 * 2 + i % 2, at)) x[i] = value;
+}
+
+/// sum += p x for x the fragment (b0, b1) of 16 rows, where row i of p leaves out the rows of x that it does
+/// not meet. p is 0 there, which leaves out all finite x. If a lane holds an infinity or a NaN, every row of
+/// p gets a product of its own, with the others' part of x cleared; the bits of finite sums are the same
+/// either way.
+template <bool before>
+__device__ __forceinline__ void add_met_products(float (&sum)[4], const std::uint32_t (&p)[4],
+                                                 std::uint32_t b0, std::uint32_t b1, int at, int lane) {
+  const auto finite = [](std::uint32_t pair) {
+    return (pair & 0x7f80u) != 0x7f80u && (pair & 0x7f800000u) != 0x7f800000u;
+  };
+  if (__all_sync(kAllLanes, finite(b0) && finite(b1))) {
+    ptx::mma_m16n8k16_bf16(sum, p, b0, b1);
+    return;
+  }
+  const float start[4] = {sum[0], sum[1], sum[2], sum[3]};
+  for (int row = 0; row < 16; ++row) {
+    const auto met = [&](std::uint32_t pair, int k) {
+      return pair & ((meets<before>(row, k, at) ? 0xffffu : 0u) |
+                     (meets<before>(row, k + 1, at) ? 0xffff0000u : 0u));
+    };
+    const int k = lane % 4 * 2;
+    float one[4] = {start[0], start[1], start[2], start[3]};
+    ptx::mma_m16n8k16_bf16(one, p, met(b0, k), met(b1, k + 8));
+    SIMT_UNROLL
+    for (int i = 0; i < 4; ++i)
+      if (lane / 4 + i / 2 * 8 == row) sum[i] = one[i];
+  }
+}
+
+/// add_left_times_tile of queries as rows, in a piece that the diagonal cuts.
+template <int D>
+__device__ __forceinline__ void add_seen_left_times_tile(float (&sum)[D / 8][4], const std::uint32_t (&p)[4],
+                                                         unsigned tile, int u, int at, int lane) {
+  const unsigned first = tile + tile_offset<D>(lane % 16, lane / 16);
+  const unsigned rows = static_cast<unsigned>(u) * 32 * D;
+  SIMT_UNROLL
+  for (int c = 0; c < D / 8; c += 2) {
+    std::uint32_t r[4];
+    ptx::ldmatrix_x4_trans(r, chunk_further(first, c) + rows);
+    add_met_products<true>(sum[c], p, r[0], r[1], at, lane);
+    add_met_products<true>(sum[c + 1], p, r[2], r[3], at, lane);
+  }
+}
+
 /// log2 of a block size that is a power of two.
 inline int log2_of(int block) {
   int shift = 0;

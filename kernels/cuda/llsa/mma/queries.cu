@@ -3,17 +3,15 @@
 //     P = 2^(q.k log2(e)/sqrt(D) + log2 w - LSE/ln 2),  dP = dO.v,  dS = P (dP - delta),
 //     dQ = sum_k dS k / sqrt(D),  delta = sum(O dO)
 //
-// Tiling: that of the forward, with the same walk. A warp has 16 queries; Q, dO, dQ, P and dS stay in
-// registers, -delta is what dP is added to. A tile of K is read twice: by rows for the scores and transposed
-// for dQ; V once. Sums are f32, dS is rounded to bf16 for the product with K. No maximum and no rescaling:
-// the LSE is known.
+// Tiling: as in the forward, with the same walk and the same diagonal of causal attention. A warp has 16
+// queries. Q, dO, dQ, P and dS stay in registers; the sums of dP start from -delta. A tile of K is read
+// twice, by rows for the scores and transposed for dQ; V is read once. Sums are f32, and dS is rounded to
+// bf16 for the product with K. There is no maximum and no rescaling, because the LSE is known.
+//
 // Per 16 x 16 pair at D = 64: 24 mma (98,304 FLOP), 256 exponentials, 12 ldmatrix.x4 (6 KB from shared
-// memory), 4 KB of K and V from L2: once per block of threads for coarse keys, for fine ones once per query
-// block by rows, per distinct key block by words. Per query 2 D bytes each of Q, dO and dQ. Bound by ldmatrix
-// (48 clocks of a multiprocessor), on the fine level by ldmatrix and the fill (by rows 32) together; the mma
-// take 39 where they reach 62 % of the peak. 96 KiB of shared memory, 3 more for lists, and at most 128
-// registers: two blocks, 16 warps, per multiprocessor.
-#include "kernels/cuda/llsa/mma/mma.h"
+// memory), 4 KB of K and V from L2, as often as in the forward. Per query 2 D bytes each of Q, dO and dQ.
+// Bound by ldmatrix, on the fine level by ldmatrix and the fill of shared memory together. 96 KiB of shared
+// memory, 3 more for lists, and at most 128 registers: two blocks, 16 warps, per multiprocessor.
 #include "kernels/cuda/llsa/mma/rows.cuh"
 #include "kernels/cuda/llsa/mma/words.cuh"
 
@@ -47,7 +45,14 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
   for (int c = 0; c < D / 8; ++c) SIMT_UNROLL
   for (int i = 0; i < 4; ++i) sum[c][i] = 0;
 
+  const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
+
   const auto step = [&](auto, unsigned tile, auto tile_keys) {  // one piece
+    int diagonal = 0;
+    if constexpr (Fine::kCausal) {
+      diagonal = ahead + tile_keys().valid;
+      if (diagonal + 15 <= 0) return;
+    }
     float s[2][4], ds[2][4];
     left_times_rows<D>(s, q, tile, 0, lane);
     SIMT_UNROLL
@@ -56,9 +61,14 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
     finish_scores(s, scale, tile_keys(), 0, log_sum[0], log_sum[1], lane);
     SIMT_UNROLL
     for (int i = 0; i < 8; ++i) ds[i / 4][i % 4] *= ptx::exp2_approx(s[i / 4][i % 4]);
+    if constexpr (Fine::kCausal) SIMT_UNROLL
+    for (int h = 0; h < 2; ++h) leave_out<true>(ds[h], 0.0f, h, diagonal, lane);
     const std::uint32_t left_ds[4] = {pack_bf16(ds[0][0], ds[0][1]), pack_bf16(ds[0][2], ds[0][3]),
                                       pack_bf16(ds[1][0], ds[1][1]), pack_bf16(ds[1][2], ds[1][3])};
-    add_left_times_tile<D>(sum, left_ds, tile, 0, lane);
+    if (Fine::kCausal && diagonal < 16)
+      add_seen_left_times_tile<D>(sum, left_ds, tile, 0, diagonal, lane);
+    else
+      add_left_times_tile<D>(sum, left_ds, tile, 0, lane);
   };
   for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
 
@@ -78,13 +88,15 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
 
 }  // namespace
 
-void queries_backward_mma(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+void queries_backward_mma(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
                           const Tensor& dq) {
   visit_head_dimension(args.q.size(3), [&]<int D>() {
     using Q = Block<D>;
     const AttendedSet<Element> set(args);
     const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    const auto kernel = go_by_words<Q>(args) ? queries<D, FineByWords<Q>> : queries<D, FineByRows<Q>>;
+    const auto kernel = args.causal            ? queries<D, FineByRows<Q, true>>
+                        : go_by_words<Q>(args) ? queries<D, FineByWords<Q>>
+                                               : queries<D, FineByRows<Q>>;
     simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
                  dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
                  HeadRows<const Element>(d_o), device_data<const float>(terms.lse2),

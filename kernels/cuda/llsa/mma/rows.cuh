@@ -1,19 +1,21 @@
-// Fine blocks by rows of picks: a ring of two tiles of B keys for each query block, whose B / 16 warps wait
-// for each other only.
+// Fine blocks by rows of picks: each query block has a ring of two tiles of B keys, and only its own B / 16
+// warps wait for each other.
 #pragma once
 
 #include "walk.cuh"
 
 namespace llsa::kernels::cuda {
 
-/// Fine blocks by rows of picks.
-template <class Q>
+/// Fine blocks by rows of picks. `causal`: full attention, which has no fine blocks, up to the diagonal.
+template <class Q, bool causal = false>
 struct FineByRows {
+  static constexpr bool kCausal = causal;
+
   struct Shared {
     KeyList list[Q::kWarps];  // at the first warp of a query block
   };
 
-  /// The place of a thread among the warps of its query block, with their list and their two tiles.
+  /// The position of a thread among the warps of its query block, with their list and their two tiles.
   struct Ring {
     int warps, first_warp, thread;
     KeyList& list;
@@ -34,19 +36,20 @@ struct FineByRows {
     }
   };
 
-  /// Lists, then the first copies; there is a barrier between.
+  /// Makes the lists, then starts the first copies, with a barrier in between.
   static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
                                                const WarpQueries<Q>& mine, unsigned memory, KeyList* lists,
                                                Shared& shared) {
     const Ring ring(shift, static_cast<int>(threadIdx.x), shared, memory);
     const int query = mine.block_first + ring.first_warp * 16;
-    // A lane for each list, of all levels, so that they wait for their picks together.
+    // One lane makes each list, of all levels, so that all of them wait for their picks at the same time.
     const int thread = static_cast<int>(threadIdx.x);
     const bool makes_shared = makes_shared_list(set, thread), makes_fine = ring.thread == 0;
     if (makes_fine) ring.list.length = 0;
     if (makes_shared || (makes_fine && set.levels > 0 && query < set.queries)) {
       KeyList& list = makes_shared ? lists[thread] : ring.list;
       list = key_list(set, makes_shared ? thread : 0, head, query, shift);
+      if constexpr (causal) list.length = min(list.length, seen_by_block<Q>(set, mine.block_first));
     }
     __syncthreads();
     if (ring.list.length > 0) ring.copy(0, 0);
@@ -56,7 +59,7 @@ struct FineByRows {
   static __device__ __forceinline__ void walk(const AttendedSet<Element>&, int shift,
                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
                                               Step& step) {
-    // The thread's number is read anew, lest what follows from it be held in registers all the while.
+    // Reading the thread's number again keeps values that depend on it out of the registers during the walk.
     const Ring ring(shift, ptx::thread_number(), shared, memory);
     const int length = ring.list.length, block = 16 * ring.warps;
     for (int p = 0, stage = 0; p < length; p += block, stage ^= 1) {

@@ -2,40 +2,38 @@
 //
 //     key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c]);   I_l[i] = the K largest, ties to the lower one
 //
-// Tiling: a block has 16 queries (children of one parent, so with the same candidates) and four warps, or,
-// where candidates are many, 64 queries (32 at D = 128) and eight warps. Candidates come in chunks of 128
-// or 256: the warps share a chunk's products, 8 or 16 candidates at a time, and put the keys into shared
-// memory; then every warp picks for its rows from what was kept so far and the chunk, in registers, and keeps
-// the K best with their indices. Kept candidates are earlier ones and come first, so ties go to the lower
-// index in any number of chunks, and a chunk without a key above the worst kept one costs a row one look.
-// Nothing depends on how many candidates there are, and no scores leave the multiprocessor.
+// Tiling: a block has 16 queries and four warps or, if there are many candidates, 64 queries (32 at D = 128)
+// and eight warps. Its queries are children of one parent, so they share their candidates. Candidates come in
+// chunks of 128 or 256. The warps share a chunk's products, 8 or 16 candidates at a time, and put the keys
+// into shared memory. Then every warp picks for its rows, in registers, from the kept candidates and the
+// chunk, and keeps the K best with their indices. Kept candidates are earlier ones and come first, so ties go
+// to the lower index in any number of chunks. If nothing beats the row's K-th best, the row skips the chunk.
+// Any number of candidates fits, and no scores leave the multiprocessor.
 //
-// Below the coarsest level a block also writes the picks of its rows as bits, R_l (index/words.h): the word of
-// a candidate has a bit for every child of the parent, of which the block has 16 or more, whole units of 16
-// bits. The rows set their bits in shared memory, where the keys were, by integer atomics.
+// Below the coarsest level a block also writes the picks of its rows as bits, R_l (llsa.h). The word of a
+// candidate has a bit for every child of the parent. The block has 16 of these children or more, so it writes
+// whole units of 16 bits. The rows set their bits in shared memory, where the keys were, by integer atomics.
 //
 // Products are mma.m16n8k16 with both operands straight from global memory. A lane holds 8 neighbouring
-// elements of a row, 16 bytes, for two mma: which element is which column of the product does not matter as
-// long as both operands agree. Shared tiles would buy nothing: below the coarsest level a key row is used by
-// one mma of each block (four of 64 queries), and comes from L2, or L1 for siblings.
+// elements of a row, 16 bytes, for two mma: any order of the columns of the product will do as long as both
+// operands agree. Tiles in shared memory would save nothing: below the coarsest level one mma of each block
+// (four of 64 queries) uses a key row, which comes from L2, or from L1 for siblings.
 //
 // FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, 8 per score through shared memory, 4
 // per pick and 2 per candidate and 16 rows written. 16 queries of 128 candidates at D = 64 (B = 16, K = 8):
-// 64 mma, 16 KB of keys, then four rows per warp of at most K steps each with a warp reduction: bound by the
-// latency of those, which is why blocks are small and many fit a multiprocessor. In long rows (n_L of
+// 64 mma, 16 KB of keys, then four rows per warp of at most K steps, each with a warp reduction. Bound by the
+// latency of these, which is why blocks are small and many fit a multiprocessor. In long rows (n_L of
 // thousands) L2 and shared memory bind.
-#include "kernels/cuda/llsa/mma/select.h"
-
+#include "kernels/cuda/llsa/index/select.cuh"
 #include "kernels/cuda/llsa/operands.cuh"
 #include "kernels/cuda/simt/ptx.h"
-#include "kernels/llsa_tensor_cores.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
 using Element = __nv_bfloat16;
 
-/// From so many candidates on blocks have more queries, and read the keys less often.
+/// From this many candidates on, blocks have more queries and read the keys less often.
 constexpr std::int64_t kManyCandidates = 2048;
 
 /// A block of 16 `tiles` queries that keep at most `most` picks. Shared memory: keys of a chunk of
@@ -68,8 +66,8 @@ struct RegisterRow {
   }
 };
 
-/// The cut that cut_by_counting makes, for few picks: lanes sort their keys, then the largest of the 32 heads
-/// leave, step by step, k steps at most.
+/// The cut of cut_by_counting, for few picks: lanes sort their keys, then the largest of the 32 first keys
+/// leaves, step by step, in at most k steps.
 template <int n>
 __device__ __forceinline__ Cut<std::uint32_t> cut_by_maxima(RegisterRow<n> row, int k) {
   SIMT_UNROLL

@@ -1,8 +1,8 @@
-// The walk of the kernels by query over the keys that sibling query blocks attend to: coarse levels first, in
-// tiles that all warps of a thread block share, then fine blocks, in one of two ways.
+// The walk of the kernels by query over the keys that sibling query blocks attend to: first the coarse
+// levels, in tiles that all warps of a thread block share, then the fine blocks, in one of two ways.
 //
-//   rows   every query block goes along its own row of picks (mma/rows.cuh): for tables without words,
-//          for a single level, and for more picks than the other way has room for
+//   rows   every query block follows its own row of picks (mma/rows.cuh): for tables without words, for a
+//          single level, and for more picks than the other way has room for
 //   words  each key block that any of the thread block's query blocks picked is copied once for all of them
 //          (mma/words.cuh)
 //
@@ -13,12 +13,12 @@
 
 namespace llsa::kernels::cuda {
 
-/// Fewer than 2^30 tokens in blocks of 16 or more have no more levels.
+/// Fewer than 2^30 tokens in blocks of 16 or more never have more levels.
 constexpr int kMaxMmaLevels = 8;
 
 /// Sizes of a block of a query-major kernel. Keys and values come into shared memory in pieces: 16 rows of K,
-/// then the 16 of V, so that what a lane reads of both lies at a fixed distance. There are two tiles of kKeys
-/// that all warps use, then two pieces for every warp: rings of query blocks, or stages for all.
+/// then the 16 rows of V, so a lane reads both at a fixed distance. There are two tiles of kKeys that all
+/// warps use, then two pieces for every warp: the rings of the query blocks, or stages for all.
 template <int head_dimension, int warps, int per_processor, int pieces>
 struct QueryBlock {
   static constexpr int kD = head_dimension;
@@ -26,7 +26,7 @@ struct QueryBlock {
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kQueries = 16 * kWarps;
   static constexpr int kPerProcessor = per_processor;
-  static constexpr int kPieces = pieces;             // that a step takes at most
+  static constexpr int kPieces = pieces;             // most pieces of a step
   static constexpr int kKeys = kD == 128 ? 32 : 64;  // of a shared tile
   static constexpr unsigned kPiece = 2 * 16 * kD * 2;
   static constexpr unsigned kTile = kKeys / 16 * kPiece;
@@ -60,12 +60,12 @@ struct KeyRows {
         v_stride(static_cast<int>(set.v_stride(l))) {}
 };
 
-/// Keys in the order in which they are attended: dense, or blocks by a row of picks. Only the last may be a
-/// token that covers less than the others.
+/// Keys in the order in which they are attended: all, or the blocks of a row of picks. Only the last key may
+/// cover fewer tokens than the others.
 struct KeyList {
   KeyRows keys;
   const std::int32_t* picks;  // null: dense
-  int blocks;                 // how many a pick can name
+  int blocks;                 // that a pick can name
   int shift;                  // log2 B
   int length;
   float bias, last_bias;
@@ -78,7 +78,7 @@ struct KeyList {
   }
 };
 
-/// Picks in use of a row of `width`: they come first.
+/// The number of picks in use in a row of `width`; they come first.
 __device__ __forceinline__ int picks_in_use(const std::int32_t* picks, int width, std::int64_t blocks) {
   int low = 0, high = width;
   while (low < high) {
@@ -91,7 +91,7 @@ __device__ __forceinline__ int picks_in_use(const std::int32_t* picks, int width
   return low;
 }
 
-/// What the queries of one node attend to at a level.
+/// The keys of a level that the queries of one node attend to.
 __device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int head, int query, int shift) {
   const std::int64_t n = set.level[l].count;
   KeyList list;
@@ -117,18 +117,31 @@ __device__ inline KeyList key_list(const AttendedSet<Element>& set, int l, int h
   return list;
 }
 
+/// Causal attention: how many keys the last query of a block sees, or more if there are fewer queries.
+template <class Q>
+__device__ __forceinline__ int seen_by_block(const AttendedSet<Element>& set, int block_first) {
+  return static_cast<int>(set.seen_by(block_first + Q::kQueries - 1));
+}
+
+/// Causal attention: with `valid` positions of the block's list left from a tile's beginning on, row i of a
+/// warp sees the positions p < diagonal_ahead + valid + i of the tile.
+template <class Q>
+__device__ __forceinline__ int diagonal_ahead(const AttendedSet<Element>& set, const WarpQueries<Q>& mine) {
+  const int length = min(static_cast<int>(set.level[0].count), seen_by_block<Q>(set, mine.block_first));
+  return static_cast<int>(set.seen_by(mine.first)) - length;
+}
+
 /// Whether a thread makes the list of a level that the block's warps share: level l thread l.
 __device__ __forceinline__ bool makes_shared_list(const AttendedSet<Element>& set, int thread) {
   return thread <= set.enriched && (thread > 0 || set.levels == 0);
 }
 
-/// What a tile holds besides keys and values: with `valid` positions left in its list, counted from its
-/// beginning.
+/// The terms of a tile's keys. `valid` positions of the list are left from the tile's beginning on.
 struct TileKeys {
   int valid;
   float bias, last_bias;
 
-  /// Whether the first n positions are not all alike.
+  /// Whether the first n positions include the end of the list, or a last key with a bias of its own.
   __device__ __forceinline__ bool ends_within(int n) const {
     return valid < n || (valid == n && last_bias != bias);
   }
@@ -157,8 +170,8 @@ __device__ __forceinline__ void copy_tile(const KeyList& list, int p, unsigned t
   }
 }
 
-/// Copies the block of B keys and values from `token` on, of which `there` exist, or all if that is more,
-/// into a tile, by 2 B threads. Through L1: neighbouring query blocks pick much the same.
+/// Copies the block of B keys and values from `token` on into a tile, by 2 B threads. `there` of them exist,
+/// or all if that is more. Through L1, because neighbouring query blocks pick nearly the same key blocks.
 template <int D>
 __device__ __forceinline__ void copy_key_block(const KeyRows& keys, std::int64_t token, int there, int shift,
                                                unsigned tile, int thread) {
@@ -178,8 +191,8 @@ __device__ __forceinline__ void copy_key_block(const KeyRows& keys, std::int64_t
   }
 }
 
-/// Makes base-2 scores of the products q . k with keys 16 u .. 16 u + 15 of a tile: s = scale s + log2 w -
-/// minus, the last for each of a lane's two rows; -inf beyond the end of the list.
+/// Turns the products q . k with keys 16 u .. 16 u + 15 of a tile into base-2 scores: s = scale s + log2 w -
+/// minus, where each of a lane's two rows has its own `minus`; -inf beyond the end of the list.
 __device__ __forceinline__ void finish_scores(float (&s)[2][4], float scale, const TileKeys& keys, int u,
                                               float minus0, float minus1, int lane) {
   const float shift[2] = {keys.bias - minus0, keys.bias - minus1};
@@ -202,7 +215,7 @@ __device__ __forceinline__ void step_through(unsigned tile, int keys, Step& step
          [&] { return keys_from(from); });
 }
 
-/// The same for a fine block of 16 `warps` keys, of which `valid()`, or all if that is more, exist.
+/// The same for a fine block of 16 `warps` keys. `valid()` of them exist, or all if that is more.
 template <class Q, class Step, class Valid>
 __device__ __forceinline__ void step_through_block(unsigned tile, int warps, Step& step, Valid valid) {
   const auto keys_from = [&](int from) { return TileKeys{valid() - from, 0.0f, 0.0f}; };
@@ -212,11 +225,11 @@ __device__ __forceinline__ void step_through_block(unsigned tile, int warps, Ste
     step_through<Q>(tile, min(valid(), 16 * warps), step, keys_from);
 }
 
-/// Walks over all keys that the block's queries attend to, fine ones as Fine does: its begin() makes lists of
-/// all levels and has a barrier, its walk() comes last. The block's query blocks are siblings, since 128 and
-/// 64 divide B^2. A tile is copied while the one before is used. Calls step(integral_constant<pieces>,
-/// address of the first, keys) for every one or two pieces, in a warp that has queries; keys() gives the
-/// TileKeys, which are to be read no sooner than needed.
+/// Walks over all keys that the block's queries attend to. Fine::begin() makes the lists of all levels and
+/// has a barrier; Fine::walk() comes last and takes the fine blocks. The block's query blocks are siblings,
+/// since 128 and 64 divide B^2. A tile is copied while the one before is used. Calls
+/// step(integral_constant<pieces>, address of the first, keys) for every one or two pieces, in warps that
+/// have queries. keys() returns the TileKeys; calling it late saves registers.
 template <class Fine, class Q, class Step>
 __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& set, int shift, int head,
                                                    const WarpQueries<Q>& mine, unsigned char* memory,
@@ -228,7 +241,7 @@ __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& s
   const int thread = static_cast<int>(threadIdx.x);
   const unsigned base = simt::smem_address(memory);
 
-  // Lists, out of the registers: level l at lists[l], level 0 only in full attention.
+  // Lists lie in shared memory to save registers: level l at lists[l], level 0 only in full attention.
   const int lowest = set.levels == 0 ? 0 : 1;
   Fine::begin(set, shift, head, mine, base, lists, fine);
 
@@ -249,8 +262,8 @@ __device__ __forceinline__ void for_attended_tiles(const AttendedSet<Element>& s
     }
   };
 
-  // One barrier a tile: it says that the tile has come and that nobody uses the one before any longer, whose
-  // place the next copy takes.
+  // There is one barrier for each tile. After it the tile has come, and no warp uses the tile before any
+  // longer, so the next copy may take its place.
   bool more = level >= lowest;
   if (more) copy_shared(0);
   ptx::cp_async_commit();

@@ -1,27 +1,26 @@
-// Fine blocks by bit words: the query blocks of a thread block are siblings, and what any of them picked
-// stands in the words of their parent, R_1 (index/words.cu). From these the warps make a list of key blocks,
-// ascending, each with a bit for every query block that picked it. Each is copied once for all, and used by
-// the warps whose bit is set.
+// Fine blocks by bit words. The query blocks of a thread block are siblings, so the words of their parent,
+// R_1 (index/words.cu), say what each of them picked. From these words the warps make a list of key blocks,
+// ascending, each with a bit for every query block that picked it. Each key block is copied once for all
+// warps, and used by the warps whose bit is set.
 //
-// The list is gone through in rounds of as many entries as there are query blocks, with three stages for
-// their keys and values, the third where the coarse tiles were. Warps keep no step. On entering round t a
-// warp
+// The list is processed in rounds of as many entries as there are query blocks. There are three stages for
+// the keys and values of a round; the third lies where the coarse tiles were. No barrier holds the warps
+// together: a warp may be almost two rounds ahead of another. On entering round t a warp
 //
-//     arrives at `full` of t + 1           its copy for that round has come; the others' may not
-//     copies its entry of round t + 2      after waiting for `empty` of the place: the uses by all warps; for
-//                                            those who do not use an entry, who copies it arrives
-//     waits for `full` of t, uses its picks, and arrives at `empty` of each
+//     arrives at `full` of t + 1          its own copy for that round has come; the other warps' may not have
+//     copies its entry of round t + 2     after waiting until all warps have arrived at `empty` of that
+//                                           place, so they are done with round t - 1; the copying warp
+//                                           arrives on behalf of the warps that skip the new entry
+//     waits for `full` of t               then uses its picks, and arrives at `empty` of each
 //
-// Each wait is for something earlier in this order, so no warp waits for ever; and a warp arrives for round
-// t + 3 no sooner than it has waited for t, so the parity of a phase is enough.
+// Each wait is for something earlier in this order, so no warp waits for ever. A warp arrives for round t + 3
+// only after it has waited for t, so the parity of a phase is enough to tell the rounds apart.
 //
-// What this saves against rows is the fill, 4 KB of K and V at D = 64 for every pick of a key block that a
-// sibling picked, too: of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
-// the benchmark's structured inputs, 80 % on normal ones (counted on the CPU). What it costs is that warps
-// wait for each other. With a barrier for every round the walk would last as long as 1.9 (2.3) times a warp's
-// own picks, which is how much the busiest warps of the rounds have to do together; here a warp may be almost
-// two rounds ahead of another. Which of the two ways is faster on a GPU has not been measured; `llsa bench
-// attention` has an arm for each.
+// Compared with rows, this saves copies: 4 KB of K and V at D = 64 for every pick of a key block that a
+// sibling picked, too. Of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
+// the benchmark's structured inputs and 80 % on normal ones (counted on the CPU). It costs waiting, since the
+// warps of a round have different numbers of picks. Which of the two ways is faster on a GPU has not been
+// measured; `llsa bench attention` has an arm for each.
 #pragma once
 
 #include "walk.cuh"
@@ -31,7 +30,7 @@ namespace llsa::kernels::cuda {
 /// The key blocks that the query blocks of a thread block picked, each once, ascending.
 struct PickedTogether {
   static constexpr int kMost = 512;
-  static constexpr std::int64_t kMostBlocks = 1 << 24;  // what an entry can name
+  static constexpr std::int64_t kMostBlocks = 1 << 24;  // key blocks that an entry can name
 
   KeyRows keys;
   int length;
@@ -53,10 +52,11 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
   const std::uint16_t* const words = set.words + row * positions * units + bit / 16;
   const int keys = static_cast<int>(set.level[1].count);
 
-  // A warp takes a run of positions, counts first, then writes behind the warps before it.
+  // A warp takes a run of positions. It counts its entries first, then writes them behind those of the warps
+  // before it.
   const int run = (positions + 32 * Q::kWarps - 1) / (32 * Q::kWarps) * 32;
   const int first = warp * run, end = min(first + run, positions);
-  const auto entry_at = [&](int p) -> std::uint32_t {  // 0: nobody picked it
+  const auto entry_at = [&](int p) -> std::uint32_t {  // 0: no query block picked it
     if (p >= end) return 0;
     const std::uint32_t bits =
         words[static_cast<std::int64_t>(p) * units] >> bit % 16 & ((1u << siblings) - 1);
@@ -86,6 +86,7 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
 /// Fine blocks by words.
 template <class Q>
 struct FineByWords {
+  static constexpr bool kCausal = false;
   static constexpr int kStages = 3;
   static constexpr unsigned kStage = Q::kWarps * Q::kPiece;  // bytes
   static_assert(Q::kRings == kStage, "the third stage lies where the coarse tiles were");
@@ -96,7 +97,7 @@ struct FineByWords {
     std::uint64_t empty[kStages * Q::kWarps];
   };
 
-  /// The part that a warp plays: one of the B / 16 of its query block.
+  /// The position of a warp, which is one of the B / 16 warps of its query block.
   struct Part {
     int shift, warp, lane;
 
@@ -104,7 +105,7 @@ struct FineByWords {
         : shift(log2_block), warp(thread / 32), lane(thread % 32) {}
     __device__ __forceinline__ int warps() const { return 1 << (shift - 4); }
     __device__ __forceinline__ int query_block() const { return warp >> (shift - 4); }
-    /// Of entry i of a round: its tile, and the mbarrier of its uses.
+    /// The tile of entry i of a round, and the mbarrier at which its users arrive.
     __device__ __forceinline__ unsigned tile(unsigned memory, int round, int i) const {
       return memory + static_cast<unsigned>(round + 1) % kStages * kStage +
              static_cast<unsigned>(i << (shift - 4)) * Q::kPiece;
@@ -117,13 +118,13 @@ struct FineByWords {
   static __device__ __forceinline__ unsigned full(const Shared& shared, int round) {
     return simt::smem_address(shared.full + static_cast<unsigned>(round) % kStages);
   }
-  /// Of the phase of an mbarrier that belongs to a round.
+  /// The parity of the phase of an mbarrier that belongs to a round.
   static __device__ __forceinline__ unsigned parity(int round) {
     return static_cast<unsigned>(round) / kStages % 2;
   }
 
-  /// Copies this warp's part of a round, whose first entry is `first`, and arrives for those who do not use
-  /// it.
+  /// Copies this warp's part of a round, whose first entry is `first`, and arrives on behalf of the warps
+  /// that skip its entry.
   static __device__ __forceinline__ void copy(const Part& part, int round, int first, int tokens,
                                               unsigned memory, const Shared& shared) {
     const int i = part.query_block();
@@ -159,9 +160,10 @@ struct FineByWords {
                                               const WarpQueries<Q>& mine, unsigned memory, Shared& shared,
                                               Step& step) {
     const int tokens = static_cast<int>(set.queries), query_blocks = Q::kWarps >> (shift - 4);
-    __syncthreads();  // the coarse tiles are through
+    __syncthreads();  // no warp uses the coarse tiles any longer
     for (int round = 0, first = 0; first < shared.list.length; ++round, first += query_blocks) {
-      // The thread's number is read anew, lest what follows from it be held in registers all the while.
+      // Reading the thread's number again keeps values that depend on it out of the registers during the
+      // walk.
       const Part part(shift, ptx::thread_number());
       ptx::cp_async_wait<0>();
       __syncwarp();
@@ -186,9 +188,9 @@ struct FineByWords {
   }
 };
 
-/// Whether fine blocks go by words: where there are any, and the list has room for what siblings picked.
+/// Whether fine blocks go by words: if there are words, and the list has room for all picks of the siblings.
 template <class Q>
-bool go_by_words(const LlsaOperands& args) {
+bool go_by_words(const LlsaState& args) {
   const LlsaPlan& plan = args.plan;
   return !args.words.empty() && plan.count[1] <= PickedTogether::kMostBlocks &&
          Q::kQueries / plan.block * plan.width[0] <= PickedTogether::kMost;

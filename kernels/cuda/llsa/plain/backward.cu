@@ -7,28 +7,30 @@
 //     keys        dK = sum_q dS q / sqrt(D), dV = sum_q P dO: a warp per 4 keys of a block, over the queries
 //                 that the transposed index lists for the block; at the coarsest level over all queries
 //
-// delta and the LSE in base 2 come from terms.cu. Levels go from the coarsest enriched one down, a
-// launch each, and each passes its gradients on: with G_l the gradient that reaches the fine tokens below
-// token i, G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B], kept in f32 (f64); dK = G_0 with c_0 = 1. Every
-// element is written by one warp, in a fixed order.
-// FLOPs: 6 D per pair by query and 8 D by key (scores and dP twice), and an exponential each. Bytes and
-// bounds as in the forward, with loads from 32 rows for scores and for dP; a hot key block is one long list
-// for its warps.
+// In causal attention the lists of queries end, and those of keys begin, at the diagonal.
+//
+// query_terms (attention.cu) makes delta and the LSE in base 2. Levels go from the coarsest enriched one
+// down, a launch each, and each passes its gradients on. With G_l[i] the gradient that reaches each fine
+// token below token i of level l,
+//
+//     G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B] in f32 (f64),   dK = G_0 with c_0 = 1
+//
+// One warp writes each element, in a fixed order. FLOPs: 6 D per pair by query and 8 D by key (scores and dP
+// twice), and an exponential each. Bytes and bounds as in the forward, with loads from 32 rows for scores and
+// for dP. A key block that many queries pick is one long list for its warps.
 #include "kernels/cuda/llsa/llsa.h"
 #include "kernels/cuda/llsa/plain/plain.cuh"
-#include "kernels/cuda/llsa/plain/plain.h"
-#include "kernels/cuda/llsa/terms.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
 enum : int { kLeft, kRight, kLeftSum, kRightSum };
 
-/// products(0), products(1): [entry][row]. sum row r of matrix `to` += sum over present entries i of
-/// products(which)[i][r] x[entry i].
-template <class T, class A>
+/// products(0), products(1): [entry][row]. Row r of matrix `to` += sum over the present entries i that it
+/// meets of products(which)[i][r] x[entry i]. meets(r, entry) says whether they meet.
+template <class T, class A, class Meets>
 __device__ void add_products(const WarpMemory<A>& warp, int to, int which, unsigned present,
-                             std::int64_t entry, const T* x, std::int64_t stride) {
+                             std::int64_t entry, const T* x, std::int64_t stride, Meets meets) {
   const int lane = lane_of_thread();
   for (int j0 = 0; j0 < warp.d; j0 += 32) {
     const int j = j0 + lane;
@@ -41,14 +43,15 @@ __device__ void add_products(const WarpMemory<A>& warp, int to, int which, unsig
       if (j >= warp.d) continue;
       const A value = static_cast<A>(x[from * stride + j]);
       SIMT_UNROLL
-      for (int r = 0; r < kRows; ++r) sum[r] += warp.products(which)[i * kRows + r] * value;
+      for (int r = 0; r < kRows; ++r)
+        if (meets(r, from)) sum[r] += warp.products(which)[i * kRows + r] * value;
     }
     if (j < warp.d)
       for (int r = 0; r < kRows; ++r) warp.row(to, r)[j] = sum[r];
   }
 }
 
-template <class T, class A>
+template <class T, class A, bool causal>
 __global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_o, const A* lse2,
                         const A* delta, T* dq) {
   SIMT_DYNAMIC_SHARED(memory);
@@ -62,6 +65,8 @@ __global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_
   warp.load(kLeft, set.q.head(head) + first * set.q.stride, set.q.stride, rows, kLog2e<A> * scale);
   warp.load(kRight, d_o.head(head) + first * d_o.stride, d_o.stride, rows, scale);
   warp.clear(kLeftSum);
+  const std::int64_t seen = causal ? set.seen_by(first) : 0;
+  const auto sees = [&](int r, std::int64_t key) { return !causal || key < seen + r; };
   A log_sum[kRows], slope[kRows];
   for (int r = 0; r < kRows; ++r) {
     const std::int64_t at = head * set.queries + first + (r < rows ? r : 0);
@@ -74,7 +79,7 @@ __global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_
     const T* const k = set.k_head(l, head);
     const T* const v = set.v_head(l, head);
     const std::int32_t* const picks = l < set.levels ? set.picks_above(l, head, first) : nullptr;
-    const std::int64_t length = list_length(set, l);
+    const std::int64_t length = causal ? seen + rows - 1 : list_length(set, l);
     for (std::int64_t p0 = 0; p0 < length; p0 += 32) {
       const std::int64_t token = list_token(set, l, picks, p0 + lane);
       const unsigned present = __ballot_sync(kAllLanes, token >= 0);
@@ -89,7 +94,7 @@ __global__ void queries(AttendedSet<T> set, RowTiles tiles, HeadRows<const T> d_
           warp.products(0)[lane * kRows + r] = std::exp2(s[r] + (bias - log_sum[r])) * (dp[r] - slope[r]);
       }
       __syncwarp();
-      add_products(warp, kLeftSum, 0, present, token, k, set.k_stride(l));
+      add_products(warp, kLeftSum, 0, present, token, k, set.k_stride(l), sees);
       __syncwarp();
     }
   }
@@ -106,7 +111,7 @@ struct QueryLists {
   std::int64_t span = 0;  // fine queries under a node
 };
 
-template <class T, class A, class Out>
+template <class T, class A, class Out, bool causal>
 __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists lists, HeadRows<const T> d_o,
                      const A* lse2, const A* delta, const A* above_k, const A* above_v,
                      std::int64_t above_count, Out* dk, Out* dv) {
@@ -136,7 +141,9 @@ __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists l
     nodes = lists.node + head * lists.entries + offset[0];
     length = (offset[1] - offset[0]) * lists.span;
   }
-  for (std::int64_t p0 = 0; p0 < length; p0 += 32) {
+  const auto seen = [&](int r, std::int64_t query) { return !causal || first + r < set.seen_by(query); };
+  const std::int64_t begin = causal && first >= set.seen_by(0) ? first - set.seen_by(0) + 1 : 0;
+  for (std::int64_t p0 = begin / 32 * 32; p0 < length; p0 += 32) {
     const std::int64_t p = p0 + lane;
     std::int64_t query = p;
     if (nodes && p < length) query = nodes[p / lists.span] * lists.span + p % lists.span;
@@ -156,8 +163,8 @@ __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists l
       }
     }
     __syncwarp();
-    add_products(warp, kLeftSum, 0, present, query, q, set.q.stride);
-    add_products(warp, kRightSum, 1, present, query, g, d_o.stride);
+    add_products(warp, kLeftSum, 0, present, query, q, set.q.stride, seen);
+    add_products(warp, kRightSum, 1, present, query, g, d_o.stride, seen);
     __syncwarp();
   }
 
@@ -175,19 +182,20 @@ __global__ void keys(AttendedSet<T> set, int level, RowTiles tiles, QueryLists l
 
 }  // namespace
 
-void queries_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o,
-                            const QueryTerms& terms, const Tensor& dq) {
+void queries_backward_plain(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
+                            const Tensor& dq) {
   visit_device(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
     const AttendedSet<T> set(args);
     const RowTiles tiles(set.queries, set.levels > 0 ? set.block : kRows);
-    launch_tiles(ctx, queries<T, A>, tiles.per_head, args.q.size(0) * args.q.size(1),
-                 WarpMemory<A>::bytes(3, 1, set.d), set, tiles, HeadRows<const T>(d_o),
-                 device_data<const A>(terms.lse2), device_data<const A>(terms.delta), device_data<T>(dq));
+    launch_tiles(ctx, set.causal ? queries<T, A, true> : queries<T, A, false>, tiles.per_head,
+                 args.q.size(0) * args.q.size(1), WarpMemory<A>::bytes(3, 1, set.d), set, tiles,
+                 HeadRows<const T>(d_o), device_data<const A>(terms.lse2), device_data<const A>(terms.delta),
+                 device_data<T>(dq));
   });
 }
 
-void keys_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const QueryTerms& terms,
+void keys_backward_plain(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
                          const Tensor& dk, const Tensor& dv) {
   visit_device(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
@@ -208,10 +216,10 @@ void keys_backward_plain(Context& ctx, const LlsaOperands& args, const Tensor& d
       const std::int64_t above_count = above_k.defined() ? above_k.size(2) : 0;
       const auto run = [&](auto* to_k, auto* to_v) {
         using Out = std::remove_pointer_t<decltype(to_k)>;
-        launch_tiles(ctx, keys<T, A, Out>, tiles.per_head, b * h, WarpMemory<A>::bytes(4, 2, set.d), set, l,
-                     tiles, lists, HeadRows<const T>(d_o), device_data<const A>(terms.lse2),
-                     device_data<const A>(terms.delta), device_data<const A>(above_k),
-                     device_data<const A>(above_v), above_count, to_k, to_v);
+        launch_tiles(ctx, set.causal ? keys<T, A, Out, true> : keys<T, A, Out, false>, tiles.per_head, b * h,
+                     WarpMemory<A>::bytes(4, 2, set.d), set, l, tiles, lists, HeadRows<const T>(d_o),
+                     device_data<const A>(terms.lse2), device_data<const A>(terms.delta),
+                     device_data<const A>(above_k), device_data<const A>(above_v), above_count, to_k, to_v);
       };
       if (l == 0) {
         run(device_data<T>(dk), device_data<T>(dv));

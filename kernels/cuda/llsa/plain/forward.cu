@@ -3,22 +3,24 @@
 //     s_j = q . k_j log2(e)/sqrt(D) + log2 w_j;   O = sum_j 2^(s_j - m) v_j / sum_j 2^(s_j - m);
 //     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m the largest s_j so far (online softmax)
 //
-// Tiling: a warp has up to 4 queries of one query block, which share their list. 32 entries at a time: a lane
-// per entry for the scores, then a lane per d for the sums. Nothing larger than a tile is stored.
-// FLOPs: 4 D per pair, on the scalar units in f32 or f64, and two exponentials, one for the rescaling. Bytes:
-// every K and V row of the list once per 4 queries, from L1/L2. Bound by L1 and shared memory, which are one
-// unit: for 4 multiply-adds of a warp the scores take a load from 32 rows (32 sectors, 8 clocks or more) and
-// 4 reads of query elements that its lanes share, 12 clocks of a multiprocessor where the multiply-adds take
-// one; the sums take a coalesced load, 4 such reads and two shuffles.
+// In causal attention the list of a warp ends with the last key that one of its queries sees, and each query
+// leaves out the keys that it does not see.
+//
+// Tiling: a warp has up to 4 queries of one query block, which share their list. It takes 32 entries at a
+// time: a lane per entry for the scores, then a lane per d for the sums. Nothing larger than a tile is
+// stored. FLOPs: 4 D per pair, on the scalar units in f32 or f64, and two exponentials, one of them for the
+// rescaling. Bytes: every K and V row of the list once per 4 queries, from L1/L2. Bound by L1 and shared
+// memory, which are one unit: for 4 multiply-adds of a warp, the scores take a load from 32 rows (32 sectors)
+// and 4 reads of query elements that all lanes share; the sums take a coalesced load, 4 such reads and two
+// shuffles.
 #include "kernels/cuda/llsa/plain/plain.cuh"
-#include "kernels/cuda/llsa/plain/plain.h"
 
 namespace llsa::kernels::cuda {
 namespace {
 
 enum : int { kQuery, kSum, kMatrices };
 
-template <class T, class A>
+template <class T, class A, bool causal>
 __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse) {
   SIMT_DYNAMIC_SHARED(memory);
   const std::int64_t tile = tile_of_warp(), head = blockIdx.y;
@@ -31,6 +33,8 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
   warp.clear(kSum);
   __syncwarp();
 
+  const std::int64_t seen = causal ? set.seen_by(first) : 0;
+  const auto sees = [&](int r, std::int64_t token) { return !causal || token < seen + r; };
   A top[kRows], sum[kRows];
   for (int r = 0; r < kRows; ++r) {
     top[r] = kLowest<A>;
@@ -41,7 +45,7 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
     const T* const v = set.v_head(l, head);
     const std::int64_t k_stride = set.k_stride(l), v_stride = set.v_stride(l);
     const std::int32_t* const picks = l < set.levels ? set.picks_above(l, head, first) : nullptr;
-    const std::int64_t length = list_length(set, l);
+    const std::int64_t length = causal ? seen + rows - 1 : list_length(set, l);
     for (std::int64_t p0 = 0; p0 < length; p0 += 32) {
       const std::int64_t token = list_token(set, l, picks, p0 + lane);
       const unsigned present = __ballot_sync(kAllLanes, token >= 0);
@@ -56,10 +60,11 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
       A shrink[kRows];
       SIMT_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const A highest = warp_max(token >= 0 && s[r] > top[r] ? s[r] : top[r]);
+        const bool there = token >= 0 && sees(r, token);
+        const A highest = warp_max(there && s[r] > top[r] ? s[r] : top[r]);
         shrink[r] = std::exp2(top[r] - highest);
         top[r] = highest;
-        const A p = token >= 0 ? std::exp2(s[r] - highest) : A(0);
+        const A p = there ? std::exp2(s[r] - highest) : A(0);
         warp.products(0)[lane * kRows + r] = p;
         sum[r] = sum[r] * shrink[r] + p;
       }
@@ -76,7 +81,8 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
           if (j >= d) continue;
           const A value = static_cast<A>(v[from * v_stride + j]);
           SIMT_UNROLL
-          for (int r = 0; r < kRows; ++r) o_row[r] += warp.products(0)[i * kRows + r] * value;
+          for (int r = 0; r < kRows; ++r)
+            if (sees(r, from)) o_row[r] += warp.products(0)[i * kRows + r] * value;
         }
         if (j < d)
           for (int r = 0; r < kRows; ++r) warp.row(kSum, r)[j] = o_row[r];
@@ -97,13 +103,14 @@ __global__ void attend(AttendedSet<T> set, RowTiles tiles, HeadRows<T> o, A* lse
 
 }  // namespace
 
-void attend_plain(Context& ctx, const LlsaOperands& args, const Tensor& o, const Tensor& lse) {
+void attend_plain(Context& ctx, const LlsaState& args, const Tensor& o, const Tensor& lse) {
   visit_device(args.q.dtype(), "llsa_attention", [&]<class T>() {
     using A = accumulator_t<T>;
     const AttendedSet<T> set(args);
     const RowTiles tiles(set.queries, set.levels > 0 ? set.block : kRows);
-    launch_tiles(ctx, attend<T, A>, tiles.per_head, o.size(0) * o.size(1),
-                 WarpMemory<A>::bytes(kMatrices, 1, set.d), set, tiles, HeadRows<T>(o), device_data<A>(lse));
+    launch_tiles(ctx, set.causal ? attend<T, A, true> : attend<T, A, false>, tiles.per_head,
+                 o.size(0) * o.size(1), WarpMemory<A>::bytes(kMatrices, 1, set.d), set, tiles, HeadRows<T>(o),
+                 device_data<A>(lse));
   });
 }
 

@@ -1,7 +1,7 @@
-// Tiles of the plain attention kernels: a warp takes up to kRows tokens of one block as rows (queries; in the
-// key-major half of the backward keys) and walks through the list that they share, 32 entries at a time, a
-// lane per entry for the scores and a lane per d for the sums. What lanes hand to each other lies in shared
-// memory: rows and sums [kRows][D], products [32][kRows].
+// Tiles of the plain attention kernels. A warp takes up to kRows tokens of one block as rows: queries or, in
+// the key-major half of the backward pass, keys. It walks through the list that they share, 32 entries at a
+// time, with a lane per entry for the scores and a lane per d for the sums. Lanes exchange values through
+// shared memory: rows and sums [kRows][D], products [32][kRows].
 #pragma once
 
 #include "../operands.cuh"

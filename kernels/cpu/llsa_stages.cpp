@@ -1,17 +1,86 @@
-// Hierarchical selection on the CPU: scores of the queries that share candidates as one tile, then an exact
-// top-K.
+// The stages of LLSA before attention, on the CPU, and the transpose of index tables.
 //
-// Scores lie [candidate][lane], so the K best of every lane are found at once without branches: scores map to
-// integers of the same order (NaN lowest, -0 equal to +0), and the K-th largest is built bit by bit, each
-// bit decided by counting. Among equals the lower candidates win; candidates ascend, so rows come out
-// ascending.
+// Pooling: sums in f32 (f64 for f64) go up the levels, and each mean is rounded once:
+//
+//     sum_l[i] = sum of the B sums of level l-1 under token i, in order
+//     X^(l)[i] = round(sum_l[i] / c_l[i])
+//
+// Selection: queries that share candidates form a tile. Its scores lie [candidate][lane], so the K best of
+// every lane are found at once and without branches: scores become integers of the same order (NaN lowest, -0
+// equal to +0), and the K-th largest is built bit by bit, each bit decided by counting. Among equal scores
+// the lower candidates win. Candidates ascend, so rows come out ascending.
+//
+// Transpose: a counting sort, one head at a time, queries in ascending order.
 #include <vector>
 
+#include "kernels/backend/attention.h"
 #include "kernels/cpu/attention_driver.h"
-#include "kernels/cpu/llsa.h"
 
 namespace llsa::kernels::cpu {
 namespace {
+
+// ---- pool -----------------------------------------------------------------------------------------------
+
+/// Sums and means of `count` rows, Columns at a time.
+template <int Columns, class T, class A, class Below>
+void pool_columns(const Below* x, std::int64_t stride, std::int64_t count, A covered, A* sum, T* mean) {
+  A acc[Columns] = {};
+  for (std::int64_t n = 0; n < count; ++n) {
+#pragma omp simd
+    for (int j = 0; j < Columns; ++j) acc[j] += static_cast<A>(x[n * stride + j]);
+  }
+#pragma omp simd
+  for (int j = 0; j < Columns; ++j) mean[j] = static_cast<T>(acc[j] / covered);
+  if (sum) {
+#pragma omp simd
+    for (int j = 0; j < Columns; ++j) sum[j] = acc[j];
+  }
+}
+
+/// One level from the values below it: `below` holds tokens (level 1) or sums. Sums are kept only if another
+/// level follows.
+template <class T, class A, class Below>
+void pool_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<Below>& below, A* sums,
+                const Heads<T>& out) {
+  const std::int64_t d = out.d, block = plan.block;
+  const std::int64_t per_chunk = std::max<std::int64_t>(1, 16384 / (block * std::max<std::int64_t>(d, 1)));
+  for_block_ranges(
+      ctx, out.count(), out.tokens, per_chunk, [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          const std::int64_t begin = i * block, count = std::min(block, below.tokens - begin);
+          const Below* const x = below.row(head, begin);
+          A* const sum = sums ? sums + (head * out.tokens + i) * d : nullptr;
+          const A covered = static_cast<A>(plan.covered(level, i));
+          T* const mean = out.row(head, i);
+          std::int64_t j = 0;
+          for (; j + 32 <= d; j += 32)
+            pool_columns<32>(x + j, below.stride, count, covered, sum ? sum + j : nullptr, mean + j);
+          for (; j < d; ++j)
+            pool_columns<1>(x + j, below.stride, count, covered, sum ? sum + j : nullptr, mean + j);
+        }
+      });
+}
+
+void llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels) {
+  visit_floating(x.dtype(), "llsa_pyramid", [&]<class T>() {
+    using A = accumulator_t<T>;
+    Tensor below;  // sums of the level last done
+    for (std::size_t l = 0; l < levels.size(); ++l) {
+      const bool more = l + 1 < levels.size();
+      const Tensor sums = more ? ctx.empty(levels[l].shape(), dtype_of<A>::value) : Tensor();
+      A* const to = more ? sums.data<A>() : nullptr;
+      const int level = static_cast<int>(l) + 1;
+      if (l == 0) {
+        pool_level<T, A>(ctx, plan, level, Heads<T>(x), to, Heads<T>(levels[l]));
+      } else {
+        pool_level<T, A>(ctx, plan, level, Heads<A>(below), to, Heads<T>(levels[l]));
+      }
+      below = sums;
+    }
+  });
+}
+
+// ---- select ---------------------------------------------------------------------------------------------
 
 /// The K best of each lane of one tile.
 template <class A>
@@ -151,11 +220,9 @@ void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>&
                    });
 }
 
-}  // namespace
-
-void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& q,
-                 const std::vector<Tensor>& k, const std::vector<Tensor>& index,
-                 std::vector<Tensor>& /*words*/) {
+void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state) {
+  const LlsaPlan& plan = state.plan;
+  const std::vector<Tensor>& index = state.index;
   visit_floating(q[0].dtype(), "llsa_select", [&]<class T>() {
     using A = accumulator_t<T>;
     for (int level = plan.levels; level >= 1; --level) {
@@ -166,5 +233,41 @@ void llsa_select(Context& ctx, const LlsaPlan& plan, const std::vector<Tensor>& 
     }
   });
 }
+
+// ---- transpose ------------------------------------------------------------------------------------------
+
+void index_transpose(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
+                     const Tensor& query) {
+  const std::int64_t heads = index.size(0) * index.size(1);
+  const std::int64_t rows = index.size(2), width = index.size(3);
+  const std::int32_t* const table = index.data<std::int32_t>();
+  ctx.pool().parallel_for(heads, [&](std::int64_t head) {
+    const std::int32_t* const entries = table + head * rows * width;
+    std::int32_t* const at = offset.data<std::int32_t>() + head * (keys + 1);
+    std::int32_t* const out = query.data<std::int32_t>() + head * rows * width;
+
+    // at[j + 1] counts key j; after the running sum at[j] is where key j's queries begin.
+    for (std::int64_t j = 0; j <= keys; ++j) at[j] = 0;
+    for (std::int64_t e = 0; e < rows * width; ++e) {
+      const std::int32_t j = entries[e];
+      if (j == -1) continue;
+      if (j < 0 || j >= keys)
+        throw ValueError(cat("[index_transpose] entry ", j, " in a table over ", keys, " keys"));
+      ++at[j + 1];
+    }
+    for (std::int64_t j = 0; j < keys; ++j) at[j + 1] += at[j];
+    // Filling moves each beginning to its end, which is the beginning of the next: shift back afterwards.
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t e = i * width; e < (i + 1) * width; ++e)
+        if (entries[e] >= 0) out[at[entries[e]]++] = static_cast<std::int32_t>(i);
+    for (std::int64_t j = keys; j > 0; --j) at[j] = at[j - 1];
+    at[0] = 0;
+  });
+}
+
+}  // namespace
+
+constinit const LlsaStagesBackend kLlsaStages = {
+    .llsa_pyramid = llsa_pyramid, .llsa_select = llsa_select, .index_transpose = index_transpose};
 
 }  // namespace llsa::kernels::cpu

@@ -1,12 +1,12 @@
-// delta = sum(O dO) and LSE log2(e) for the backward pass: a warp per query, a lane per element of 32
-// neighbours, summed as a tree of fixed shape.
+// LLSA attention on CUDA devices, forward and backward: which kernels take a problem, and what they share.
 //
-// Bytes per query: O and dO once, 4 D in bf16 and 8 D in f32, LSE 4, and 8 written. 2 D FLOP, 0.5 per byte in
-// bf16: bound by memory, or by its latency, since a warp has no more than its 4 D bytes under way, 16 KB per
-// multiprocessor at D = 64.
-#include "kernels/cuda/llsa/terms.h"
-
-#include "kernels/cuda/llsa/index/words.h"
+// The kernels, with their maths, tiling and bounds, are in mma/ and plain/. Forward: one launch. Backward:
+// delta and LSE, then dQ, a launch each; then the index lists by key, and dK and dV level by level.
+//
+// delta = sum(O dO) and LSE log2(e) take a warp per query and a lane per element of 32 neighbours, summed as
+// a tree of fixed shape. Bytes per query: O and dO once, 4 D in bf16 and 8 D in f32, LSE 4, and 8 written. 2
+// D FLOP, 0.5 per byte in bf16: bound by memory, or by its latency, since a warp has no more than its 4 D
+// bytes under way, 16 KB per multiprocessor at D = 64.
 #include "kernels/cuda/llsa/llsa.h"
 #include "kernels/cuda/llsa/operands.cuh"
 
@@ -41,7 +41,7 @@ QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const T
   return terms;
 }
 
-std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& args) {
+std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaState& args) {
   for (const Tensor& table : args.index)
     if (table.size(2) * table.size(3) > std::int64_t{0x7fffffff})
       throw ShapeError(cat("[llsa_attention_backward] indices ", table.shape(),
@@ -65,5 +65,22 @@ std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaOperands& 
   }
   return result;
 }
+
+void llsa_attention(Context& ctx, const LlsaState& state) {
+  (fits_mma(state, state.o) ? attend_mma : attend_plain)(ctx, state, state.o, state.lse);
+}
+
+void llsa_attention_backward(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
+                             const Tensor& dk, const Tensor& dv) {
+  const QueryTerms terms = query_terms(ctx, d_o, state.o, state.lse);
+  const bool mma = fits_mma(state, d_o);
+  (mma ? queries_backward_mma : queries_backward_plain)(ctx, state, d_o, terms, dq);
+  (mma ? keys_backward_mma : keys_backward_plain)(ctx, state, d_o, terms, dk, dv);
+}
+
+constinit const LlsaStagesBackend kLlsaStages = {
+    .llsa_pyramid = llsa_pyramid, .llsa_select = llsa_select, .index_transpose = index_transpose};
+constinit const LlsaBackend kLlsa = {.llsa_attention = llsa_attention,
+                                     .llsa_attention_backward = llsa_attention_backward};
 
 }  // namespace llsa::kernels::cuda

@@ -1,25 +1,140 @@
-// LLSA backward on the CPU.
+// LLSA attention on the CPU, forward and backward.
 //
-// Query-major: dQ = dS K / sqrt(D) over each block's key list. dK and dV either on the same way (whole heads,
-// see kWholeHeads) or key-major: the tokens under key j of level l + 1 collect from the queries that the
-// transposed index lists for j, the coarsest level from all queries. Coarse gradients then go down:
-// G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B], and dK[n] = dK^(0)[n] + G_1[n / B].
-#include "kernels/cpu/llsa.h"
-#include "kernels/cpu/llsa_attended.h"
+// Forward: every query block attends to its list of key ranges: the children of its picks on level 0, the
+// candidates of its ancestors on levels 1..L_e, and all of level L. Neighbouring ranges are joined.
+//
+// Backward, query-major: dQ = dS K / sqrt(D) over the same lists. With many heads, dK and dV are collected on
+// the way (see kWholeHeads). With few heads they are computed key-major in a second pass: the tokens under
+// key j of level l + 1 collect from the queries that the transposed index lists for j, the coarsest level
+// from all queries. Coarse gradients then go down the levels:
+//
+//     G_l[i] = dK^(l)[i] / c_l[i] + G_{l+1}[i / B],   dK[n] = dK^(0)[n] + G_1[n / B],   the same for V
+#include <vector>
+
+#include "kernels/backend/attention.h"
+#include "kernels/cpu/attention_driver.h"
 
 namespace llsa::kernels::cpu {
 namespace {
 
+// ---- what the queries of a block attend to --------------------------------------------------------------
+
+/// Keys and values of all attended levels, in their dtype of accumulation and packed, with the logarithms of
+/// their weights.
+template <class A>
+class Attended {
+ public:
+  Attended(Context& ctx, const LlsaState& state, bool backward) : plan_(state.plan), index_(state.index) {
+    for (std::size_t l = 0; l < state.k.size(); ++l) {
+      const int level = static_cast<int>(l);
+      kept_.push_back(accumulable(ctx, state.k[l]));
+      kept_.push_back(accumulable(ctx, state.v[l]));
+      const Heads<A> k(kept_[2 * l]), v(kept_[2 * l + 1]);
+      TokenSet<A> set(k, v);
+      const bool weighted = l > 0 && plan_.reweight;
+      const std::int64_t n = plan_.count[l];
+      // All tokens but the last cover the same number of fine tokens.
+      set.score = key_scores<A>(ctx, n, weighted ? std::log2(static_cast<A>(plan_.covered(level, 0))) : A(0));
+      if (weighted)
+        set.score.template data<A>()[n - 1] = std::log2(static_cast<A>(plan_.covered(level, n - 1)));
+      // Blocks that are not whole panels are gathered tile by tile.
+      if (level == plan_.levels || plan_.block % tile::kWidth<A> == 0) set.pack(ctx, backward);
+      levels_.push_back(set);
+    }
+  }
+
+  std::vector<TokenSet<A>>& levels() { return levels_; }
+  const TokenSet<A>& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+
+  /// The key lists of one head.
+  class Head {
+   public:
+    Head(const Attended& of, std::int64_t head) : plan_(of.plan_) {
+      for (int l = 0; l <= plan_.enriched; ++l) all_.push_back(of.level(l).all(head));
+      for (std::size_t l = 0; l < of.index_.size(); ++l)
+        picks_.push_back(of.index_[l].template data<std::int32_t>() +
+                         head * plan_.count[l + 1] * plan_.width[l]);
+      d_ = of.level(0).y.d;
+    }
+
+    /// Appends the keys and values that query block i attends to; neighbouring key blocks are joined.
+    void operator()(std::int64_t i, tile::Workspace<A>& ws) const {
+      const std::int64_t block = plan_.block;
+      std::int64_t node = i;
+      for (int level = 0; level < plan_.levels && plan_.attends(level); ++level, node /= block) {
+        const auto l = static_cast<std::size_t>(level);
+        const std::int64_t n = plan_.count[l], n_above = plan_.count[l + 1];
+        const int width = plan_.width[l];
+        const std::int32_t* const row = picks_[l] + node * width;
+        std::int32_t next = 0;  // the smallest index that may follow
+        for (int e = 0; e < width;) {
+          const std::int32_t first = row[e];
+          if (first < next || first >= n_above) {
+            check_unused(row, e, width, n_above, level + 1);
+            break;
+          }
+          next = first + 1;
+          while (++e < width && row[e] == next && next < n_above) ++next;
+          const std::int64_t begin = first * block;
+          ws.others.push_back(all_[l].part(begin, std::min(next * block, n) - begin, d_));
+        }
+      }
+      if (plan_.attends(plan_.levels)) ws.others.push_back(all_.back());
+    }
+
+   private:
+    const LlsaPlan& plan_;
+    std::vector<tile::Others<A>> all_;        ///< by level
+    std::vector<const std::int32_t*> picks_;  ///< [l - 1] = I_l
+    std::int64_t d_ = 0;
+  };
+
+  Head operator()(std::int64_t head) const { return Head(*this, head); }
+
+ private:
+  /// Throws ValueError unless e > 0 and the row holds -1 from place e on.
+  static void check_unused(const std::int32_t* row, int e, int width, std::int64_t keys, int level) {
+    for (int at = e; at < width; ++at)
+      if (e == 0 || row[at] != -1)
+        throw ValueError(
+            cat("[llsa_attend] a row of the level-", level, " indices has ", row[at], " at place ", at),
+            cat("rows hold ascending indices below ", keys, ", at least one, then -1"));
+  }
+
+  const LlsaPlan& plan_;
+  const std::vector<Tensor>& index_;
+  std::vector<TokenSet<A>> levels_;
+  std::vector<Tensor> kept_;
+};
+
+// ---- forward --------------------------------------------------------------------------------------------
+
+void llsa_attention(Context& ctx, const LlsaState& state) {
+  visit_floating(state.q.dtype(), "llsa_attention", [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Tensor q = accumulable(ctx, state.q);
+    const Attended<A> attended(ctx, state, false);
+    const Output out(ctx, state.o);
+    attend_blocks<A>(ctx, Heads<A>(q), state.plan.block, state.plan.keys_per_query(), attended,
+                     Heads<A>(out.tensor()), state.lse.data<A>());
+    out.finish(ctx);
+  });
+}
+
+// ---- backward -------------------------------------------------------------------------------------------
+
 template <class A>
 class Backward {
  public:
-  Backward(Context& ctx, const LlsaOperands& args, const Tensor& q, const Tensor& d_o, const Tensor& o,
-           const A* lse, A* dq, A* dk, A* dv)
+  /// d_o, q, o: in the dtype of accumulation.
+  Backward(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& q, const Tensor& o, A* dq,
+           A* dk, A* dv)
       : ctx_(ctx),
-        plan_(args.plan),
-        index_(args.index),
-        queries_(backward_queries<A>(ctx, Heads<A>(q), Heads<A>(d_o), Heads<A>(o), lse)),
-        attended_(ctx, args, true),
+        plan_(state.plan),
+        index_(state.index),
+        queries_(
+            backward_queries<A>(ctx, Heads<A>(q), Heads<A>(d_o), Heads<A>(o), state.lse.template data<A>())),
+        attended_(ctx, state, true),
         d_(queries_.y.d),
         heads_(queries_.y.count()),
         dq_(dq) {
@@ -46,7 +161,7 @@ class Backward {
     if (plan_.attends(plan_.levels) || plan_.block % tile::kWidth<A> == 0) queries_.pack(ctx_, true);
     coarse_keys();
     ctx_.pool().parallel_for(heads_, [this](std::int64_t head) { lower_coarse(head); });
-    fine_keys();
+    listed_keys(0);
   }
 
  private:
@@ -67,8 +182,7 @@ class Backward {
            (head * plan_.count[static_cast<std::size_t>(level)] + token) * d_;
   }
 
-  // ---- whole heads
-  // ------------------------------------------------------------------------------------------------------
+  // ---- whole heads ----
 
   void whole_head(std::int64_t head) {
     for (int l = 0; l <= plan_.enriched; ++l) {
@@ -110,8 +224,7 @@ class Backward {
     }
   }
 
-  // ---- key-major
-  // --------------------------------------------------------------------------------------------------------
+  // ---- key-major ----
 
   /// Appends the fine queries below the level-l nodes that picked key j.
   void queries_of(const IndexTranspose& by_key, int l, std::int64_t head, std::int64_t j,
@@ -132,17 +245,18 @@ class Backward {
     }
   }
 
+  /// The transpose of I_l.
   IndexTranspose transposed(int l) const {
     const Tensor& table = index_[static_cast<std::size_t>(l) - 1];
     const std::int64_t keys = plan_.count[static_cast<std::size_t>(l)];
     IndexTranspose t = {
         ctx_.empty({table.size(0), table.size(1), keys + 1}, DType::i32),
         ctx_.empty({table.size(0), table.size(1), table.size(2) * table.size(3)}, DType::i32)};
-    index_transpose(ctx_, table, keys, t.offset, t.query);
+    kLlsaStages.index_transpose(ctx_, table, keys, t.offset, t.query);
     return t;
   }
 
-  /// Keys [begin, end) of a level against ws.others, onto what dk and dv hold.
+  /// Keys [begin, end) of a level against ws.others: adds to dk and dv.
   void keys(tile::Workspace<A>& ws, int level, std::int64_t head, std::int64_t begin,
             std::int64_t end) const {
     backward_own<A>(ws, attended_.level(level).all(head), d_, begin, end, dk(level, head, begin),
@@ -170,9 +284,7 @@ class Backward {
     for (int l = std::min(top - 1, plan_.enriched); l >= 1; --l) listed_keys(l);
   }
 
-  void fine_keys() { listed_keys(0); }
-
-  /// Keys of a level below the coarsest: those under each key of the level above, with its list of queries.
+  /// Keys of a level below the coarsest. The keys under one key of the level above share its list of queries.
   void listed_keys(int l) {
     const IndexTranspose by_key = transposed(l + 1);
     const std::int64_t n = plan_.count[static_cast<std::size_t>(l)];
@@ -209,21 +321,23 @@ class Backward {
   std::vector<Tensor> kept_;
 };
 
-}  // namespace
-
-void llsa_attend_backward(Context& ctx, const LlsaOperands& args, const Tensor& d_o, const Tensor& o,
-                          const Tensor& lse, const Tensor& dq, const Tensor& dk, const Tensor& dv) {
-  visit_floating(args.q.dtype(), "llsa_attention_backward", [&]<class T>() {
+void llsa_attention_backward(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
+                             const Tensor& dk, const Tensor& dv) {
+  visit_floating(state.q.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
-    const Tensor q = accumulable(ctx, args.q), ga = accumulable(ctx, d_o), oa = accumulable(ctx, o);
+    const Tensor ga = accumulable(ctx, d_o), q = accumulable(ctx, state.q), o = accumulable(ctx, state.o);
     const Output dqa(ctx, dq), dka(ctx, dk), dva(ctx, dv);
-    Backward<A>(ctx, args, q, ga, oa, lse.data<A>(), dqa.tensor().data<A>(), dka.tensor().data<A>(),
-                dva.tensor().data<A>())
+    Backward<A>(ctx, ga, state, q, o, dqa.tensor().data<A>(), dka.tensor().data<A>(), dva.tensor().data<A>())
         .run();
     dqa.finish(ctx);
     dka.finish(ctx);
     dva.finish(ctx);
   });
 }
+
+}  // namespace
+
+constinit const LlsaBackend kLlsa = {.llsa_attention = llsa_attention,
+                                     .llsa_attention_backward = llsa_attention_backward};
 
 }  // namespace llsa::kernels::cpu
