@@ -128,7 +128,9 @@ TEST_CASE("training that was saved and resumed equals training without a break, 
     RunFolder run(dir / "run");
     CHECK(resume_latest(run, first.state()) == 0);
     first.run(4);
-    CHECK(save_checkpoint(run, first.state(), 4) == run.latest()->path);
+    const std::string saved = save_checkpoint(run, first.state(), 4);
+    REQUIRE(run.latest());
+    CHECK(run.latest()->path == saved);
   }
   Regression second;
   RunFolder run(dir / "run");
