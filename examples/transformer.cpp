@@ -38,7 +38,7 @@ int main() {
   std::cout << params;
 
   double first = 0, last = 0;
-  for (int step = 0; step < 300; ++step) {
+  for (int step = 0; step < 120; ++step) {
     const Tensor original = llsa::randint(ctx, {kBatch, kOriginal}, 0, kLetters, /*seed=*/1, /*stream=*/step);
     const Tensor text = llsa::kernels::concat(ctx, {original, original}, 1).slice(1, 0, kLength);
     const Var scores = layers(letters(text) + positions);  // [batch,length,letters]
@@ -49,7 +49,7 @@ int main() {
     adam.step(1e-3);
     last = loss.item();
     if (step == 0) first = last;
-    if (step % 50 == 0) std::cout << "step " << step << ", loss " << last << '\n';
+    if (step % 20 == 0) std::cout << "step " << step << ", loss " << last << '\n';
   }
   std::cout << "loss " << first << " -> " << last << '\n';
   return last < 0.1 * first ? 0 : 1;

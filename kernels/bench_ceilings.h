@@ -1,5 +1,5 @@
-// Loops that keep one unit of a CUDA device busy: what the device reaches, beside which `llsa bench` puts
-// what the attention kernels reach. No operation of the library uses them, and there are none for the CPU.
+// Loops that keep one unit of a CUDA device busy. They show what the device can reach; `llsa bench` compares the
+// attention kernels with that. No operation of the library uses them, and there are none for the CPU.
 //
 // Each call starts out.numel() threads, a multiple of kCeilingThreads, and puts into `out` numbers that show
 // whether the work was done.
@@ -24,7 +24,7 @@ constexpr double exp2_loop_count(std::int64_t threads, std::int64_t rounds) {
 
 constexpr std::int64_t kGatherWords = 512;  ///< i32 words of a block: 2 KiB, 16 keys of D = 64 in bf16
 
-/// The block that a warp fetches in a round, of n: any, all about equally often.
+/// Which of n blocks a warp fetches in a round: pseudo-random, all about equally often.
 constexpr std::uint32_t gathered_block(std::uint32_t warp, std::uint32_t round, std::uint32_t n) {
   std::uint32_t x = warp * 0x9e3779b1u + round * 0x85ebca77u + 0x165667b1u;
   x = (x ^ x >> 15) * 0x2c1b3c6du;

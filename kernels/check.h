@@ -1,4 +1,4 @@
-// Checks of arguments that every operation's front shares. Messages read "[op] expected ..., got ...".
+// Checks of the arguments of public operations. Messages read "[op] expected ..., got ...".
 #pragma once
 
 #include <initializer_list>

@@ -1,7 +1,7 @@
-// Convolution = im2col, then one matrix product per image: y[o, positions] = w[o, patch] cols[patch,
-// positions], with the bias as one more column of w over a line of ones. The output is taken in slices, which
-// bounds the memory of cols. bf16 is computed in f32. Where the backend has a library for convolutions, that
-// is asked first.
+// Convolution. Where the backend has a library for convolutions, the library is asked first. Otherwise im2col and one
+// matrix product per image compute it: y[o, positions] = w[o, patch] cols[patch, positions]. The bias is one more
+// column of w, over a line of ones in cols. The output is computed in slices, which bounds the memory of cols. bf16 is
+// computed in f32.
 #include "kernels/conv.h"
 
 #include <algorithm>
@@ -21,40 +21,45 @@ constexpr std::int64_t kSliceElements = std::int64_t{1} << 20;  // of cols
 
 DType sum_type(const Tensor& x) { return x.dtype() == DType::bf16 ? DType::f32 : x.dtype(); }
 
-ConvGeometry check_conv(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
-                        std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
-  check::on_device(ctx, where, {{"x", x}, {"w", w}});
-  check::floating(where, {"x", x});
-  check::same_dtype(where, {"x", x}, {"w", w});
+void check_conv(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
+                std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
+  const char* op = "conv2d";
+  check::on_device(ctx, op, {{"x", x}, {"w", w}});
+  check::floating(op, {"x", x});
+  check::same_dtype(op, {"x", x}, {"w", w});
   if (x.rank() != 4 || w.rank() != 4 || x.size(1) != w.size(1)) {
     throw ShapeError(
-        cat("[", where, "] expected x[b,c,h,w] and w[o,c,kh,kw], got x ", x.shape(), " and w ", w.shape()));
+        cat("[", op, "] expected x[b,c,h,w] and w[o,c,kh,kw], got x ", x.shape(), " and w ", w.shape()));
   }
-  ConvGeometry g{.batch = x.size(0),
-                 .channels = x.size(1),
-                 .height = x.size(2),
-                 .width = x.size(3),
-                 .kernel = {w.size(2), w.size(3)},
-                 .stride = stride,
-                 .padding = padding};
-  std::array<std::int64_t, 2> out{};
   for (int i = 0; i < 2; ++i) {
     const auto at = static_cast<std::size_t>(i);
     constexpr std::int64_t kLimit = std::int64_t{1} << 31;
     if (stride[at] < 1 || padding[at] < 0 || padding[at] > kLimit) {
-      throw ValueError(cat("[", where, "] expected stride >= 1 and padding >= 0, got stride ", stride[at],
+      throw ValueError(cat("[", op, "] expected stride >= 1 and padding >= 0, got stride ", stride[at],
                            " and padding ", padding[at]));
     }
-    const std::int64_t room = x.size(2 + i) + 2 * padding[at] - g.kernel[at];
-    if (g.kernel[at] < 1 || room < 0) {
-      throw ShapeError(cat("[", where, "] kernel ", w.shape(), " does not fit into x ", x.shape(),
+    if (w.size(2 + i) < 1 || x.size(2 + i) + 2 * padding[at] < w.size(2 + i)) {
+      throw ShapeError(cat("[", op, "] kernel ", w.shape(), " does not fit into x ", x.shape(),
                            " with padding ", padding[0], " and ", padding[1]));
     }
-    out[at] = room / stride[at] + 1;
   }
-  g.out_height = out[0];
-  g.out_width = out[1];
-  return g;
+  if (!bias.defined()) return;
+  check::on_device(ctx, op, {{"bias", bias}});
+  check::same_dtype(op, {"x", x}, {"bias", bias});
+  check::shape(op, {"bias", bias}, Shape{w.size(0)});
+}
+
+ConvGeometry geometry_of(const Tensor& x, const Tensor& w, std::array<std::int64_t, 2> stride,
+                         std::array<std::int64_t, 2> padding) {
+  return {.batch = x.size(0),
+          .channels = x.size(1),
+          .height = x.size(2),
+          .width = x.size(3),
+          .kernel = {w.size(2), w.size(3)},
+          .stride = stride,
+          .padding = padding,
+          .out_height = (x.size(2) + 2 * padding[0] - w.size(2)) / stride[0] + 1,
+          .out_width = (x.size(3) + 2 * padding[1] - w.size(3)) / stride[1] + 1};
 }
 
 /// Cuts the output into slices: several whole images, or some rows of one.
@@ -88,13 +93,9 @@ Tensor library_gradient(Context& ctx, decltype(ConvLibrary::conv2d_dx) library, 
 
 Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
               std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
-  const ConvGeometry g = check_conv(ctx, "conv2d", x, w, stride, padding);
+  check_conv(ctx, x, w, bias, stride, padding);
+  const ConvGeometry g = geometry_of(x, w, stride, padding);
   const std::int64_t outputs = w.size(0);
-  if (bias.defined()) {
-    check::on_device(ctx, "conv2d", {{"bias", bias}});
-    check::same_dtype("conv2d", {"x", x}, {"bias", bias});
-    check::shape("conv2d", {"bias", bias}, Shape{outputs});
-  }
   const Shape shape{g.batch, outputs, g.out_height, g.out_width};
   if (const auto library = backend(ctx).conv_library.conv2d; library != nullptr) {
     const Tensor y = ctx.empty(shape, x.dtype());
@@ -119,11 +120,8 @@ Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias
 ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                           std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding,
                           bool need_dx, bool need_dw, bool need_db) {
-  const ConvGeometry g = check_conv(ctx, "conv2d_backward", x, w, stride, padding);
+  const ConvGeometry g = geometry_of(x, w, stride, padding);
   const std::int64_t outputs = w.size(0);
-  check::on_device(ctx, "conv2d_backward", {{"dy", dy}});
-  check::same_dtype("conv2d_backward", {"x", x}, {"dy", dy});
-  check::shape("conv2d_backward", {"dy", dy}, Shape{g.batch, outputs, g.out_height, g.out_width});
   ConvGrads grads;
   if (need_db) grads.db = sum(ctx, dy, {0, 2, 3});
   if (need_dx) {

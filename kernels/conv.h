@@ -1,5 +1,5 @@
-// Two-dimensional convolution (cross-correlation, as in every deep-learning library): im2col and the
-// matrix-product front door.
+// Two-dimensional convolution (cross-correlation, as in every deep-learning library), by a library for convolutions or
+// by im2col and matrix products.
 #pragma once
 
 #include <array>
@@ -15,11 +15,12 @@ namespace llsa::kernels {
 Tensor conv2d(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
               std::array<std::int64_t, 2> stride = {1, 1}, std::array<std::int64_t, 2> padding = {0, 0});
 
-/// What was not asked for is undefined.
+/// Gradients that were not asked for are undefined.
 struct ConvGrads {
   Tensor dx, dw, db;
 };
 
+/// It checks nothing: it is called with what the forward took, and with a gradient of y's shape and dtype.
 ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                           std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding,
                           bool need_dx = true, bool need_dw = true, bool need_db = true);

@@ -68,7 +68,7 @@ Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis) {
 
 namespace {
 
-/// A tensor over foreign memory, for the length of one copy.
+/// A tensor over the caller's memory, for the duration of one copy.
 Tensor host_view(void* host, const Tensor& like) {
   auto storage = std::make_shared<Storage>(host, like.nbytes(), Device{}, [] {});
   return Tensor::over(std::move(storage), like.shape(), like.dtype());

@@ -26,13 +26,12 @@ void fill(Context& ctx, const Tensor& x, double value);
 /// ValueError for no tensors.
 Tensor concat(Context& ctx, const std::vector<Tensor>& parts, int axis);
 
-/// Between dense host memory and a tensor of any strides, on any device: what from_vector and to_vector do
-/// their work with.
+/// Copies between dense host memory and a tensor of any strides on any device; from_vector and to_vector use them.
 void copy_from_host(Context& ctx, const void* host, const Tensor& dst);
 void copy_to_host(Context& ctx, const Tensor& src, void* host);
 
-/// x for another context: x itself on the CPU and in the same stream, else a contiguous copy. x belongs to
-/// `from`. The host waits where the copy leaves a device; between contexts of one device their streams wait
+/// x, which belongs to `from`, for another context: x itself if both are on the CPU or use one stream, else a
+/// contiguous copy. The host waits when the copy leaves a device. Between two contexts of one device the streams wait
 /// for each other.
 Tensor transfer(Context& from, const Tensor& x, Context& to);
 

@@ -34,16 +34,10 @@ Tensor embedding(Context& ctx, const Tensor& table, const Tensor& ids) {
 }
 
 Tensor embedding_backward(Context& ctx, const Tensor& dy, const Tensor& ids, std::int64_t rows) {
-  const char* op = "embedding_backward";
-  check::on_device(ctx, op, {{"dy", dy}, {"ids", ids}});
-  check::floating(op, {"dy", dy});
-  check::rank_at_least(op, {"dy", dy}, 1);
-  check::dtype(op, {"ids", ids}, DType::i32);
-  check::shape(op, {"ids", ids}, without_last_axis(dy.shape()));
-  if (rows < 0) throw ValueError(cat("[", op, "] expected a number of rows >= 0, got ", rows));
   const std::int64_t c = dy.size(-1);
   const Tensor dtable = ctx.empty(Shape{rows, c}, dy.dtype());
-  backend(ctx).index.scatter_rows(ctx, op, contiguous(ctx, dy).reshape(Shape{ids.numel(), c}),
+  backend(ctx).index.scatter_rows(ctx, "embedding_backward",
+                                  contiguous(ctx, dy).reshape(Shape{ids.numel(), c}),
                                   contiguous(ctx, ids).reshape(Shape{ids.numel()}), dtable);
   return dtable;
 }

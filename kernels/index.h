@@ -10,7 +10,8 @@ namespace llsa::kernels {
 
 /// y[...,:] = table[ids[...],:] with table [V,C], ids i32 of any shape. Saved: ids.
 Tensor embedding(Context& ctx, const Tensor& table, const Tensor& ids);
-/// dtable [rows,C]: the sum of the rows of dy [...,C] by number, 0 for a number that does not occur.
+/// dtable [rows,C]: the sum of the rows of dy [...,C] by number, 0 for a number that does not occur. It checks
+/// nothing but the numbers: dy and ids are those of the forward.
 Tensor embedding_backward(Context& ctx, const Tensor& dy, const Tensor& ids, std::int64_t rows);
 
 /// y[b,i,:] = x[b,order[i],:] with x [b,N,C], order i32 [M] in [0, N) -> [b,M,C]. When order is a

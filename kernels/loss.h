@@ -1,7 +1,9 @@
 // Losses: scalars (shape []) averaged over everything.
 //
 // f32, bf16 and f64. Sums run over fixed chunks, in f32 within a stretch of some hundred elements and in f64
-// between them, and do not depend on the number of threads. The scalar of bf16 tensors is f32.
+// between them, and do not depend on the number of threads. The scalar of bf16 tensors is f32. The backward
+// functions check nothing: they are called with what the forward took, and with a gradient of its output's
+// shape and dtype.
 #pragma once
 
 #include "../core/context.h"

@@ -30,9 +30,15 @@ Tensor as_batch(Context& ctx, const Tensor& x, const std::vector<std::int64_t>& 
   return (like_one ? expanded : clone(ctx, expanded)).reshape({count, rows, cols});
 }
 
+/// Of x[...,in] w[out,in]^T: rows of x, out, in.
 struct LinearSizes {
   std::int64_t m, n, k;
 };
+LinearSizes sizes_of(const Tensor& x, const Tensor& w) {
+  std::int64_t m = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) m *= x.size(i);
+  return {m, w.size(0), w.size(1)};
+}
 
 LinearSizes check_linear(Context& ctx, const char* where, const Tensor& x, const Tensor& w,
                          const Tensor& bias) {
@@ -48,9 +54,7 @@ LinearSizes check_linear(Context& ctx, const char* where, const Tensor& x, const
     check::same_dtype(where, {"x", x}, {"bias", bias});
     check::shape(where, {"bias", bias}, Shape{w.size(0)});
   }
-  std::int64_t m = 1;
-  for (int i = 0; i + 1 < x.rank(); ++i) m *= x.size(i);
-  return {m, w.size(0), w.size(1)};
+  return sizes_of(x, w);
 }
 
 Shape with_last(const Shape& shape, std::int64_t last) {
@@ -59,19 +63,11 @@ Shape with_last(const Shape& shape, std::int64_t last) {
   return Shape(extents);
 }
 
-LinearGrads backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x, const Tensor& w,
-                     const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
-  const auto [m, n, k] = check_linear(ctx, where, x, w, {});
-  check::on_device(ctx, where, {{"dy", dy}});
-  check::same_dtype(where, {"x", x}, {"dy", dy});
-  check::shape(where, {"dy", dy}, with_last(x.shape(), n));
+LinearGrads backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& pre,
+                     bool need_dx, bool need_dw, bool need_db) {
+  const auto [m, n, k] = sizes_of(x, w);
   LinearBackwardArgs args;
-  if (pre.defined()) {
-    check::on_device(ctx, where, {{"pre", pre}});
-    check::same_dtype(where, {"x", x}, {"pre", pre});
-    check::shape(where, {"pre", pre}, dy.shape());
-    args.pre = contiguous(ctx, pre).reshape({m, n});
-  }
+  if (pre.defined()) args.pre = pre.reshape({m, n});
   args.dy = contiguous(ctx, dy).reshape({m, n});
   args.x = contiguous(ctx, x).reshape({m, k});
   args.w = with_unit_stride(ctx, w);
@@ -135,14 +131,12 @@ LinearGelu linear_gelu(Context& ctx, const Tensor& x, const Tensor& w, const Ten
 
 LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
                             bool need_dw, bool need_db) {
-  return backward(ctx, "linear_backward", dy, x, w, {}, need_dx, need_dw, need_db);
+  return backward(ctx, dy, x, w, {}, need_dx, need_dw, need_db);
 }
 
 LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
                                  const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
-  if (!pre.defined())
-    throw ValueError("[linear_gelu_backward] expected pre as linear_gelu returned it, got nothing");
-  return backward(ctx, "linear_gelu_backward", dy, x, w, pre, need_dx, need_dw, need_db);
+  return backward(ctx, dy, x, w, pre, need_dx, need_dw, need_db);
 }
 
 void tune_products(Context& ctx, bool on) { backend(ctx).matmul.tune_products(ctx, on); }

@@ -1,7 +1,8 @@
-// Matrix products: the one way to them for the whole project.
+// Matrix products.
 //
 // f32, bf16 and f64, operands of one dtype; sums run in f32 (f64 for f64). Empty products are zeros. Bits do
-// not depend on the number of threads. Results are contiguous.
+// not depend on the number of threads. Results are contiguous. The backward functions check nothing: they are
+// called with what the forward took and saved, and with a gradient of its output's shape and dtype.
 #pragma once
 
 #include <map>
@@ -19,7 +20,7 @@ Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a = fal
 /// x[...,in] w[out,in]^T + bias[out] -> [...,out]; bias may be undefined.
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias);
 
-/// What was not asked for is undefined.
+/// Gradients that were not asked for are undefined.
 struct LinearGrads {
   Tensor dx;  ///< [...,in]
   Tensor dw;  ///< [out,in]

@@ -34,20 +34,12 @@ void check_modulation(const Context& ctx, const char* op, const check::Argument&
   check::shape(op, a, Shape{x.size(0), x.size(2)});
 }
 
-void check_statistics(const Context& ctx, const char* op, const check::Argument& a, const Tensor& x) {
-  check::on_device(ctx, op, {a});
-  check::dtype(op, a, accumulator_of(x.dtype()));
-  check::shape(op, a, without_last_axis(x.shape()));
-}
-
-/// [...,C] as [1,R,C]; [C] as [1,C].
-Tensor one_group(Context& ctx, const Tensor& x) {
+/// [...,C] as [R,C].
+Tensor as_rows(Context& ctx, const Tensor& x) {
   const std::int64_t c = x.size(-1);
-  return contiguous(ctx, x).reshape(Shape{1, x.numel() / c, c});
+  return contiguous(ctx, x).reshape(Shape{x.numel() / c, c});
 }
-Tensor one_group_vector(Context& ctx, const Tensor& w) {
-  return w.defined() ? contiguous(ctx, w).reshape(Shape{1, w.numel()}) : w;
-}
+Tensor contiguous_or_none(Context& ctx, const Tensor& x) { return x.defined() ? contiguous(ctx, x) : x; }
 
 }  // namespace
 
@@ -59,27 +51,19 @@ NormResult layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const
   const DType statistics = accumulator_of(x.dtype());
   const Shape rows = without_last_axis(x.shape());
   NormResult out{ctx.empty_like(x), ctx.empty(rows, statistics), ctx.empty(rows, statistics)};
-  backend(ctx).norm.layer_norm(ctx, one_group(ctx, x), one_group_vector(ctx, weight),
-                               one_group_vector(ctx, bias), false, eps, out.y, out.mean, out.rstd);
+  backend(ctx).norm.layer_norm(ctx, as_rows(ctx, x), contiguous_or_none(ctx, weight),
+                               contiguous_or_none(ctx, bias), eps, out.y, out.mean, out.rstd);
   return out;
 }
 
 NormGrads layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
                               const Tensor& mean, const Tensor& rstd, bool need_db) {
-  const char* op = "layer_norm_backward";
-  check_input(ctx, op, x, 0);
-  check::on_device(ctx, op, {{"dy", dy}});
-  check::like(op, {"dy", dy}, {"x", x});
-  check_vector(ctx, op, {"weight", weight}, x);
-  check_statistics(ctx, op, {"mean", mean}, x);
-  check_statistics(ctx, op, {"rstd", rstd}, x);
   const std::int64_t c = x.size(-1);
   NormGrads out{ctx.empty_like(x), {}, {}};
   if (weight.defined()) out.dw = ctx.empty(Shape{c}, x.dtype());
   if (need_db) out.db = ctx.empty(Shape{c}, x.dtype());
-  backend(ctx).norm.layer_norm_backward(ctx, one_group(ctx, dy), one_group(ctx, x),
-                                        one_group_vector(ctx, weight), false, contiguous(ctx, mean),
-                                        contiguous(ctx, rstd), out.dx, out.dw, out.db);
+  backend(ctx).norm.layer_norm_backward(ctx, as_rows(ctx, dy), as_rows(ctx, x),
+                                        contiguous_or_none(ctx, weight), mean, rstd, out.dx, out.dw, out.db);
   return out;
 }
 
@@ -88,22 +72,16 @@ RmsNormResult rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, doub
   check_input(ctx, op, x, eps);
   check_vector(ctx, op, {"weight", weight}, x);
   RmsNormResult out{ctx.empty_like(x), ctx.empty(without_last_axis(x.shape()), accumulator_of(x.dtype()))};
-  backend(ctx).norm.rms_norm(ctx, one_group(ctx, x), one_group_vector(ctx, weight), eps, out.y, out.rstd);
+  backend(ctx).norm.rms_norm(ctx, as_rows(ctx, x), contiguous_or_none(ctx, weight), eps, out.y, out.rstd);
   return out;
 }
 
 NormGrads rms_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
                             const Tensor& rstd) {
-  const char* op = "rms_norm_backward";
-  check_input(ctx, op, x, 0);
-  check::on_device(ctx, op, {{"dy", dy}});
-  check::like(op, {"dy", dy}, {"x", x});
-  check_vector(ctx, op, {"weight", weight}, x);
-  check_statistics(ctx, op, {"rstd", rstd}, x);
   NormGrads out{ctx.empty_like(x), {}, {}};
   if (weight.defined()) out.dw = ctx.empty(Shape{x.size(-1)}, x.dtype());
-  backend(ctx).norm.rms_norm_backward(ctx, one_group(ctx, dy), one_group(ctx, x),
-                                      one_group_vector(ctx, weight), contiguous(ctx, rstd), out.dx, out.dw);
+  backend(ctx).norm.rms_norm_backward(ctx, as_rows(ctx, dy), as_rows(ctx, x), contiguous_or_none(ctx, weight),
+                                      rstd, out.dx, out.dw);
   return out;
 }
 
@@ -117,27 +95,19 @@ NormResult layer_norm_modulate(Context& ctx, const Tensor& x, const Tensor& shif
   const DType statistics = accumulator_of(x.dtype());
   const Shape rows = without_last_axis(x.shape());
   NormResult out{ctx.empty_like(x), ctx.empty(rows, statistics), ctx.empty(rows, statistics)};
-  backend(ctx).norm.layer_norm(ctx, contiguous(ctx, x), with_unit_last_stride(ctx, scale),
-                               with_unit_last_stride(ctx, shift), true, eps, out.y, out.mean, out.rstd);
+  backend(ctx).norm.layer_norm_modulate(ctx, contiguous(ctx, x), with_unit_last_stride(ctx, shift),
+                                        with_unit_last_stride(ctx, scale), eps, out.y, out.mean, out.rstd);
   return out;
 }
 
 ModulateGrads layer_norm_modulate_backward(Context& ctx, const Tensor& dy, const Tensor& x,
                                            const Tensor& scale, const Tensor& mean, const Tensor& rstd) {
-  const char* op = "layer_norm_modulate_backward";
-  check_input(ctx, op, x, 0);
-  check::rank(op, {"x", x}, 3, "[b,N,C]");
-  check::on_device(ctx, op, {{"dy", dy}});
-  check::like(op, {"dy", dy}, {"x", x});
-  check_modulation(ctx, op, {"scale", scale}, x);
-  check_statistics(ctx, op, {"mean", mean}, x);
-  check_statistics(ctx, op, {"rstd", rstd}, x);
   const Shape per_sample{x.size(0), x.size(2)};
   const ModulateGrads out{ctx.empty_like(x), ctx.empty(per_sample, x.dtype()),
                           ctx.empty(per_sample, x.dtype())};
-  backend(ctx).norm.layer_norm_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x),
-                                        with_unit_last_stride(ctx, scale), true, contiguous(ctx, mean),
-                                        contiguous(ctx, rstd), out.dx, out.dscale, out.dshift);
+  backend(ctx).norm.layer_norm_modulate_backward(ctx, contiguous(ctx, dy), contiguous(ctx, x),
+                                                 with_unit_last_stride(ctx, scale), mean, rstd, out.dx,
+                                                 out.dshift, out.dscale);
   return out;
 }
 
@@ -155,12 +125,6 @@ Tensor gate_residual(Context& ctx, const Tensor& x, const Tensor& y, const Tenso
 }
 
 GateGrads gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate) {
-  const char* op = "gate_residual_backward";
-  check_input(ctx, op, y, 0);
-  check::rank(op, {"y", y}, 3, "[b,N,C]");
-  check::on_device(ctx, op, {{"dz", dz}});
-  check::like(op, {"dz", dz}, {"y", y});
-  check_modulation(ctx, op, {"gate", gate}, y);
   const GateGrads out{ctx.empty_like(y), ctx.empty(Shape{y.size(0), y.size(2)}, y.dtype())};
   backend(ctx).norm.gate_residual_backward(ctx, contiguous(ctx, dz), contiguous(ctx, y),
                                            with_unit_last_stride(ctx, gate), out.dy, out.dgate);

@@ -2,8 +2,9 @@
 //
 // f32, bf16 and f64. Statistics are kept and summed in f32 (f64 for f64): mean and rstd have that dtype.
 // Weights, shifts, scales and gates have x's dtype; their gradients are summed over fixed ranges of rows, in
-// order, so that the bits do not depend on the number of threads. Statistics are those of the saved forward;
-// no backward recomputes them.
+// order, so that the bits do not depend on the number of threads. The backward functions do not compute the
+// statistics again, and check nothing: they are called with what the forward took and saved, and with a
+// gradient of its output's shape and dtype.
 #pragma once
 
 #include "../core/context.h"

@@ -35,8 +35,8 @@ Tensor draw_samples(Context& ctx, const char* op, Distribution distribution, con
 }  // namespace
 
 std::uint64_t sample_stream(std::uint64_t stream, std::int64_t sample_id) {
-  // A bijection of 64 bits (rounds of shift and odd multiplication), so that two samples of one purpose never
-  // share a stream, and neighbouring numbers do not meet neighbouring purposes.
+  // A bijection of 64 bits (rounds of shift and odd multiplication), so that two samples of one purpose never share a
+  // stream, and the streams of neighbouring samples do not fall on those of other purposes.
   auto h = static_cast<std::uint64_t>(sample_id) + 0x9E3779B97F4A7C15u;
   h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93u;
   h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93u;

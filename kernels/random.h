@@ -1,9 +1,8 @@
 // Random tensors from Philox (core/philox.h): element j is a function of (seed, stream, j) alone.
 //
-// `stream` says what the numbers are for (one constant per purpose). The *_samples functions draw row i for
-// the sample with global number sample_ids[i]: its element j is element j of stream `sample_stream(stream,
-// id)`. What a sample gets hence depends on neither the batch it is in, nor its place there, nor the number
-// of processes or threads.
+// `stream` says what the numbers are for (one constant per purpose). The *_samples functions draw row i for the sample
+// with global number sample_ids[i]: its element j is element j of stream `sample_stream(stream, id)`. So the numbers of
+// a sample depend neither on its batch, nor on its place there, nor on the number of processes or threads.
 //
 // f32, bf16 (rounded from the f32 value) and f64 (the f32 value): the same numbers in every dtype.
 #pragma once

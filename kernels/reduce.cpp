@@ -1,5 +1,6 @@
 #include "kernels/reduce.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/backend.h"
@@ -9,7 +10,49 @@
 namespace llsa::kernels {
 namespace {
 
-Tensor reduce(Context& ctx, ReduceOp op, const char* where, const Tensor& x, const std::vector<int>& axes,
+struct Axis {
+  std::int64_t extent;
+  bool reduced;
+};
+
+/// Axes of extent 1 are dropped and neighbours of equal fate merged, which leaves axes that are alternately
+/// kept and reduced.
+std::vector<Axis> merged_axes(const Shape& shape, const std::vector<bool>& reduced) {
+  std::vector<Axis> axes;
+  for (std::size_t i = 0; i < reduced.size(); ++i) {
+    const std::int64_t extent = shape[static_cast<int>(i)];
+    if (extent == 1) continue;
+    if (!axes.empty() && axes.back().reduced == reduced[i])
+      axes.back().extent *= extent;
+    else
+      axes.push_back({extent, reduced[i]});
+  }
+  return axes;
+}
+
+/// Folds one axis after the other, the innermost first. Neither x nor y is empty.
+void fold_axes(Context& ctx, FoldOp op, const Tensor& x, std::vector<Axis> axes, double divisor,
+               const Tensor& y) {
+  Tensor part = contiguous(ctx, x);
+  auto left = std::count_if(axes.begin(), axes.end(), [](const Axis& axis) { return axis.reduced; });
+  if (left == 0) return copy(ctx, part.reshape(y.shape()), y);
+  for (std::size_t i = axes.size(); left > 0;) {
+    if (!axes[--i].reduced) continue;
+    std::int64_t outer = 1, columns = 1;
+    for (std::size_t j = 0; j < i; ++j) outer *= axes[j].extent;
+    for (std::size_t j = i + 1; j < axes.size(); ++j) columns *= axes[j].extent;
+    const bool last = --left == 0;
+    const Tensor to = last ? y : ctx.empty(Shape{outer, columns}, accumulator_of(x.dtype()));
+    backend(ctx).reduce.fold(ctx, op, part.reshape({outer, axes[i].extent, columns}), last ? divisor : 1.0,
+                             to.reshape({outer, columns}));
+    part = to;
+    axes[i].extent = 1;
+  }
+}
+
+enum class Kind { sum, mean, max };
+
+Tensor reduce(Context& ctx, Kind kind, const char* where, const Tensor& x, const std::vector<int>& axes,
               bool keepdim) {
   check::on_device(ctx, where, {{"x", x}});
   check::floating(where, {"x", x});
@@ -26,25 +69,31 @@ Tensor reduce(Context& ctx, ReduceOp op, const char* where, const Tensor& x, con
     else
       kept.push_back(ones[i]);
   }
-  Tensor y = ctx.empty(Shape(ones), x.dtype());
-  if (op == ReduceOp::max && x.numel() == 0 && y.numel() != 0)
-    throw ShapeError(cat("[", where, "] has no elements to choose from in ", x.shape()));
-  backend(ctx).reduce.reduce(ctx, op, contiguous(ctx, x), y);
-  return keepdim ? y : y.reshape(kept);
+  const Tensor y = ctx.empty(Shape(keepdim ? ones : kept), x.dtype());
+  if (y.numel() == 0) return y;
+  if (x.numel() == 0) {
+    if (kind == Kind::max)
+      throw ShapeError(cat("[", where, "] has no elements to choose from in ", x.shape()));
+    fill(ctx, y, kind == Kind::mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
+    return y;
+  }
+  fold_axes(ctx, kind == Kind::max ? FoldOp::max : FoldOp::sum, x, merged_axes(x.shape(), reduced),
+            kind == Kind::mean ? static_cast<double>(x.numel() / y.numel()) : 1.0, y);
+  return y;
 }
 
 }  // namespace
 
 Tensor sum(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
-  return reduce(ctx, ReduceOp::sum, "sum", x, axes, keepdim);
+  return reduce(ctx, Kind::sum, "sum", x, axes, keepdim);
 }
 
 Tensor mean(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
-  return reduce(ctx, ReduceOp::mean, "mean", x, axes, keepdim);
+  return reduce(ctx, Kind::mean, "mean", x, axes, keepdim);
 }
 
 Tensor max(Context& ctx, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
-  return reduce(ctx, ReduceOp::max, "max", x, axes, keepdim);
+  return reduce(ctx, Kind::max, "max", x, axes, keepdim);
 }
 
 Tensor argmax(Context& ctx, const Tensor& x, int axis, bool keepdim) {

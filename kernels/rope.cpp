@@ -20,29 +20,38 @@ void check_table(const Context& ctx, const char* op, const RopeTable& table, std
 
 Tensor contiguous_or_none(Context& ctx, const Tensor& x) { return x.defined() ? contiguous(ctx, x) : x; }
 
-Tensor turn(Context& ctx, const char* op, const Tensor& x, const RopeTable& table, bool inverse) {
-  check::on_device(ctx, op, {{"x", x}});
-  check::floating(op, {"x", x});
-  check::rank(op, {"x", x}, 4, "[b,H,N,D]");
-  check_table(ctx, op, table, x.size(2), x.size(3), x.dtype());
+Tensor turn(Context& ctx, const Tensor& x, const RopeTable& table, bool inverse) {
   const Tensor y = ctx.empty_like(x);
   backend(ctx).rope.rope(ctx, with_unit_last_stride(ctx, x), contiguous(ctx, table.cos),
                          contiguous(ctx, table.sin), inverse, y);
   return y;
 }
 
-/// Head dimension of a fused projection; checks everything that forward and backward have in common.
-std::int64_t check_split(const Context& ctx, const char* op, const Tensor& qkv, std::int64_t heads,
-                         const Tensor& q_weight, const Tensor& k_weight, const RopeTable& table) {
+}  // namespace
+
+Tensor rope(Context& ctx, const Tensor& x, const RopeTable& table) {
+  check::on_device(ctx, "rope", {{"x", x}});
+  check::floating("rope", {"x", x});
+  check::rank("rope", {"x", x}, 4, "[b,H,N,D]");
+  check_table(ctx, "rope", table, x.size(2), x.size(3), x.dtype());
+  return turn(ctx, x, table, false);
+}
+
+Tensor rope_backward(Context& ctx, const Tensor& dy, const RopeTable& table) {
+  return turn(ctx, dy, table, true);
+}
+
+QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_weight, const Tensor& k_weight,
+                   double eps, const RopeTable& table) {
+  const char* op = "qkv_split";
   check::on_device(ctx, op, {{"qkv", qkv}});
   check::floating(op, {"qkv", qkv});
   check::rank(op, {"qkv", qkv}, 3, "[b,N,3C]");
   if (heads < 1) throw ValueError(cat("[", op, "] expected at least one head, got ", heads));
-  const std::int64_t width = qkv.size(2);
+  const std::int64_t width = qkv.size(2), head_dim = width / (3 * heads);
   if (width == 0 || width % (3 * heads) != 0)
     throw ShapeError(cat("[", op, "] expected a last axis divisible by 3 x ", heads,
                          " heads, got qkv of shape ", qkv.shape()));
-  const std::int64_t head_dim = width / (3 * heads);
   for (const check::Argument& a :
        {check::Argument{"q_weight", q_weight}, check::Argument{"k_weight", k_weight}}) {
     if (!a.tensor.defined()) continue;
@@ -51,23 +60,7 @@ std::int64_t check_split(const Context& ctx, const char* op, const Tensor& qkv, 
     check::shape(op, a, Shape{head_dim});
   }
   if (table.defined()) check_table(ctx, op, table, qkv.size(1), head_dim, qkv.dtype());
-  return head_dim;
-}
-
-}  // namespace
-
-Tensor rope(Context& ctx, const Tensor& x, const RopeTable& table) {
-  return turn(ctx, "rope", x, table, false);
-}
-
-Tensor rope_backward(Context& ctx, const Tensor& dy, const RopeTable& table) {
-  return turn(ctx, "rope_backward", dy, table, true);
-}
-
-QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_weight, const Tensor& k_weight,
-                   double eps, const RopeTable& table) {
-  const std::int64_t head_dim = check_split(ctx, "qkv_split", qkv, heads, q_weight, k_weight, table);
-  if (!(eps >= 0)) throw ValueError(cat("[qkv_split] expected eps >= 0, got ", eps));
+  if (!(eps >= 0)) throw ValueError(cat("[", op, "] expected eps >= 0, got ", eps));
   const Shape rows{qkv.size(0), heads, qkv.size(1)};
   const Shape shape{qkv.size(0), heads, qkv.size(1), head_dim};
   const DType statistics = accumulator_of(qkv.dtype());
@@ -85,30 +78,14 @@ QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_w
 QkvGrads qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
                             const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
                             const Tensor& q_rstd, const Tensor& k_rstd, const RopeTable& table) {
-  const char* op = "qkv_split_backward";
-  check::on_device(ctx, op, {{"dq", dq}, {"dk", dk}, {"dv", dv}});
-  check::rank(op, {"dq", dq}, 4, "[b,H,N,D]");
-  check::like(op, {"dk", dk}, {"dq", dq});
-  check::like(op, {"dv", dv}, {"dq", dq});
-  const std::int64_t head_dim = check_split(ctx, op, qkv, dq.size(1), q_weight, k_weight, table);
-  check::shape(op, {"dq", dq}, Shape{qkv.size(0), dq.size(1), qkv.size(1), head_dim});
-  check::dtype(op, {"dq", dq}, qkv.dtype());
-  const Shape rows{qkv.size(0), dq.size(1), qkv.size(1)};
   QkvGrads out{ctx.empty_like(qkv), {}, {}};
-  const auto prepare = [&](const Tensor& weight, const check::Argument& rstd, Tensor& dweight) {
-    if (!weight.defined()) return;
-    check::on_device(ctx, op, {rstd});
-    check::dtype(op, rstd, accumulator_of(qkv.dtype()));
-    check::shape(op, rstd, rows);
-    dweight = ctx.empty(Shape{head_dim}, qkv.dtype());
-  };
-  prepare(q_weight, {"q_rstd", q_rstd}, out.dq_weight);
-  prepare(k_weight, {"k_rstd", k_rstd}, out.dk_weight);
+  if (q_weight.defined()) out.dq_weight = ctx.empty_like(q_weight);
+  if (k_weight.defined()) out.dk_weight = ctx.empty_like(k_weight);
   backend(ctx).rope.qkv_split_backward(
       ctx, with_unit_last_stride(ctx, dq), with_unit_last_stride(ctx, dk), with_unit_last_stride(ctx, dv),
-      contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight),
-      contiguous_or_none(ctx, q_rstd), contiguous_or_none(ctx, k_rstd), contiguous_or_none(ctx, table.cos),
-      contiguous_or_none(ctx, table.sin), out.dqkv, out.dq_weight, out.dk_weight);
+      contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight), q_rstd,
+      k_rstd, contiguous_or_none(ctx, table.cos), contiguous_or_none(ctx, table.sin), out.dqkv, out.dq_weight,
+      out.dk_weight);
   return out;
 }
 

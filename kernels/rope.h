@@ -1,8 +1,10 @@
 // Rotary position embedding, and its fusion with the head split and the q/k norm.
 //
 // A pair (x_2i, x_2i+1) of token n is turned by the angle whose cosine and sine are table entries [n, i] (Su
-// et al., 2021): y_2i = cos x_2i - sin x_2i+1, y_2i+1 = sin x_2i + cos x_2i+1. Which angle belongs to which
-// token is the caller's affair. f32, bf16 and f64; the table is f32, or f64 for f64 tensors.
+// et al., 2021): y_2i = cos x_2i - sin x_2i+1, y_2i+1 = sin x_2i + cos x_2i+1. The caller decides which
+// angle belongs to which token. f32, bf16 and f64; the table is f32, or f64 for f64 tensors. The backward
+// functions check nothing: they are called with what the forward took and saved, and with gradients of its
+// outputs' shapes and dtypes.
 #pragma once
 
 #include "../core/context.h"

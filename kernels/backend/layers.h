@@ -83,26 +83,29 @@ struct SoftmaxBackend {
                                const Tensor& dx);
 };
 
-/// x, y, dy, dx, z: contiguous [G,R,C] or, where there are no groups, [R,C], of one floating dtype. gain,
-/// offset, gate: that dtype, [G,C] with unit stride in C, or undefined. mean, rstd: contiguous, f32 (f64 for
-/// f64), one per row. C >= 1.
+/// Rows of C elements, C >= 1: x, y, dz and so on contiguous, of one floating dtype. mean, rstd: contiguous,
+/// f32 (f64 for f64), one per row. Gradients that nobody wants are undefined.
 struct NormBackend {
-  /// y = (x - mean) rstd gain + offset; plus_one: 1 + gain instead of gain.
-  void (*layer_norm)(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
-                     double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd);
-  /// dgain, doffset: contiguous [G,C] or undefined (not wanted).
-  void (*layer_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain,
-                              bool plus_one, const Tensor& mean, const Tensor& rstd, const Tensor& dx,
-                              const Tensor& dgain, const Tensor& doffset);
-  /// y = x rstd weight, weight [C] contiguous or undefined.
+  /// y = (x - mean) rstd weight + bias; x [R,C]; weight, bias [C] contiguous or undefined.
+  void (*layer_norm)(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                     const Tensor& y, const Tensor& mean, const Tensor& rstd);
+  void (*layer_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                              const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dw,
+                              const Tensor& db);
+  /// y = (x - mean) rstd (1 + scale) + shift; x [b,N,C]; shift, scale [b,C] with unit stride in C.
+  void (*layer_norm_modulate)(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale,
+                              double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd);
+  void (*layer_norm_modulate_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale,
+                                       const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+                                       const Tensor& dshift, const Tensor& dscale);
+  /// y = x rstd weight; x [R,C]; weight [C] contiguous or undefined.
   void (*rms_norm)(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
                    const Tensor& rstd);
-  /// dw contiguous [C] or undefined.
   void (*rms_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
                             const Tensor& rstd, const Tensor& dx, const Tensor& dw);
-  /// z = x + gate y
+  /// z = x + gate y; x, y [b,N,C]; gate [b,C] with unit stride in C.
   void (*gate_residual)(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z);
-  /// dy = gate dz, dgate [G,C] contiguous
+  /// dy = gate dz, dgate = sum over N of dz y
   void (*gate_residual_backward)(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate,
                                  const Tensor& dy, const Tensor& dgate);
 };

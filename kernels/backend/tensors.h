@@ -41,12 +41,12 @@ struct ElementwiseBackend {
   void (*all_finite)(Context& ctx, const Tensor& x, const Tensor& flag);
 };
 
-enum class ReduceOp : std::uint8_t { sum, mean, max };
+enum class FoldOp : std::uint8_t { sum, max };
 
 struct ReduceBackend {
-  /// y has x's rank with extent 1 on the reduced axes; both contiguous. A sum over nothing is
-  /// 0; max never sees an empty axis.
-  void (*reduce)(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y);
+  /// y [A,C] = the sum or the largest element of x [A,N,C] over axis N, N >= 1, divided by the divisor; both
+  /// contiguous. x and y have a floating dtype or the one in which it is summed (f32 for bf16).
+  void (*fold)(Context& ctx, FoldOp op, const Tensor& x, double divisor, const Tensor& y);
   /// y i32 [A,C]: where the largest element of x [A,N,C] stands on axis N, the first of equal ones; NaN is
   /// larger than any number. Both contiguous, N >= 1.
   void (*argmax)(Context& ctx, const Tensor& x, const Tensor& y);

@@ -1,8 +1,8 @@
-// How CPU kernels cut their work: by shape only, so that results do not depend on the number of threads.
+// How CPU kernels cut their work into chunks: by shape only, so that results do not depend on the number of threads.
 //
-// A chunk is about kChunkWork elements (64 kB of floats: it stays in the second-level cache and is worth a
-// hand-over to another thread). Work of up to one chunk runs on the calling thread: it is over before another
-// thread would have begun. Sums over rows are taken per chunk and added in chunk order, in f64.
+// A chunk is about kChunkWork elements, 64 kB of floats, which stay in the second-level cache. Work of up to one
+// chunk runs on the calling thread, because it ends before another thread would have started. Sums over rows are
+// computed per chunk and then added in the order of chunks, in f64.
 #pragma once
 
 #include <algorithm>
@@ -60,7 +60,7 @@ void sum_partials(Context& ctx, const A* partial, std::int64_t groups, std::int6
   });
 }
 
-/// Rows in groups ([G,R,C]: one shift and scale per group, say), cut into even chunks that do not cross
+/// Rows in groups, [G,R,C], for example with one shift and scale per group; cut into even chunks that do not cross
 /// groups.
 struct GroupedRows {
   std::int64_t groups, rows, width;  // G, R, C

@@ -1,5 +1,5 @@
-// im2col and col2im, line by line of the output: with stride 1 a line of cols is a line of the image,
-// shifted.
+// im2col and col2im on the CPU, one line of the output at a time. With stride 1 a line of cols is a shifted line of
+// the image.
 #include "kernels/backend/layers.h"
 
 #include <algorithm>
@@ -68,7 +68,7 @@ void col2im(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const T
     const T* const in = cols.data<T>();
     T* const out = dx.data<T>();
     const std::int64_t length = cols.size(2), area = g.kernel[0] * g.kernel[1], step = g.stride[1];
-    // One plane of dx belongs to one piece of work, which takes the kernel elements in order.
+    // A piece of work owns one plane of dx and adds the kernel elements in order.
     ctx.pool().parallel_for(slice.images * g.channels, [&](std::int64_t index) {
       T* const plane = out + (slice.image * g.channels + index) * g.height * g.width;
       for (std::int64_t element = 0; element < area; ++element) {

@@ -1,56 +1,29 @@
 // Copies between any strides and dtypes.
 //
-// Between equal dtypes, three shapes of block matter and are fast: unit stride on both sides (memcpy per
-// row), a value repeated (stride 0), and a transpose (unit stride in the rows of the source), which is moved
-// in 16 x 16 tiles so that every cache line touched is used whole.
+// Between equal dtypes, three kinds of block are fast: unit stride on both sides (memcpy per row), a value repeated
+// (stride 0), and a transpose (unit stride in the rows of the source). A transpose moves tiles of 16 x 16 elements, so
+// that whole cache lines are used.
 #include "kernels/backend/tensors.h"
 
 #include <cstring>
-#include <limits>
 #include <type_traits>
-#include <utility>
 
+#include "kernels/convert.h"
 #include "kernels/cpu/strided.h"
 
 namespace llsa::kernels::cpu {
 namespace {
-
-/// The value as a D: rounded to nearest between floating types, truncated towards zero into integers, limited
-/// to the range of D; NaN gives 0 in integers.
-template <class D, class S>
-D convert(S value) {
-  if constexpr (std::is_same_v<D, S>) {
-    return value;
-  } else if constexpr (std::is_same_v<S, bf16>) {
-    return convert<D>(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<D, bf16>) {
-    return bf16(static_cast<float>(value));
-  } else if constexpr (std::is_floating_point_v<D>) {
-    return static_cast<D>(value);
-  } else if constexpr (std::is_floating_point_v<S>) {
-    // 2^digits is the first value above the range and is exact in S.
-    constexpr S kEnd = static_cast<S>(std::uint64_t{1} << (std::numeric_limits<D>::digits - 1)) * S{2};
-    if (value != value) return 0;
-    if (value >= kEnd) return std::numeric_limits<D>::max();
-    if (value <= static_cast<S>(std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
-    return static_cast<D>(value);
-  } else {
-    if (std::cmp_greater(value, std::numeric_limits<D>::max())) return std::numeric_limits<D>::max();
-    if (std::cmp_less(value, std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
-    return static_cast<D>(value);
-  }
-}
 
 template <class D, class S>
 void copy_tile(const S* src, std::int64_t src_row, std::int64_t src_col, D* dst, std::int64_t dst_row,
                std::int64_t dst_col, std::int64_t rows, std::int64_t cols) {
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < cols; ++c)
-      dst[r * dst_row + c * dst_col] = convert<D>(src[r * src_row + c * src_col]);
+      dst[r * dst_row + c * dst_col] = convert<D, bf16>(src[r * src_row + c * src_col]);
 }
 
-/// Both sides in whole cache lines of 16 floats, through a buffer: with strides that are powers of two, lines
-/// touched in parts would be thrown out of the cache in between.
+/// Reads and writes whole cache lines of 16 floats, through a buffer. With strides that are powers of two, a line that
+/// is used in parts would be evicted in between.
 template <class D>
 void copy_transposed(const D* src, std::int64_t src_col, D* dst, std::int64_t dst_row, std::int64_t rows,
                      std::int64_t cols) {
@@ -112,7 +85,7 @@ void copy(Context& ctx, const Tensor& src, const Tensor& dst) {
 void fill(Context& ctx, const Tensor& dst, double value) {
   visit_any(dst.dtype(), [&]<class D>() {
     const StridedLoop<1> loop(dst.shape(), {&dst});
-    const D element = convert<D>(value);
+    const D element = convert<D, bf16>(value);
     D* const to = dst.data<D>();
     loop.run(ctx, [&](const StridedLoop<1>::Block& block) {
       for (std::int64_t r = 0; r < block.rows; ++r) {

@@ -1,4 +1,4 @@
-// One matrix product on the calling thread: the piece of work that kernels/cpu/matmul.cpp hands out.
+// One matrix product on the calling thread; kernels/cpu/matmul.cpp cuts large products into such pieces.
 #pragma once
 
 #include <cstdint>

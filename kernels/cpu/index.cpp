@@ -1,5 +1,5 @@
-// Rows by number on the CPU. Gathering is parallel over rows; adding rows is parallel over columns, each
-// thread going through all numbers in order, so that the order of summation is that of the numbers.
+// Rows by number on the CPU. The gather is parallel over rows. The sum is parallel over columns: each thread goes
+// through all numbers in order, so the order of summation is that of the numbers.
 #include "kernels/backend/tensors.h"
 
 #include <cstring>

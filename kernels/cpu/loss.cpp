@@ -1,5 +1,5 @@
-// Losses on the CPU. Sums: lanes of the accumulator's type over kStretch elements, f64 above, chunk sums in
-// chunk order.
+// Losses on the CPU. Vector lanes of the accumulator's type sum kStretch elements; these sums are added in f64, first
+// within a chunk, then in the order of chunks.
 #include "kernels/backend/training.h"
 
 #include <limits>

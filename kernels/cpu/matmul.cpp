@@ -1,13 +1,13 @@
 // Matrix products cut into pieces for the thread pool.
 //
-// A product is cut into panels of 256 rows (few panels: also into column tiles), whatever the number of
-// threads; each piece is one product on one thread (gemm.h). The weight gradient dy^T x sums over the rows:
-// fixed groups of panels each give a partial sum, and these are added in order. Libraries that split by
-// thread count give other bits for other thread counts; this does not, at the same speed.
+// A product is cut into panels of 256 rows and, where there are few panels, into column tiles as well. The cut does
+// not depend on the number of threads, so the bits do not either. Each piece is one product on one thread (gemm.h).
+// The weight gradient dy^T x sums over rows: fixed groups of panels each give a partial sum, and these are added in
+// order.
 //
-// The backward of a linear layer is one hand-over: the group of panels that a thread takes gives its rows of
-// dx and its partial sums of dw and db while dy is in the cache. Weights too large for partial sums are split
-// by rows of dw instead.
+// The backward pass of a linear layer is one parallel loop over groups of panels: a group gives its rows of dx and
+// its partial sums of dw and db while dy is in the cache. Weights too large for partial sums are split by rows of
+// dw instead.
 #include "kernels/backend/layers.h"
 
 #include <algorithm>

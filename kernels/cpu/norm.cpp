@@ -35,12 +35,12 @@ void visit_rows(const Tensor& x, const char* where, F&& f) {
   });
 }
 
-/// base + source[group, :] in the accumulator's type; base alone when the source is undefined.
+/// base + source[group, :], or base + source[:], in the accumulator's type; base alone when the source is undefined.
 template <class T, class A = accumulator_t<T>>
 std::vector<A> prepared(const Tensor& source, std::int64_t group, std::int64_t n, A base) {
   std::vector<A> out(static_cast<std::size_t>(n), base);
   if (source.defined()) {
-    const T* in = source.data<T>() + group * source.stride(0);
+    const T* in = source.data<T>() + (source.rank() == 1 ? 0 : group * source.stride(0));
     for (std::int64_t i = 0; i < n; ++i) out[static_cast<std::size_t>(i)] += static_cast<A>(in[i]);
   }
   return out;
@@ -52,7 +52,11 @@ A gain_base(const Tensor& gain, bool plus_one) {
   return plus_one || !gain.defined() ? A(1) : A(0);
 }
 
-GroupedRows grouped(const Tensor& x) { return {x.size(0), x.size(1), x.size(2)}; }
+/// [b,N,C] as b groups; [R,C] as one.
+GroupedRows grouped(const Tensor& x) {
+  const bool one = x.rank() == 2;
+  return {one ? 1 : x.size(0), x.size(-2), x.size(-1)};
+}
 
 /// Zeroed sums of one chunk, or null when nobody wants them.
 template <class A>
@@ -82,9 +86,10 @@ void sum_groups(Context& ctx, const GroupedRows& rows, const A* sums, T* out) {
   sum_partials(ctx, sums, rows.groups, rows.per_group, rows.width, out);
 }
 
-void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
-                double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  visit_rows(x, "layer_norm", [&]<class T, int kWidth>() {
+/// y = u gain + offset, u = (x - mean) rstd; plus_one: 1 + gain instead of gain.
+void normalize(Context& ctx, const char* where, const Tensor& x, const Tensor& gain, const Tensor& offset,
+               bool plus_one, double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  visit_rows(x, where, [&]<class T, int kWidth>() {
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
     const std::int64_t n = kWidth ? kWidth : rows.width;
@@ -120,12 +125,11 @@ void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor&
   });
 }
 
-void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain, bool plus_one,
-                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dgain,
-                         const Tensor& doffset) {
-  // With u = (x - mean) rstd and du = dy gain: dx = rstd (du - mean(du) - u mean(du u)), dgain = sum dy u,
-  // doffset = sum dy.
-  visit_rows(x, "layer_norm_backward", [&]<class T, int kWidth>() {
+/// With du = dy gain: dx = rstd (du - mean(du) - u mean(du u)), dgain = sum dy u, doffset = sum dy.
+void normalize_backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x,
+                        const Tensor& gain, bool plus_one, const Tensor& mean, const Tensor& rstd,
+                        const Tensor& dx, const Tensor& dgain, const Tensor& doffset) {
+  visit_rows(x, where, [&]<class T, int kWidth>() {
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
     const std::int64_t n = kWidth ? kWidth : rows.width;
@@ -171,6 +175,28 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
     if (dgain.defined()) sum_groups(ctx, rows, gain_sums.data<A>(), dgain.data<T>());
     if (doffset.defined()) sum_groups(ctx, rows, offset_sums.data<A>(), doffset.data<T>());
   });
+}
+
+void layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm", x, weight, bias, false, eps, y, mean, rstd);
+}
+
+void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dw,
+                         const Tensor& db) {
+  normalize_backward(ctx, "layer_norm", dy, x, weight, false, mean, rstd, dx, dw, db);
+}
+
+void layer_norm_modulate(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale, double eps,
+                         const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm_modulate", x, scale, shift, true, eps, y, mean, rstd);
+}
+
+void layer_norm_modulate_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+                                  const Tensor& dshift, const Tensor& dscale) {
+  normalize_backward(ctx, "layer_norm_modulate", dy, x, scale, true, mean, rstd, dx, dscale, dshift);
 }
 
 void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
@@ -283,6 +309,8 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
 
 constinit const NormBackend kNorm = {.layer_norm = layer_norm,
                                      .layer_norm_backward = layer_norm_backward,
+                                     .layer_norm_modulate = layer_norm_modulate,
+                                     .layer_norm_modulate_backward = layer_norm_modulate_backward,
                                      .rms_norm = rms_norm,
                                      .rms_norm_backward = rms_norm_backward,
                                      .gate_residual = gate_residual,

@@ -1,6 +1,6 @@
-// The optimiser's arithmetic on the CPU: one pass over memory, in chunks; the moving average and the bf16
-// copy follow the step block by block while the new weights are in the first-level cache, the average through
-// the same function as the separate update (hence the same bits).
+// The optimiser's arithmetic on the CPU, in one pass over memory. The moving average and the bf16 copy are updated
+// block by block while the new weights are in the first-level cache. The average goes through the same function as the
+// separate update, so both give the same bits.
 #include "kernels/backend/training.h"
 
 #include <cmath>

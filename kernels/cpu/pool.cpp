@@ -1,4 +1,4 @@
-// Block means on the CPU: parallel over blocks, tokens of a block added in order.
+// Block means on the CPU: parallel over blocks, the tokens of a block added in order.
 #include "kernels/backend/layers.h"
 
 #include <vector>

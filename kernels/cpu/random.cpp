@@ -1,4 +1,4 @@
-// Random tensors on the CPU: chunks of a multiple of four elements, the words of one Philox block.
+// Random tensors on the CPU. A chunk is a multiple of four elements, which are the words of one Philox block.
 #include "kernels/backend/tensors.h"
 
 #include <array>

@@ -1,9 +1,7 @@
-// Reductions of contiguous tensors.
+// Folding the middle axis of a contiguous tensor, [A,R,C] -> [A,C], and argmax.
 //
-// Axes of extent 1 are dropped and neighbours of equal fate merged, which leaves axes that are alternately
-// kept and reduced. The innermost reduced one is folded first: [A,R,C] -> [A,C]. R is cut into blocks whose
-// length depends on C alone; each block is folded in sequence (C > 1) or by vector lanes (C = 1), and the
-// results of the blocks are folded in the same way again, until one is left.
+// R is cut into blocks whose length depends on C alone. Each block is folded in sequence (C > 1) or by vector
+// lanes (C = 1), and the results of the blocks are folded in the same way again, until one is left.
 #include "kernels/backend/tensors.h"
 
 #include <algorithm>
@@ -21,10 +19,6 @@ constexpr std::int64_t kRowBlock = 4096;    // elements folded into one, C = 1
 constexpr std::int64_t kColumnTile = 1024;  // columns whose results stay in the first-level cache
 
 struct Sum {
-  template <class A>
-  static A initial() {
-    return 0;
-  }
   template <class A>
   static A combine(A a, A b) {
     return a + b;
@@ -113,75 +107,38 @@ void fold_blocks(Context& ctx, const T* x, std::int64_t outer, std::int64_t leng
   });
 }
 
-/// x[A,R,C] -> [A,C], R >= 1
+/// x[A,R,C] -> y[A,C], R >= 1
 template <class Op, class T, class A>
-Tensor fold_axis(Context& ctx, const T* x, std::int64_t outer, std::int64_t length, std::int64_t columns) {
+void fold_axis(Context& ctx, const T* x, std::int64_t outer, std::int64_t length, std::int64_t columns,
+               A* y) {
   const std::int64_t block = columns == 1 ? kRowBlock : block_rows(columns);
   const std::int64_t blocks = (length + block - 1) / block;
-  Tensor y = ctx.empty(Shape{outer, blocks, columns}, dtype_of<A>::value);
-  fold_blocks<Op>(ctx, x, outer, length, columns, block, blocks, y.data<A>());
-  return blocks == 1 ? y : fold_axis<Op, A, A>(ctx, y.data<A>(), outer, blocks, columns);
+  if (blocks == 1) return fold_blocks<Op>(ctx, x, outer, length, columns, block, blocks, y);
+  const Tensor partial = ctx.empty(Shape{outer, blocks, columns}, dtype_of<A>::value);
+  fold_blocks<Op>(ctx, x, outer, length, columns, block, blocks, partial.data<A>());
+  fold_axis<Op, A, A>(ctx, partial.data<A>(), outer, blocks, columns, y);
 }
 
-struct Axis {
-  std::int64_t extent;
-  bool reduced;
-};
-
-std::vector<Axis> merged_axes(const Shape& from, const Shape& to) {
-  std::vector<Axis> axes;
-  for (int i = 0; i < from.rank(); ++i) {
-    if (from[i] == 1) continue;
-    const bool reduced = to[i] == 1;
-    if (!axes.empty() && axes.back().reduced == reduced)
-      axes.back().extent *= from[i];
-    else
-      axes.push_back({from[i], reduced});
-  }
-  return axes;
-}
-
-template <class Op, class T>
-void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
-  using A = accumulator_t<T>;
-  T* const out = y.data<T>();
-  const std::int64_t count = y.numel();
-  if (count == 0) return;
-  std::vector<Axis> axes = merged_axes(x.shape(), y.shape());
-  const A divisor = mean ? static_cast<A>(x.numel() / count) : A(1);
-  const auto finish = [&](const auto* values) {
-    ctx.pool().parallel_ranges(count, kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) out[i] = T(mean ? A(values[i]) / divisor : A(values[i]));
-    });
-  };
-  if (x.numel() == 0) {
-    std::fill_n(out, count, T(mean ? std::numeric_limits<A>::quiet_NaN() : Op::template initial<A>()));
-    return;
-  }
-  Tensor partial;  // undefined until the first axis is folded
-  for (std::size_t i = axes.size(); i-- > 0;) {
-    if (!axes[i].reduced) continue;
-    std::int64_t outer = 1, columns = 1;
-    for (std::size_t j = 0; j < i; ++j) outer *= axes[j].extent;
-    for (std::size_t j = i + 1; j < axes.size(); ++j) columns *= axes[j].extent;
-    const std::int64_t length = axes[i].extent;
-    partial = partial.defined() ? fold_axis<Op, A, A>(ctx, partial.data<A>(), outer, length, columns)
-                                : fold_axis<Op, T, A>(ctx, x.data<T>(), outer, length, columns);
-    axes[i].extent = 1;
-  }
-  if (partial.defined())
-    finish(partial.data<A>());
-  else
-    finish(x.data<T>());
-}
-
-void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
+template <class Op>
+void fold_with(Context& ctx, const Tensor& x, double divisor, const Tensor& y) {
   visit_floating(x.dtype(), "reduce", [&]<class T>() {
-    if (op == ReduceOp::max)
-      reduce_with<Max, T>(ctx, x, y, false);
-    else
-      reduce_with<Sum, T>(ctx, x, y, op == ReduceOp::mean);
+    using A = accumulator_t<T>;
+    const bool rounds = y.dtype() != dtype_of<A>::value;
+    const Tensor folded = rounds ? ctx.empty(y.shape(), dtype_of<A>::value) : y;
+    A* const values = folded.data<A>();
+    fold_axis<Op>(ctx, x.data<T>(), x.size(0), x.size(1), x.size(2), values);
+    if (divisor != 1.0) {
+      const A by = static_cast<A>(divisor);
+      ctx.pool().parallel_ranges(y.numel(), kElementGrain, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) values[i] /= by;
+      });
+    }
+    if (rounds) kCopy.copy(ctx, folded, y);
   });
+}
+
+void fold(Context& ctx, FoldOp op, const Tensor& x, double divisor, const Tensor& y) {
+  (op == FoldOp::max ? fold_with<Max> : fold_with<Sum>)(ctx, x, divisor, y);
 }
 
 void argmax(Context& ctx, const Tensor& x, const Tensor& y) {
@@ -208,6 +165,6 @@ void argmax(Context& ctx, const Tensor& x, const Tensor& y) {
 
 }  // namespace
 
-constinit const ReduceBackend kReduce = {.reduce = reduce, .argmax = argmax};
+constinit const ReduceBackend kReduce = {.fold = fold, .argmax = argmax};
 
 }  // namespace llsa::kernels::cpu

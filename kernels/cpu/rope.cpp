@@ -1,8 +1,8 @@
 // RoPE, and its fusion with the q/k norm and the head split, on the CPU.
 //
-// One pass over memory: a token's row of the fused projection is read once, each head of it is normed and
-// rotated in the first-level cache and written to its head-major place. Common head dimensions are template
-// arguments, so that the short loops over one head unroll.
+// One pass over memory: the row of a token in the fused projection is read once; each of its heads is normed and rotated
+// in the first-level cache and written to its head-major place. Common head dimensions are template arguments, so that
+// the short loops over one head are unrolled.
 #include "kernels/backend/layers.h"
 
 #include <cmath>

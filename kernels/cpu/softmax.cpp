@@ -1,5 +1,4 @@
-// Softmax and log-sum-exp on the CPU: a row is read once from memory, then stays in cache for its two or
-// three passes.
+// Softmax and log-sum-exp on the CPU: a row is read from memory once and stays in the cache for its two or three passes.
 #include "kernels/backend/layers.h"
 
 #include <limits>
@@ -72,7 +71,7 @@ void log_sum_exp_backward(Context& ctx, const Tensor& dl, const Tensor& x, const
         const T* in = x.data<T>() + r * n;
         T* out = dx.data<T>() + r * n;
         const A g = dl.data<T>()[r];
-        // A stored bf16 value of l is too coarse to subtract; a row of -infinity only has no gradient.
+        // A stored bf16 value of l is too coarse to subtract. A row that holds only -infinity has no gradient.
         const A saved = std::is_same_v<T, A> ? static_cast<A>(l.data<T>()[r]) : log_sum_exp_row(in, n);
         const A shift = saved == -std::numeric_limits<A>::infinity() ? A(0) : saved;
 #pragma omp simd

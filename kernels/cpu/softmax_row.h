@@ -1,4 +1,4 @@
-// One row of softmax and log-sum-exp, shared by the kernels built on them. NaN anywhere in the row gives NaN.
+// Softmax and log-sum-exp of one row, for softmax and cross entropy. A NaN anywhere in the row gives NaN.
 #pragma once
 
 #include <cmath>

@@ -1,8 +1,8 @@
 // Walking several strided tensors of one shape together.
 //
-// The axes are put into an order in which operand 0, the destination, is walked as contiguously as it can be,
-// and merged where all operands allow it; the two innermost axes that remain form two-dimensional blocks, so
-// that the body runs plain double loops. Work is cut by shape and strides only.
+// The axes are sorted so that operand 0, the destination, is walked in the order of memory, and neighbouring axes are
+// merged where all operands allow it. The two innermost of the remaining axes form two-dimensional blocks, on which
+// the body runs plain double loops. Work is cut by shape and strides only.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace llsa::kernels::cpu {
 
-/// Elements that are worth handing to another thread, in elementwise work.
+/// Elementwise work on fewer elements than this is not worth another thread.
 constexpr std::int64_t kElementGrain = 16384;
 
 template <std::size_t P>

@@ -1,12 +1,11 @@
 // Register-blocked products of small tiles: the inner loops of attention.
 //
-// One kernel serves every product: C[MR x NV vectors] = sum_k A(m,k) B[k,:]. A is read one element at a time
-// and broadcast, so it may have any strides; B is read as whole vectors, so it needs unit stride along its
-// rows and nothing else. Each element of C is one chain of fused multiply-adds in the order of k, whatever
-// the blocking: results do not depend on how a product is cut into tiles.
+// One kernel serves every product: C[MR x NV vectors] = sum_k A(m,k) B[k,:]. Elements of A are read one by one and
+// broadcast, so A may have any strides. B is read as whole vectors, so its rows need unit stride. Each element of C is
+// one chain of fused multiply-adds in the order of k, so results do not depend on how a product is cut into tiles.
 //
-// Vectors are compiler vector extensions as wide as the machine's registers. Edges are covered by the same
-// kernel with fewer rows and narrower vectors, so that nothing is padded and nothing is read out of bounds.
+// Vectors are compiler vector extensions as wide as the machine's registers. The same kernel with fewer rows and
+// narrower vectors covers the edges, so nothing is padded and nothing is read out of bounds.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,10 @@
 // Elementary functions of float that compilers vectorise: straight-line code, no table, no branch, no call.
 //
-// Meant for the body of a `#pragma omp simd` loop. Every function is right for all inputs (infinities, NaN,
-// zeros, denormals in and out) without -ffast-math, and stays within 2.5 units in the last place of the true
-// value (measured on dense sweeps by tests/kernels/vec_math_test.cpp). Selections work on bits, so that no
-// compiler turns them into branches. The polynomials are minimax fits made for this file. For double there
-// are overloads that call the standard library.
+// They are for the body of a `#pragma omp simd` loop. Every function is right for all inputs (infinities, NaN, zeros,
+// denormals in and out) without -ffast-math, and within 2.5 units in the last place of the true value
+// (tests/kernels/vec_math_test.cpp measures that on dense sweeps). Selections work on bits, so that no compiler turns
+// them into branches. The polynomials are minimax fits made for this file. The overloads for double call the standard
+// library.
 #pragma once
 
 #include <bit>

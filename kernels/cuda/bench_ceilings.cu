@@ -1,16 +1,14 @@
-// What a device reaches in one unit alone; contracts in kernels/bench_ceilings.h.
+// The fastest that a device can do one kind of work; contracts in kernels/bench_ceilings.h.
 //
-// mma      d += a b: 8 results per warp are 8 chains, so that the tensor core's latency is hidden by one
-//          warp, and by the 16 of a multiprocessor in any case; no loads, no stores but the last. 4096 FLOP a
-//          product.
-// exp2     x = 2^-x: 8 chains per thread; the negation is a modifier of the operand. 16 per clock and
-//          multiprocessor.
-// gather   4 stages x 2 KiB per warp, 64 KiB per block, three blocks per multiprocessor: 144 KiB under way,
-//          three times what 6.5 TB/s at 1 us of latency needs. Each lane reads one word in 64 bytes back.
+// mma      d += a b. A warp keeps 8 results, so 8 independent chains hide the latency of the tensor core. There
+//          are no loads, and one store at the end. A product is 4096 FLOP.
+// exp2     x = 2^-x. A thread keeps 8 independent chains; the negation costs nothing.
+// gather   A warp keeps 4 copies of 2 KiB under way, so a multiprocessor with three blocks keeps 144 KiB of
+//          them. Each lane then reads one word of every 64 bytes.
 //
-// Memory traffic of the first two is 4 bytes per thread, written at the end; of the third 2 KiB per warp and
-// round, from L2 where the set fits, and an addition per lane. Each is bound by the unit that it is about, if
-// rounds are many enough to outweigh the launch.
+// Bytes: the first two kernels write 4 bytes per thread at the end; the third reads 2 KiB per warp and round,
+// from L2 where the set fits into it. Each kernel is bound by the unit that it measures if there are enough
+// rounds to outweigh the launch.
 #include "kernels/bench_ceilings.h"
 
 #include "kernels/check.h"

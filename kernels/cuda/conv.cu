@@ -1,16 +1,16 @@
 // im2col and col2im, the two halves of a convolution around a matrix product, in f32 and f64.
 //
-//     cols[n,(c,i,j),(p,q)] = x[n,c, p s + i - pad, q s + j - pad], 0 outside; and a line of ones (bias)
-//     dx[n,c,y,x] += the sum of the cols[n,(c,i,j),(p,q)] that were taken from there
+//     cols[n,(c,i,j),(p,q)] = x[n,c, p s + i - pad, q s + j - pad], 0 outside x; one more line of ones (bias)
+//     dx[n,c,y,x] += the sum of all cols[n,(c,i,j),(p,q)] that were copied from there
 //
-// im2col: a thread per element of cols, neighbours along q. col2im: a thread per element of dx, which
-// collects what the positions of the slice gave it, in the order of positions, so that no two threads add
-// into one place.
-// Bytes in f32: im2col writes 4 per element of cols; x comes from memory about once, its kh kw / (sh sw) uses
-// from L1 and L2. col2im reads cols once and moves 8 per element of dx. FLOPs: one addition per element of
-// cols, in col2im. im2col is bound by issuing instructions: eight quotients and remainders of 64-bit numbers
-// per element, which 4 to 8 bytes of memory traffic do not pay for (device/launch.cuh). So is col2im, with
-// six per element of dx, unless kernels overlap much; then by memory.
+// im2col: a thread per element of cols, neighbouring threads along q. col2im: a thread per element of dx, which
+// sums the positions of the slice in their order, so no two threads add to one element.
+//
+// Bytes in f32: im2col writes 4 per element of cols; it reads x from memory about once, and its kh kw / (sh sw)
+// uses of each element from L1 and L2. col2im reads cols once and moves 8 per element of dx. FLOPs: col2im adds
+// once per element of cols. im2col is bound by issuing instructions: it needs eight quotients and remainders of
+// 64-bit numbers per element, more than 4 to 8 bytes of memory traffic hide (device/launch.cuh). col2im needs
+// six per element of dx and is bound in the same way, or by memory where the kernel positions overlap much.
 #include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"
@@ -38,7 +38,7 @@ struct Geometry {
         out_w(g.out_width) {}
 };
 
-/// cols [images, lines, rows out_w]: element i of it.
+/// Element i of cols [images, lines, rows out_w].
 template <class T>
 __global__ void collect_patches(Geometry g, ConvSlice slice, std::int64_t lines, std::int64_t count,
                                 const T* x, T* cols) {
@@ -94,7 +94,7 @@ __global__ void return_patches(Geometry g, ConvSlice slice, std::int64_t count, 
   dx[i] = sum;
 }
 
-/// The table promises f32 or f64.
+/// The contract promises f32 or f64.
 template <class F>
 void visit_sums(DType dtype, F&& f) {
   dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();

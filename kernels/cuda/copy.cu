@@ -1,17 +1,15 @@
 // Copies between any strides and dtypes on one device, y[i] = convert(x[i]), and fill, y[i] = value.
 //
-// Where both sides are dense, a thread takes as many elements as are 16 bytes on the wider side. Otherwise,
-// and in fill, a thread takes one element, numbered in the order in which dst lies in memory, so that writes
-// are coalesced; finding the source takes a division for each axis but one.
-// Bytes per element: one reading and one writing (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in
-// fill the writing alone. No FLOPs beyond a conversion. Bound by memory; where src is strided, by the 32-byte
-// sectors that are touched, at worst one per element unless a cache keeps it until its neighbours are read.
+// Where both sides are dense, a thread takes 16 bytes of the wider side. Otherwise, and in fill, a thread takes
+// one element. Threads are numbered in the order of dst in memory, so that writes are coalesced; finding the
+// source takes a division for each axis but one.
+//
+// Bytes per element: one read and one write (8 from f32 to f32, 6 between f32 and bf16, 4 in bf16), in fill the
+// write alone. No FLOPs beyond the conversion. Bound by memory; where src is strided, by the number of 32-byte
+// sectors that are read, at worst one per element.
 #include "kernels/backend/tensors.h"
 
-#include <limits>
-#include <type_traits>
-#include <utility>
-
+#include "kernels/convert.h"
 #include "kernels/cuda/device/launch.cuh"
 #include "kernels/cuda/device/strided.cuh"
 #include "kernels/cuda/device/types.cuh"
@@ -19,38 +17,12 @@
 namespace llsa::kernels::cuda {
 namespace {
 
-/// The value as a D: rounded to nearest between floating types, truncated towards zero into integers, limited
-/// to the range of D; NaN gives 0 in integers. The twin of the CPU's convert().
-template <class D, class S>
-__device__ D convert(S value) {
-  if constexpr (std::is_same_v<D, S>) {
-    return value;
-  } else if constexpr (std::is_same_v<S, __nv_bfloat16>) {
-    return convert<D>(static_cast<float>(value));
-  } else if constexpr (std::is_same_v<D, __nv_bfloat16>) {
-    return __nv_bfloat16(static_cast<float>(value));
-  } else if constexpr (std::is_floating_point_v<D>) {
-    return static_cast<D>(value);
-  } else if constexpr (std::is_floating_point_v<S>) {
-    // 2^digits is the first value above the range and is exact in S.
-    constexpr S kEnd = static_cast<S>(std::uint64_t{1} << (std::numeric_limits<D>::digits - 1)) * S{2};
-    if (value != value) return 0;
-    if (value >= kEnd) return std::numeric_limits<D>::max();
-    if (value <= static_cast<S>(std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
-    return static_cast<D>(value);
-  } else {
-    if (std::cmp_greater(value, std::numeric_limits<D>::max())) return std::numeric_limits<D>::max();
-    if (std::cmp_less(value, std::numeric_limits<D>::min())) return std::numeric_limits<D>::min();
-    return static_cast<D>(value);
-  }
-}
-
 template <class D, class S>
 __global__ void copy_strided(Strided<2> loop, const S* src, D* dst) {
   const std::int64_t i = piece_of_thread();
   if (i >= loop.count) return;
   const auto at = loop.offsets(i);
-  dst[at.of[0]] = convert<D>(src[at.of[1]]);
+  dst[at.of[0]] = convert<D, __nv_bfloat16>(src[at.of[1]]);
 }
 
 /// N elements per thread; the last thread takes what is left one by one.
@@ -59,19 +31,19 @@ __global__ void copy_dense(std::int64_t n, const S* src, D* dst) {
   const std::int64_t i = piece_of_thread() * N;
   if (i >= n) return;
   if (i + N > n) {
-    for (std::int64_t j = i; j < n; ++j) dst[j] = convert<D>(src[j]);
+    for (std::int64_t j = i; j < n; ++j) dst[j] = convert<D, __nv_bfloat16>(src[j]);
     return;
   }
   const Pack<S, N> from = load_pack<N>(src + i);
   Pack<D, N> to;
-  for (int j = 0; j < N; ++j) to.value[j] = convert<D>(from.value[j]);
+  for (int j = 0; j < N; ++j) to.value[j] = convert<D, __nv_bfloat16>(from.value[j]);
   store_pack(dst + i, to);
 }
 
 template <class D>
 __global__ void fill_strided(Strided<1> loop, double value, D* dst) {
   const std::int64_t i = piece_of_thread();
-  if (i < loop.count) dst[loop.offsets(i).of[0]] = convert<D>(value);
+  if (i < loop.count) dst[loop.offsets(i).of[0]] = convert<D, __nv_bfloat16>(value);
 }
 
 template <class F>

@@ -1,9 +1,9 @@
 // cuBLASLt for one context: its handle, its workspace, and the algorithm chosen for every kind of product.
 //
-// The algorithm is one of the first eight that the library's heuristic offers, among those that add the parts
-// of a long sum in f32 (f64 for f64), in fixed order and outside of the output: no part is ever added
-// atomically or in bf16. It is the first of them or, while the context tunes, the fastest on the device; it
-// is looked up once for a shape, layout, alignment and epilogue, and stays.
+// Of the first eight algorithms that the library's heuristic offers, those are used that add the parts of a long
+// sum in f32 (f64 for f64), in a fixed order and outside of the output: no part is ever added atomically or in
+// bf16. The choice is the first of them or, while the context tunes, the fastest on the device. It is made once
+// for a shape, layout, alignment and epilogue.
 #pragma once
 
 #include <cstdint>

@@ -1,14 +1,14 @@
-// Convolution by cuDNN: f32 and bf16, sums in f32, by one algorithm for each of the three operations, which
-// adds in fixed order:
+// Convolution by cuDNN: f32 and bf16, sums in f32. Each of the three operations has one algorithm, which adds in a
+// fixed order:
 //
-//   y    implicit matrix product with precomputed offsets; the bias is put into y first, and the product
-//        added to it before it is rounded
+//   y    implicit matrix product with precomputed offsets; y first holds the bias, and the product is added to it
+//        before it is rounded
 //   dx   algorithm 1: implicit matrix product with the transposed filter
-//   dw   algorithm 1: implicit matrix product, parts of the sum kept apart in the workspace
+//   dw   algorithm 1: implicit matrix product, with the parts of the sum kept apart in the workspace
 //
-// No search and no timing: whether the library takes a convolution depends on its kind alone (shapes, dtype,
-// TF32), is asked once, and remembered. f64, which it has no tensor cores for, is left to im2col and
-// cuBLASLt; so is what would take more than 1 GiB of workspace.
+// Nothing is searched or timed. Whether the library takes a convolution depends on its kind alone (shapes, dtype,
+// TF32); the answer is asked for once and remembered. f64 is left to im2col and cuBLASLt, because the library has no
+// tensor cores for it; so is a convolution that would take more than 1 GiB of workspace.
 #include "kernels/backend/layers.h"
 
 #include <algorithm>

@@ -1,16 +1,18 @@
 // Flow matching:
 //
 //     levels   sigma = k / 1000: k in 1..1000 uniform, or 1000 - floor(1000 sigmoid(z)) with z normal
-//     drop     a class becomes that of no class with a given probability
-//     rows     of class y in table t of several: t classes + y
+//     drop     a class becomes the null class with a given probability
+//     rows     class y in table t of several is row t classes + y
 //     mix      x_t = (1 - sigma) x + sigma scale eps,  target = scale eps - x
 //     time     cos(t f_j), sin(t f_j) with f_j = 10000^(-j / 127), j = 0..127
 //
-// The four Philox words of a counter belong to one sample: counter = sample id. A class out of range cannot
-// be an exception, since the host would have to wait for it: its rows are -1, which embedding turns into NaN.
-// A thread per sample, per row number, per element of x (mix), per j of a sample (time). mix: 16 bytes per
-// element in f32, 8 in bf16, and 6 FLOP: bound by memory, in bf16 as much by the instructions of the quotient
-// that finds the sample. The others write a few numbers per sample, time 256: bound by their launches.
+// The four Philox words of a counter belong to one sample: the counter is the sample id. A class out of range
+// cannot be an exception, because the host would have to wait for it: its rows are -1, which the embedding turns
+// into NaN.
+//
+// A thread per sample, per row number, per element of x (mix), or per j of a sample (time). Bytes per element of
+// mix: 16 in f32, 8 in bf16, for 6 FLOP. mix is bound by memory; in bf16 the division that finds the sample costs
+// as much. The other kernels write at most 256 numbers per sample and are bound by their launches.
 #include "kernels/backend/training.h"
 
 #include <cmath>

@@ -1,15 +1,16 @@
-// Elementwise operations y = f(a, b), y = f(x), dx = dy f'(saved), y = scale x + shift, and whether all
-// elements are finite. Every operation is a small functor over the accumulator's type (f32 for bf16); the
-// formulas of the activations are in device/activation.cuh.
+// Elementwise operations: y = f(a, b), y = f(x), dx = f(dy, saved) with the formulas of
+// kernels/elementwise_ops.h, and y = scale x + shift, clamp, where, and whether all elements are finite.
 //
-// Dense tensors: a thread per 16 bytes, or per element where an address is not aligned. Other strides, which
-// only binary operations take: a thread per element and a division for each axis but one. Finite test: a
-// launch sets the flag, then a thread looks at 8 neighbours; only what is not finite comes to the atomic.
-// Bytes per element in f32 (bf16): 12 (6) with two inputs, 8 (4) with one, 4 (2) for the test. Arithmetic: 1
-// to 3 FLOP where there is no special function. Exponentials, roots and quotients: 1 in exp, sqrt, division
-// and the GELU of erf; 2 in tanh, sigmoid, SiLU, the GELU of tanh and the derivatives of both GELUs; 4 in
-// that of SiLU. Bound by memory, but for activations and their derivatives in bf16: some 25 to 60
-// instructions for 4 or 6 bytes, as many as can be issued meanwhile or more (device/launch.cuh).
+// Dense tensors: a thread per 16 bytes, or per element where an address is not aligned. Other strides occur in
+// operations of several tensors only: a thread per element, which divides once for each axis but one. Finite
+// test: one launch sets the flag, then each thread looks at 8 neighbours and clears the flag if one of them is
+// not finite.
+//
+// Bytes per element in f32 (bf16): 16 (8) with three inputs, 12 (6) with two, 8 (4) with one, 4 (2) for the test.
+// Arithmetic: 1 to 3 FLOP where there is no special function. Exponentials, roots and quotients per element: 1 in
+// exp, log, sqrt, division and gelu_erf; 2 in tanh, sigmoid, silu, gelu_tanh and the derivatives of both GELUs; 4
+// in the derivative of silu. Bound by memory, except for activations and their derivatives in bf16: their 25 to
+// 60 instructions take as long as 4 or 6 bytes or longer (device/launch.cuh).
 #include "kernels/backend/tensors.h"
 
 #include <cmath>
@@ -142,8 +143,8 @@ void launch_map(Context& ctx, F f, const Tensor& out, const In&... in) {
     launch_threads(ctx, map_strided<F, T, P>, loop.count, f, loop, to, Inputs<T, P>{{data(in)...}});
 }
 
-/// Clears the flag where an element is not finite. Lanes write the same value, so their order is of no
-/// account.
+/// Clears the flag where an element is not finite. All lanes write the same value, so their order does not
+/// matter.
 template <class T>
 __global__ void find_nonfinite(std::int64_t n, const T* x, std::int32_t* flag) {
   using A = accumulator_t<T>;

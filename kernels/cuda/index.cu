@@ -1,16 +1,17 @@
-// Rows by number, and their adjoint:
+// Rows by number, and the adjoint:
 //
 //     y[s,i,:] = x[s,numbers[i],:];   dtable[r,:] = sum of dy[i,:] over the i with numbers[i] = r
 //
-// A number out of range cannot be an exception here, since the host would have to wait for it: gathering
-// gives a row of NaN, which the loss then shows, and adding leaves the row out.
+// A number out of range cannot be an exception here, because the host would have to wait for it. The gather
+// writes a row of NaN, which then shows in the loss; the sum leaves the row out.
 //
-// Gathering: a thread per 16 bytes, or per element where rows do not allow it. Bytes per element: 8 in f32, 4
-// in bf16; no FLOPs. Bound by memory.
-// Adding: a warp owns kColumns columns of one row of the table, looks through all M numbers 32 at a time, and
-// adds the rows that match in the order of the numbers. Bytes: dy and the table once, 4 (2) per element, and
-// 4 M per warp for the numbers, from L1 and L2; an addition per element of dy. Bound by the latency of the
-// search, M / 32 steps; no atomics.
+// Gather: a thread per 16 bytes, or per element where rows are not aligned. Bytes per element: 8 in f32, 4 in
+// bf16; no FLOPs. Bound by memory.
+//
+// Sum: a warp owns kColumns columns of one row of the table. It searches all M numbers, 32 at a time, and adds
+// the rows that match in the order of the numbers; there are no atomics. Bytes: dy and the table once, 4 (2) per
+// element, and 4 M per warp for the numbers, from L1 and L2. One addition per element of dy. Bound by the latency
+// of the search, M / 32 steps.
 #include "kernels/backend/tensors.h"
 
 #include <limits>

@@ -1,4 +1,4 @@
-// What the CUDA backend keeps, from call to call, of the libraries that one context uses.
+// What the CUDA backend keeps between calls for the libraries that a context uses: handles and plans.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ class CudnnHandle;
 struct AttentionPlans;
 struct ConvolutionPlans;
 
-/// Each is made from the context when it is first needed.
+/// Each is made when the context first needs it.
 struct Libraries {
   std::shared_ptr<CublasLt> cublaslt;
   std::shared_ptr<CudnnHandle> cudnn;
@@ -27,8 +27,8 @@ struct Libraries {
   }
 };
 
-/// A contiguous x, or a copy of it at a multiple of 16 bytes: what tensor cores read, and what not every
-/// algorithm of the libraries checks.
+/// x, which is contiguous, or a copy of it if its address is no multiple of 16 bytes: tensor cores need that, and
+/// not every algorithm of the libraries checks it.
 inline Tensor aligned(Context& ctx, const Tensor& x) {
   return reinterpret_cast<std::uintptr_t>(x.raw()) % 16 == 0 ? x : kernels::clone(ctx, x);
 }

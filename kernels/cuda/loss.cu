@@ -4,13 +4,15 @@
 //     cross entropy   loss = sum_r (ln sum_c e^x[r,c] - x[r,label]) / n
 //                     dx = dloss (softmax(x) - one_hot(label)) / n
 //
-// A warp sums kStretch elements (mse) or one row (cross entropy) in the accumulator's type; these sums are
-// added in f64 in a fixed order. Gradients: a thread per element (mse), a warp per row. A label out of range
-// makes the loss and its gradient NaN: the host does not wait to check it.
-// Bytes per element in f32 (bf16): mse 8 (4), its gradient 12 (6); cross entropy 4 (2), its gradient 8 (4),
-// in two and three passes over a row, all but the first mostly from caches. mse: 3 FLOP; 2 in the gradient
-// and, for the factor, a quotient in f64. Cross entropy: 1 exponential; 2 in the gradient. Bound by memory
-// where f64 runs at half the rate of f32, as on an H200; the few rows of a batch by latency and launches.
+// A warp sums kStretch elements (mse) or one row (cross entropy) in the accumulator's type; these sums are added
+// in f64 in a fixed order. Gradients: a thread per element (mse), a warp per row (cross entropy). A label out of
+// range makes the loss and its gradient NaN, because the host does not wait to check it.
+//
+// Bytes per element in f32 (bf16): mse 8 (4), its gradient 12 (6); cross entropy 4 (2), its gradient 8 (4), in
+// two and three passes over a row, of which the first reads memory and the others mostly caches. FLOPs per
+// element: mse 3, its gradient 2 and, for the factor, a quotient in f64. Cross entropy needs 1 exponential, its
+// gradient 2. Bound by memory where f64 runs at half the rate of f32; with the few rows of a batch by latency and
+// launches.
 #include "kernels/backend/training.h"
 
 #include <cmath>

@@ -1,13 +1,13 @@
-// CUDA matrix products: cuBLASLt (cublaslt.h), with what it can do on the way to memory, and our own
-// elementwise kernels for the rest.
+// CUDA matrix products: by cuBLASLt (cublaslt.h), which also adds biases and applies GELU where it can, and by our
+// own elementwise kernels for the rest.
 //
-//   bias            added by the library; f64: by accumulate()
-//   bias and GELU   by the library in bf16, whose rounding hides how it approximates tanh; f32 and f64: the
-//                   library's bias, then our gelu_tanh
-//   GELU backward   dy gelu_tanh'(pre) by our kernel: dy is finished before this layer sees it
-//   bias gradient   by the library together with dw; f64, or without dw: by reduce()
+//   bias            by the library; f64: by accumulate()
+//   bias and GELU   by the library in bf16, where rounding hides its approximation of tanh; f32 and f64: the
+//                   bias by the library, then our gelu_tanh
+//   GELU backward   dy gelu_tanh'(pre) by our kernel
+//   bias gradient   by the library together with dw; f64, or without dw: by fold()
 //
-// What the library has no algorithm for is done by a plain product and our kernels too.
+// Where the library has no algorithm for a product with these additions, a plain product and our kernels do it.
 #include "kernels/backend/layers.h"
 
 #include "kernels/backend/tensors.h"
@@ -67,7 +67,7 @@ void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
     return;
   if (args.dw.defined()) product(ctx, dy_t, args.x, args.dw);
   if (args.db.defined() && args.db.numel() != 0)
-    kReduce.reduce(ctx, ReduceOp::sum, dy, args.db.reshape({1, args.db.numel()}));
+    kReduce.fold(ctx, FoldOp::sum, dy.unsqueeze(0), 1.0, args.db.unsqueeze(0));
 }
 
 void tune_products(Context& ctx, bool on) { CublasLt::of(ctx).tune(on); }

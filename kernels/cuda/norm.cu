@@ -2,17 +2,17 @@
 //
 //     layer norm   y = u gain + offset,  u = (x - mean) rstd;   dx = rstd (du - mean(du) - u mean(du u))
 //     RMS norm     y = u gain,  u = x rstd;                     dx = rstd (du - u mean(du u))
-//     gate         z = x + gate y,  dy = gate dz,  dgate = sum dz y;   du = dy gain,  dgain = sum dy u,
-//                  doffset = sum dy
+//     gate         z = x + gate y,  dy = gate dz,  dgate = sum dz y
+//     where        du = dy gain,  dgain = sum dy u,  doffset = sum dy
 //
-// Forward and the gradient of x: a warp per row; the row is read from memory once and from caches in the
-// later passes. Rows and factors move in packs of 16 bytes where all of them allow it, else one by one: lanes
-// 16 bytes apart would take 4 clocks of L1 for each factor. Gradients of gain, offset and gate are sums over
-// rows: a thread takes one column of kRowBlock rows, and a fold adds the partial sums in order.
-// Bytes per element in f32 (bf16): norms 8 (4), gradient of x 12 (6) and of the factors 8 (4) more; gate 12
-// (6), its gradient 8 (4) twice. FLOPs: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4; gate 2, at
-// most 2 per byte: bound by memory. For 512 bytes of x, layer norm takes 24 clocks of L1, at 128 bytes each:
-// x three times, gain, offset and y once. Memory needs about 50 for the 1 KB of x and y (prediction).
+// Forward and the gradient of x: a warp per row, which reads the row from memory once and from caches in the
+// later passes. Rows and factors move in packs of 16 bytes if all of them are aligned to that, else element by
+// element. The gradients of gain, offset and gate are sums over rows: a thread sums one column of kRowBlock rows,
+// and a fold adds these partial sums in order.
+//
+// Bytes per element in f32 (bf16): norms 8 (4), the gradient of x 12 (6), the gradients of the factors 8 (4) more;
+// gate 12 (6), its gradient twice 8 (4). FLOPs per element: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4;
+// gate 2. That is at most 2 per byte: bound by memory.
 #include "kernels/backend/layers.h"
 
 #include <cmath>
@@ -50,10 +50,11 @@ A gain_base(const Tensor& gain, bool plus_one) {
   return plus_one || !gain.defined() ? A(1) : A(0);
 }
 
-/// Rows in groups: [G,R,C].
+/// Rows in groups: [b,N,C] as b groups, [R,C] as one.
 struct Rows {
   std::int64_t groups, rows, width;
-  explicit Rows(const Tensor& x) : groups(x.size(0)), rows(x.size(1)), width(x.size(2)) {}
+  explicit Rows(const Tensor& x)
+      : groups(x.rank() == 2 ? 1 : x.size(0)), rows(x.size(-2)), width(x.size(-1)) {}
   std::int64_t all() const { return groups * rows; }
 };
 
@@ -272,9 +273,10 @@ void visit_pack(std::int64_t width, F&& f, const T* rows, const Rest&... rest) {
     f.template operator()<1>();
 }
 
-void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& offset, bool plus_one,
-                double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  visit_device(x.dtype(), "layer_norm", [&]<class T>() {
+/// y = u gain + offset, u = (x - mean) rstd; plus_one: 1 + gain instead of gain.
+void normalize(Context& ctx, const char* where, const Tensor& x, const Tensor& gain, const Tensor& offset,
+               bool plus_one, double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  visit_device(x.dtype(), where, [&]<class T>() {
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
@@ -290,10 +292,10 @@ void layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor&
   });
 }
 
-void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& gain, bool plus_one,
-                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dgain,
-                         const Tensor& doffset) {
-  visit_device(x.dtype(), "layer_norm_backward", [&]<class T>() {
+void normalize_backward(Context& ctx, const char* where, const Tensor& dy, const Tensor& x,
+                        const Tensor& gain, bool plus_one, const Tensor& mean, const Tensor& rstd,
+                        const Tensor& dx, const Tensor& dgain, const Tensor& doffset) {
+  visit_device(x.dtype(), where, [&]<class T>() {
     using A = accumulator_t<T>;
     const Rows rows(x);
     const T* const in = device_data<T>(x);
@@ -309,6 +311,28 @@ void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const 
         in, grad, out, factors);
     sum_columns<T>(ctx, dy, x, mean, rstd, dgain, doffset);
   });
+}
+
+void layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm", x, weight, bias, false, eps, y, mean, rstd);
+}
+
+void layer_norm_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                         const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dw,
+                         const Tensor& db) {
+  normalize_backward(ctx, "layer_norm", dy, x, weight, false, mean, rstd, dx, dw, db);
+}
+
+void layer_norm_modulate(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale, double eps,
+                         const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  normalize(ctx, "layer_norm_modulate", x, scale, shift, true, eps, y, mean, rstd);
+}
+
+void layer_norm_modulate_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale,
+                                  const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+                                  const Tensor& dshift, const Tensor& dscale) {
+  normalize_backward(ctx, "layer_norm_modulate", dy, x, scale, true, mean, rstd, dx, dscale, dshift);
 }
 
 void rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
@@ -382,6 +406,8 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
 
 constinit const NormBackend kNorm = {.layer_norm = layer_norm,
                                      .layer_norm_backward = layer_norm_backward,
+                                     .layer_norm_modulate = layer_norm_modulate,
+                                     .layer_norm_modulate_backward = layer_norm_modulate_backward,
                                      .rms_norm = rms_norm,
                                      .rms_norm_backward = rms_norm_backward,
                                      .gate_residual = gate_residual,

@@ -6,13 +6,15 @@
 //     SGD     v = momentum v + g' + decay w,  w = w - lr v
 //     EMA     ema = d ema + (1 - d) w,  d = min(max_decay, 1 - n^-power)
 //
-// What changes from step to step is read on the device, so a step never makes the host wait: one thread turns
-// the scalars into the factors of a step, then a thread per element reads them. For the norm a warp sums
-// kStretch squares in f64, and a fold adds these sums in order.
-// Bytes: 16 read and 12 written per f32 weight, 8 more with a moving average, 2 more with a bf16 copy (which
-// as a pass of its own would move 6); SGD 12 and 8, or 8 and 4 without momentum; the average alone 12; the norm 4 per f32 element, 2 per bf16. FLOPs: 15
-// per weight, a root and a quotient among them, 3 for the average: about 0.5 per byte, bound by memory. The
-// kernels of one thread are bound by their launches.
+// What changes from step to step is read on the device, so a step never makes the host wait: one thread turns the
+// scalars into the factors of the step, then a thread per element reads them. For the norm a warp sums kStretch
+// squares in f64, and a fold adds these sums in order.
+//
+// Bytes per f32 weight: AdamW reads 16 and writes 12, 8 more with a moving average, 2 more with a bf16 copy (a
+// pass of its own would move 6 for that copy). SGD reads 12 and writes 8, or 8 and 4 without momentum. The average
+// alone moves 12, the norm 4 per f32 element and 2 per bf16. FLOPs: 15 per weight, a root and a quotient among
+// them, and 3 for the average: about 0.5 per byte, bound by memory. The kernels of one thread are bound by their
+// launches.
 #include "kernels/backend/training.h"
 
 #include <cmath>

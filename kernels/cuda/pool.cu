@@ -2,12 +2,12 @@
 //
 //     y[i] = (sum of x[n] over the tokens n of block i) / size_i;   dx[n] = dy[n / B] / size_{n / B}
 //
-// A thread per element of the pooled tensor, neighbours along D, which adds the tokens of its block in order;
-// backward a thread per element of dx.
-// Bytes per element of x in f32 (bf16): forward 4 (2) read and 1/B of that written; backward 4 (2) written
-// and 1/B of that read. One addition per element; backward a quotient. Forward bound by memory, at 0.25 (0.5)
-// FLOP per byte; backward by issuing instructions: three quotients of 64-bit numbers and one of floating
-// point for every 4 (2) bytes (device/launch.cuh).
+// Forward: a thread per element of y, neighbouring threads along D, which adds the tokens of its block in order.
+// Backward: a thread per element of dx.
+//
+// Bytes per element of x in f32 (bf16): forward reads 4 (2) and writes 1/B of that; backward writes 4 (2) and reads
+// 1/B of that. Forward adds once per element and is bound by memory. Backward needs three quotients of 64-bit
+// numbers and one of floating point for 4 (2) bytes, so it is bound by issuing instructions (device/launch.cuh).
 #include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"

@@ -1,8 +1,8 @@
-// One kind of matrix product as cuBLASLt is told of it: descriptors, and the algorithms that it may use.
+// One kind of matrix product as it is described to cuBLASLt: descriptors, and the algorithms that it may use.
 //
-// cuBLASLt thinks in columns: a row-major matrix [r,c] is its c x r matrix. So out^T = b^T a^T is what it is
-// asked for: its first operand is our b, its second our a, and its output, n x m, is out in memory. A bias
-// per output row of its matrix is then one per column of ours.
+// cuBLASLt stores matrices by columns, so our row-major matrix [r,c] is its c x r matrix. We therefore ask for
+// out^T = b^T a^T: the first operand is our b, the second our a, and the output, n x m, is out in memory. A bias
+// per row of the library's output is one per column of ours.
 //
 // For files compiled with CUDA headers only.
 #pragma once
@@ -22,7 +22,7 @@ namespace llsa::kernels::cuda {
 constexpr std::int64_t kWorkspaceBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kMaxAlignment = 256;  // bytes; what the allocator gives
 
-/// "Semi-opaque": 64 bytes that the library lets a program store and use again with the same version of it.
+/// 64 bytes that the library lets a program store, and use again with the same version of the library.
 using Algorithm = cublasLtMatmulAlgo_t;
 
 template <class T, cublasStatus_t (*destroy)(T)>

@@ -1,14 +1,15 @@
-// Random tensors. Four neighbours have the four words of one Philox 4x32-10 block: its counter is their place
-// in the row / 4 and the stream, mixed with the row's sample id if there are ids; its key is the seed.
+// Random tensors. Four neighbouring elements are the four words of one Philox 4x32-10 block. The counter of the
+// block is its place in the row and the stream, which is mixed with the row's sample id if there are ids; the key
+// is the seed.
 //
 //     uniform   (w >> 8) 2^-24
 //     normal    sqrt(-2 ln u) (cos 2 pi v, sin 2 pi v),  u = ((w_0 >> 8) + 1/2) 2^-24,  v uniform from w_1
 //
-// A thread per four elements, stored one by one. Bytes: 16 written per thread in f32, 8 in bf16; nothing read
-// but 8 per row of sample ids. Arithmetic: 10 rounds of two products of 32 x 32 bits, exclusive ors and
-// additions; for normals also two logarithms, two roots, two sines and two cosines. Bound by issuing
-// instructions, more than 100 per thread for uniforms and at least twice as many for normals, rather than by
-// the bytes (device/launch.cuh).
+// A thread per block of four elements, which it stores one by one. Bytes: 16 written per thread in f32, 8 in bf16;
+// 8 per row are read for sample ids. Arithmetic: 10 rounds of two products of 32 x 32 bits, exclusive ors and
+// additions; normals also take two logarithms, two roots, two sines and two cosines. That is more than 100
+// instructions per thread for uniforms and at least twice as many for normals: bound by issuing instructions
+// (device/launch.cuh).
 #include "kernels/backend/tensors.h"
 
 #include "kernels/cuda/device/launch.cuh"

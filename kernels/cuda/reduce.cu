@@ -1,82 +1,32 @@
-// Reductions of contiguous tensors: y = the sum, mean or largest value of x over some axes.
+// Folding the middle axis of a contiguous tensor, [A,R,C] -> [A,C], to its sum or largest element, and argmax.
 //
-// Axes of extent 1 are dropped and neighbours of equal fate merged, which leaves axes that are alternately
-// kept and reduced. They are folded one after the other, the innermost first; device/fold.cuh has the kernels
-// and their tiling.
-// Bytes: x once, 4 per element in f32 and 2 in bf16; then the partial results, much fewer where axes are
-// long. One operation per element, 0.25 or 0.5 per byte: bound by memory; small tensors by their launches,
-// one for each reduced axis and more where it is longer than a block of device/fold.cuh.
+// The kernels of a fold and their tiling are in device/fold.cuh. Argmax: a warp per result, whose lanes take
+// the elements of the axis in turn; read from memory once, bound by memory, with one 32-byte sector for each
+// element where the axis is not the last one.
 #include "kernels/backend/tensors.h"
-
-#include <limits>
-#include <vector>
 
 #include "kernels/cuda/device/fold.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-struct Axis {
-  std::int64_t extent;
-  bool reduced;
-};
-
-std::vector<Axis> merged_axes(const Shape& from, const Shape& to) {
-  std::vector<Axis> axes;
-  for (int i = 0; i < from.rank(); ++i) {
-    if (from[i] == 1) continue;
-    const bool reduced = to[i] == 1;
-    if (!axes.empty() && axes.back().reduced == reduced)
-      axes.back().extent *= from[i];
-    else
-      axes.push_back({from[i], reduced});
-  }
-  return axes;
-}
-
-template <class Op, class T>
-void reduce_with(Context& ctx, const Tensor& x, const Tensor& y, bool mean) {
-  using A = accumulator_t<T>;
-  std::vector<Axis> axes = merged_axes(x.shape(), y.shape());
-  std::size_t left = 0;
-  for (const Axis& axis : axes) left += axis.reduced ? 1 : 0;
-  if (left == 0) return kCopy.copy(ctx, x, y);
-  const double divisor = mean ? static_cast<double>(x.numel() / y.numel()) : 1.0;
-  Tensor partial;  // undefined until the first axis is folded
-  for (std::size_t i = axes.size(); i-- > 0;) {
-    if (!axes[i].reduced) continue;
-    std::int64_t outer = 1, columns = 1;
-    for (std::size_t j = 0; j < i; ++j) outer *= axes[j].extent;
-    for (std::size_t j = i + 1; j < axes.size(); ++j) columns *= axes[j].extent;
-    const auto fold = [&](const auto* from, double by, auto* to) {
-      fold_axis<Op, A>(ctx, from, outer, axes[i].extent, columns, by, to);
-    };
-    const bool last = --left == 0;
-    const Tensor next = last ? y : ctx.empty(Shape{outer, columns}, dtype_of<A>::value);
-    const T* const in = device_data<T>(x);
-    if (last && partial.defined())
-      fold(partial.data<A>(), divisor, device_data<T>(y));
-    else if (last)
-      fold(in, divisor, device_data<T>(y));
-    else if (partial.defined())
-      fold(partial.data<A>(), 1.0, next.data<A>());
-    else
-      fold(in, 1.0, next.data<A>());
-    partial = next;
-    axes[i].extent = 1;
-  }
-}
-
-void reduce(Context& ctx, ReduceOp op, const Tensor& x, const Tensor& y) {
-  if (y.numel() == 0) return;
-  if (x.numel() == 0)
-    return kCopy.fill(ctx, y, op == ReduceOp::mean ? std::numeric_limits<double>::quiet_NaN() : 0.0);
+template <class Op>
+void fold_with(Context& ctx, const Tensor& x, double divisor, const Tensor& y) {
   visit_device(x.dtype(), "reduce", [&]<class T>() {
-    if (op == ReduceOp::max)
-      reduce_with<FoldMax, T>(ctx, x, y, false);
+    using A = accumulator_t<T>;
+    const auto to = [&](auto* out) {
+      fold_axis<Op, A>(ctx, static_cast<const T*>(device_data<T>(x)), x.size(0), x.size(1), x.size(2),
+                       divisor, out);
+    };
+    if (y.dtype() == dtype_of<A>::value)
+      to(y.data<A>());
     else
-      reduce_with<FoldSum, T>(ctx, x, y, op == ReduceOp::mean);
+      to(device_data<__nv_bfloat16>(y));
   });
+}
+
+void fold(Context& ctx, FoldOp op, const Tensor& x, double divisor, const Tensor& y) {
+  (op == FoldOp::max ? fold_with<FoldMax> : fold_with<FoldSum>)(ctx, x, divisor, y);
 }
 
 /// NaN is larger than any number.
@@ -121,6 +71,6 @@ void argmax(Context& ctx, const Tensor& x, const Tensor& y) {
 
 }  // namespace
 
-constinit const ReduceBackend kReduce = {.reduce = reduce, .argmax = argmax};
+constinit const ReduceBackend kReduce = {.fold = fold, .argmax = argmax};
 
 }  // namespace llsa::kernels::cuda

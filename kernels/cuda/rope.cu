@@ -1,18 +1,19 @@
 // RoPE, and its fusion with the q/k norm and the head split, for any head dimension and alignment. For a pair
-// (e, o) of neighbours, with the cosine and sine of its token and place:
+// (e, o) of neighbours, with the cosine c and sine s of its token and place:
 //
 //     turn(e, o) = (c e - s o, s e + c o);   q, k = turn(u weight),  u = x rstd = x / rms(x);   v = x
 //     dz = dq, dk turned back,  du = dz weight,  dx = rstd (du - u mean(du u)),  dweight = sum dz u
 //
-// A warp per head of a token, a lane per pair. A row of one head is read once from memory; its second
-// reading, after the norm, comes from the first-level cache. Weight gradients: a warp goes through kHeadBlock
-// heads, each lane adding up its pairs; a fold adds the partial sums in order. The split at the usual head
-// dimensions takes the kernels of device/head_packs.cuh instead, which move 16 bytes per lane.
-// Bytes per element in f32 (bf16): rope and the split 8 (4), the split's gradient 12 (6) with a norm, 8 (4)
-// without, as for v; weight gradients 8 (4) more of q and k; cosines and sines, 4 D per token, serve all
-// heads. FLOPs: 3 to turn, 7 with the norm, 10 in the gradient, 6 for the weights, at most 2 per byte. Yet
-// bound by issuing instructions: at D = 64 a lane has one pair, 16 (8) bytes, for two quotients of 64-bit
-// numbers and more than 100 instructions in all (device/launch.cuh).
+// A warp per head of a token, a lane per pair. The row of one head is read once from memory; the second reading,
+// after the norm, comes from the first-level cache. Weight gradients: a warp goes through kHeadBlock heads, and
+// each lane adds up its pairs; a fold adds these partial sums in order. At the usual head dimensions the split
+// takes the kernels of device/head_packs.cuh instead, which move 16 bytes per lane.
+//
+// Bytes per element in f32 (bf16): rope and the split 8 (4); the gradient of the split 12 (6) with a norm, 8 (4)
+// without, as for v; weight gradients 8 (4) more for q and k. Cosines and sines, 4 D per token, serve all heads.
+// FLOPs per element: 3 to turn, 7 with the norm, 10 in the gradient, 6 for the weights. Bound by issuing
+// instructions: at D = 64 a lane has one pair, 16 (8) bytes, for two quotients of 64-bit numbers and more than 100
+// instructions in all (device/launch.cuh).
 #include "kernels/backend/layers.h"
 
 #include <cmath>

@@ -1,13 +1,14 @@
-// Softmax and log-sum-exp over rows, with m the largest element of a row. NaN anywhere in a row gives NaN.
+// Softmax and log-sum-exp over rows, with m the largest element of a row. A NaN anywhere in a row gives NaN.
 //
 //     y = e^(x - m) / sum e^(x - m),  dx = y (dy - sum dy y);   l = m + ln sum e^(x - m),  dx = dl e^(x - l)
 //
-// A warp per row, a lane per element of 32 neighbours. Softmax and the gradient of l go over the row three
+// A warp per row, whose lanes take 32 neighbours at a time. Softmax and the gradient of l go over the row three
 // times, the other two kernels twice; the first pass reads memory and the others mostly caches.
-// Per element in f32 (bf16): softmax 8 (4) bytes and 2 exponentials; its gradient 12 (6) bytes and 4 FLOP; l
-// 4 (2) bytes and 1 exponential; its gradient 8 (4) bytes and 2 exponentials. Bound by memory in f32; in bf16
-// those with exponentials as much by issuing their instructions, some 30 for 4 bytes (device/launch.cuh). Few
-// and long rows are bound by the latency of the loops.
+//
+// Per element in f32 (bf16): softmax 8 (4) bytes and 2 exponentials; its gradient 12 (6) bytes and 4 FLOP; l 4 (2)
+// bytes and 1 exponential; its gradient 8 (4) bytes and 2 exponentials. Bound by memory in f32. In bf16 the kernels
+// with exponentials issue some 30 instructions for 4 bytes, which takes as long (device/launch.cuh). Few and long
+// rows are bound by the latency of the loops.
 #include "kernels/backend/layers.h"
 
 #include "kernels/cuda/device/launch.cuh"
@@ -56,8 +57,8 @@ __global__ void log_sum_exp_rows(std::int64_t rows, std::int64_t n, const T* x, 
   if (lane_of_thread() == 0) l[r] = static_cast<T>(value);
 }
 
-/// dx = dl e^(x - l). The sum is taken anew: a stored bf16 value of l is too coarse to subtract. A row of
-/// -infinity only has no gradient.
+/// dx = dl e^(x - l). The sum is computed again, because a stored bf16 value of l is too coarse to subtract. A
+/// row that holds only -infinity has no gradient.
 template <class T>
 __global__ void log_sum_exp_rows_backward(std::int64_t rows, std::int64_t n, const T* dl, const T* x, T* dx) {
   using A = accumulator_t<T>;

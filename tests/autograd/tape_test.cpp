@@ -35,6 +35,29 @@ TEST_CASE("gradients of a small expression") {
   CHECK(grad_of(b) == Floats{1, 2});
 }
 
+TEST_CASE("a leaf can stop and start to require a gradient, for all its copies") {
+  Context ctx(1);
+  const auto tensor = [&] { return kernels::from_vector(ctx, std::vector<float>{3.0f}, Shape{1}); };
+  Var x(ctx, tensor(), true);
+  const Var copy = x, y(ctx, tensor(), true);
+  const Var earlier = sum(x * y);
+  x.set_requires_grad(false);
+  CHECK_FALSE(copy.requires_grad());
+  CHECK_FALSE(copy.grad().defined());
+  backward(sum(x * y));
+  CHECK_FALSE(x.grad().defined());
+  CHECK(ctx.item(y.grad()) == 3.0);
+  x.set_requires_grad(true);
+  CHECK(copy.requires_grad());
+  backward(earlier);  // its graph still adds to the gradient that the leaf had at that time
+  CHECK_FALSE(x.grad().defined());
+  backward(sum(x * y));
+  CHECK(ctx.item(copy.grad()) == 3.0);
+  CHECK_THROWS_AS(Var(x * y).set_requires_grad(false), ValueError);
+  Var ids(ctx, ctx.zeros(Shape{1}, DType::i32));
+  CHECK_THROWS_AS(ids.set_requires_grad(true), DTypeError);
+}
+
 TEST_CASE("gradients sum over uses and over backwards until zero_grad") {
   Context ctx(1);
   const Var x = leaf(ctx, {1, -1});

@@ -400,7 +400,7 @@ TEST_CASE("argument errors") {
   const Tensor fewer = ctx.zeros({1, 2, 7, 4}, DType::f32);
   CHECK_THROWS_WITH_AS(full_attention(ctx, x, fewer, fewer, {.causal = true}),
                        "[full_attention] causal: expected at least as many keys as queries, got 7 keys for 8 "
-                       "queries (the last query sees all keys, so the first ones would see none)",
+                       "queries",
                        ShapeError);
 }
 

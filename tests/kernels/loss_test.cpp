@@ -126,8 +126,6 @@ TEST_CASE("errors name the op and both sides") {
                  {"[mse]", "[3,4]", "[3,2]"}));
   CHECK(contains(message_of<DTypeError>([&] { kernels::mse(ctx, a, kernels::cast(ctx, a, DType::f64)); }),
                  {"[mse]", "f32", "f64"}));
-  CHECK(contains(message_of<ShapeError>([&] { kernels::mse_backward(ctx, a, a, a); }),
-                 {"[mse_backward]", "dloss", "[3,4]"}));
   CHECK(contains(message_of<ShapeError>([&] { kernels::cross_entropy(ctx, a, labels_for(ctx, 2, 4)); }),
                  {"[cross_entropy]", "labels", "[3]", "[2]"}));
   labels.data<std::int32_t>()[1] = 4;

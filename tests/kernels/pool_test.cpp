@@ -78,8 +78,6 @@ TEST_CASE("errors name the op and both sides") {
                  {"[mean_pool]", "block", "0"}));
   CHECK(contains(message_of<ShapeError>([&] { kernels::mean_pool(ctx, x.select(0, 0), 2); }),
                  {"[mean_pool]", "[2]"}));
-  CHECK(contains(message_of<ShapeError>([&] { kernels::mean_pool_backward(ctx, x, 8, 2); }),
-                 {"[mean_pool_backward]", "4 blocks", "[5,2]"}));
   CHECK(contains(message_of<DTypeError>([&] {
                    kernels::mean_pool(ctx, ctx.empty(Shape{2, 2}, DType::u8), 2);
                  }),

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <sstream>
 
 #include "autograd/elementwise.h"
 #include "autograd/matmul.h"
@@ -155,6 +156,47 @@ TEST_CASE("bf16 computes with a copy, gradients stay f32") {
   kernels::fill(ctx, params.flat(), 1.0 + 1.0 / 1024);
   params.refresh();
   CHECK(values(ctx, params.at("c.bias").value())[0] == 1.0f);
+}
+
+TEST_CASE("the table names every parameter, its shape and its number of elements") {
+  Context ctx(1);
+  Three three(ctx);
+  three.params.freeze("b");
+  std::ostringstream out;
+  out << three.params;
+  CHECK(out.str() ==
+        "a.weight  [2,3]   6\n"
+        "b.weight  [1,3]   3  frozen\n"
+        "c.bias    [5]     5\n"
+        "total            14\n");
+  std::ostringstream none;
+  none << Parameters(ctx);
+  CHECK(none.str() == "total    0\n");
+}
+
+TEST_CASE("freezing goes by whole parts of a name, and can be undone") {
+  Context ctx(1);
+  Parameters params(ctx);
+  for (const char* name : {"net.1.weight", "net.1.bias", "net.12.weight", "net"})
+    params.declare(name, Shape{2}, Init::ones());
+  const auto frozen = [&] {
+    std::string text;
+    for (const Parameter& p : params.all()) text += p.frozen ? 'f' : '-';
+    for (const Parameter& p : params.all()) CHECK(p.var.requires_grad() == !p.frozen);
+    return text;
+  };
+  params.freeze("net.1");
+  CHECK(frozen() == "ff--");
+  CHECK_THROWS_AS(backward(sum(square(params.at("net.1.weight")))), ValueError);
+  params.unfreeze("net.1.bias");
+  CHECK(frozen() == "f---");
+  params.freeze("net");
+  CHECK(frozen() == "ffff");
+  params.unfreeze("");
+  CHECK(frozen() == "----");
+  backward(sum(square(params.at("net.1.weight"))));
+  CHECK(values(ctx, params.view(params.flat_grad(), params.find("net.1.weight"))) ==
+        std::vector<float>{2, 2});
 }
 
 TEST_CASE("ScopedWeights puts the own weights back") {

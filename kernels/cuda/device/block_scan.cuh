@@ -36,7 +36,7 @@ __device__ void block_exclusive_scan(std::int64_t n, Get get, Put put) {
     put(j, before);
     before += value;
   }
-  // The run that reaches the end knows the total; with n = 0 that is the last thread's, and empty.
+  // The thread whose run reaches the end knows the total; with n = 0 it is the last thread, with an empty run.
   if (thread == kScanThreads - 1) {
     std::int32_t all = 0;
     for (int w = 0; w < kScanThreads / 32; ++w) all += warp_total[w];

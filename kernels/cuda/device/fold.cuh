@@ -5,10 +5,10 @@
 // Partial results of the blocks are folded in the same way again, until one is left, which is divided (for
 // means) and rounded to the type of y.
 //
-// Blocks: 64 elements of a column, 2048 of a row. Bytes: x once, 4 per element in f32 and 2 in bf16; partial
-// results, one per block in the accumulator's type, written and read. One operation per element, 0.25 (0.5)
-// per byte: bound by memory, at 1 < C < 8 with 32-byte sectors that a warp uses by and by; few blocks by
-// the latency of their loops. Launches: one more for each factor of 64 or 2048 in R.
+// Blocks: 64 elements of a column, 2048 of a row. Bytes: x is read once, 4 per element in f32 and 2 in bf16; one
+// partial result per block, in the accumulator's type, is written and read. One operation per element, 0.25 (0.5)
+// per byte: bound by memory, or by the latency of the loops where there are few blocks. There is one more launch
+// for each factor of 64 or 2048 in R.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,7 @@ struct FoldSum {
   }
 };
 
-/// NaN wins over everything.
+/// A NaN among the elements gives NaN.
 struct FoldMax {
   template <class A>
   __device__ static A initial() {
@@ -78,7 +78,7 @@ __global__ void fold_rows(FoldShape s, const T* x, A divisor, Y* y) {
   if (lane_of_thread() == 0) y[i] = static_cast<Y>(value / divisor);
 }
 
-/// R >= 0 (R = 0: the fold of nothing).
+/// R may be 0: the result is then the initial value.
 template <class Op, class A, class T, class Y>
 void fold_axis(Context& ctx, const T* x, std::int64_t outer, std::int64_t length, std::int64_t columns,
                double divisor, Y* y) {

@@ -1,14 +1,15 @@
-// The head split, its norm and its rotation for heads of 64, 128, 256 or 512 bytes (D = 32, 64, 128 in bf16
-// and f32): each lane holds 16 bytes of a head in registers, so L = 4 to 32 lanes hold it whole, and a warp
-// has 32 / L heads at a time. The maths is that of rope.cu.
+// The head split, its norm and its rotation for heads of 64, 128, 256 or 512 bytes (D = 32, 64, 128 in bf16 and
+// f32). Each lane holds 16 bytes of a head in registers, so L = 4 to 32 lanes hold a whole head, and a warp works
+// on 32 / L heads at a time. The maths is that of rope.cu.
 //
-// Bytes per element in f32 (bf16), each moved once: the split 8 (4), its gradient 12 (6) with a norm, 8 (4)
-// without, as for v; weight gradients 8 (4) more of q and k, with partial sums of 4 D per kHeadBlock heads;
-// cosines and sines, 4 D per token, serve all heads. FLOPs: 7, 10 and 6, at most 2 per byte. The split has
-// some 160 (200) instructions for 32 bytes of a lane, two quotients of 64-bit numbers among them: about as
-// many as can be issued meanwhile (launch.cuh), so memory and issue bind alike.
+// Bytes per element in f32 (bf16), each moved once: the split 8 (4); its gradient 12 (6) with a norm, 8 (4)
+// without, as for v; weight gradients 8 (4) more for q and k, and partial sums of 4 D per kHeadBlock heads.
+// Cosines and sines, 4 D per token, serve all heads. FLOPs per element: 7, 10 and 6. The split issues some 160
+// (200) instructions for the 32 bytes of a lane, two quotients of 64-bit numbers among them; memory traffic takes
+// about as long (launch.cuh), so both bind.
 //
-// Lanes beyond the last head repeat the warp's first one, without storing, so that all meet at the shuffles.
+// Lanes beyond the last head compute the warp's first head again without storing it, so that all lanes reach the
+// shuffles.
 #pragma once
 
 #include <cmath>

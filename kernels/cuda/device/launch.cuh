@@ -1,13 +1,13 @@
 // How kernels are started: one thread, or one warp, per piece of work.
 //
-// These launches give no dynamic shared memory: sums within a row go through the registers of a warp, longer
-// ones through partial results in global memory that a second launch adds in a fixed order. So results depend
-// on shapes only.
+// These launches use no dynamic shared memory. Sums within a row go through the registers of a warp; longer sums
+// leave partial results in global memory, which a second launch adds in a fixed order. So results depend on
+// shapes only.
 //
-// What binds such a kernel is said in its file by counting. On an H200 132 x 128 lanes at 1.755 GHz stand
-// beside a peak of 4.8 TB/s: 6 instructions can be issued per byte of memory traffic. A quotient of 64-bit
-// numbers that fit into 32 bits takes some 20, so a kernel that needs several of them to find the place of
-// each element is bound by these.
+// The head of each kernel file counts what binds its kernels. The measure is the ratio of instructions to bytes:
+// an H200 issues about 6 instructions per lane and byte of memory traffic (132 x 128 lanes, 1.755 GHz, 4.8 TB/s).
+// A quotient of 64-bit numbers that fit into 32 bits takes some 20 instructions, so a kernel that needs several
+// of them per element is bound by issuing instructions.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Random numbers in kernels: integers and uniforms are those of core/philox.h, bit for bit; normals agree to
-// 1e-6, the functions they are made of being the device's own.
+// Random numbers in kernels: integers and uniforms are those of core/philox.h, bit for bit. Normals agree to 1e-6
+// only, because the device computes logarithms and cosines by functions of its own.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Walking several strided tensors of one shape together: the shape is put into as few axes as it can be, and
-// a kernel turns the number of an element into one offset per tensor.
+// Walking several strided tensors of one shape together. Neighbouring axes are merged where all tensors allow it;
+// a kernel then turns the number of an element into one offset per tensor.
 #pragma once
 
 #include <algorithm>
@@ -57,7 +57,7 @@ struct Strided {
   struct Offsets {
     std::int64_t of[P];
   };
-  /// Division is the cost here, and 32 bits take a fraction of what 64 do.
+  /// Nearly all of the cost is division, and a division of 32 bits is several times cheaper than one of 64.
   __device__ Offsets offsets(std::int64_t index) const {
     return count <= 0x7fffffff ? split(static_cast<std::uint32_t>(index))
                                : split(static_cast<std::uint64_t>(index));

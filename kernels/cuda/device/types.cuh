@@ -25,8 +25,7 @@ void visit_device(DType dtype, const char* where, F&& f) {
   }
 }
 
-/// The elements as kernels see them; null for an undefined tensor. The dtype has been looked at by the
-/// caller.
+/// The elements as kernels see them; null for an undefined tensor. The caller has checked the dtype.
 template <class T>
 T* device_data(const Tensor& x) {
   return x.defined() ? reinterpret_cast<T*>(x.raw()) : nullptr;

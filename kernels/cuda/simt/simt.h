@@ -9,8 +9,8 @@
 //   }
 //   simt::launch(my_kernel, dim3(blocks), dim3(128), shared_bytes, stream, x, y, n);
 //
-// Rules for kernels. The emulator finds most breaches; the device makes wrong results of them, or nothing for
-// years.
+// Rules for kernels. The emulator finds most breaches. On the device a breach gives wrong results, or stays
+// unnoticed for a long time.
 //
 //  1. Include this header and ptx.h, nothing else of CUDA. Launch through simt::launch, never <<<>>>: it asks
 //     for shared memory beyond the usual limit where needed and throws CudaError.
