@@ -48,7 +48,7 @@ std::pair<std::vector<float>, double> train(const std::string& folder, const std
 }
 
 int main() {
-  const std::string folder = std::filesystem::temp_directory_path() / "llsa-own-model";
+  const std::string folder = "own_model_files";
   std::filesystem::remove_all(folder);
   nn::write_shapes({.out = folder + "/shapes", .count = 64, .size = 8});
   const auto [fresh, before] = train(folder, "fresh", 0);
