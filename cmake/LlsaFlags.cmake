@@ -15,8 +15,8 @@ set(CMAKE_CXX_FLAGS_RELEASE "")  # the -O level comes from llsa_flags
 
 # Warnings are errors with compilers under which the code is known to have none. Newer compilers have new warnings.
 set(known_compiler OFF)
-if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15) OR
-   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 20))
+if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13) OR
+   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15))
   set(known_compiler ON)
 endif()
 if(NOT PROJECT_IS_TOP_LEVEL)
