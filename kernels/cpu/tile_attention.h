@@ -365,7 +365,7 @@ void attend(Workspace<A>& ws, const A* x, std::int64_t ldx, std::int64_t own, st
     if (ws.diagonal.side != Diagonal::Side::none) leave_out_beyond_diagonal(ws, own);
     for (std::int64_t i = 0; i < own; ++i) {
       A top = fold<A>(load<V>(ws.top + i * kW), [](auto a, auto b) { return a > b ? a : b; });
-      if (!first) {  // bring what was summed so far to the new maximum
+      if (!first) {  // bring the sums so far to the new maximum
         top = ws.row_top[i] > top ? ws.row_top[i] : top;
         const A shrink = exp2(V{} + (ws.row_top[i] - top))[0];
         ws.row_sum[i] *= shrink;

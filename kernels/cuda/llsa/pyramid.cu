@@ -23,7 +23,7 @@ template <class T, class A>
 struct PooledLevel {
   T* means = nullptr;
   A* sums = nullptr;
-  std::int64_t count = 0, span = 1;  // a token covers `span` tokens, the last one what is left
+  std::int64_t count = 0, span = 1;  // a token covers `span` tokens, the last one the rest
 
   __device__ A covered(std::int64_t i, std::int64_t tokens) const {
     const std::int64_t rest = tokens - i * span;

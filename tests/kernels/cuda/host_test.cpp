@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "autograd/ops.h"
+#include "kernels/elementwise.h"
 #include "kernels/make.h"
+#include "kernels/reduce.h"
 #include "tests/kernels/cuda/contexts.h"
 
 using namespace llsa;

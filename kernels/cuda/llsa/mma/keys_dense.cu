@@ -24,7 +24,7 @@ struct Dense {
   using Stage = QueryStage<D, kQueries>;
   using Keys = WarpKeys<D, kTiles>;
   static constexpr unsigned kRing = kStages * Stage::kBytes;
-  /// The ring; afterwards the sums of the warps whose keys others have, too.
+  /// The ring; afterwards the sums of the warps that share their keys with an earlier warp.
   static unsigned bytes(int key_warps) {
     const unsigned sums = static_cast<unsigned>((kKeyWarps - key_warps) * Keys::kSums * 32 * 4);
     return sums > kRing ? sums : kRing;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
   int stage = 0;
   for (int query = begin; query < end; query += B::kQueries) {
     ptx::cp_async_wait<B::kStages - 2>();
-    __syncthreads();  // this stage is there, and nobody uses the one before any more
+    __syncthreads();  // this stage has come, and no warp uses the one before any longer
     copy_stage(query + (B::kStages - 1) * B::kQueries, stage == 0 ? B::kStages - 1 : stage - 1);
     const unsigned at = static_cast<unsigned>(stage) * B::Stage::kBytes;
     const float* const terms = reinterpret_cast<const float*>(memory + at + B::Stage::kTerms);

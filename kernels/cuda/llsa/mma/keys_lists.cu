@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
     for (int stage = 0; stage < T::kStages - 1; ++stage) copy_tile(tile + stage * kStep, stage);
     for (int stage = 0; tile < end; tile += kStep) {
       ptx::cp_async_wait<T::kStages - 2>();
-      if constexpr (warps == 1)  // this tile is there, and nobody uses the one before any more
+      if constexpr (warps == 1)  // this tile has come, and no warp uses the one before any longer
         __syncwarp();
       else
         ptx::named_barrier(1 + team, 32 * warps);

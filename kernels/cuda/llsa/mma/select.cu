@@ -228,14 +228,14 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
         better = better || all.keys[S::kKept + i] > floor;
       }
       if (!__any_sync(kAllLanes, better)) continue;
-      std::int32_t kept_before[S::kKept];  // candidates, like what is kept anew
+      std::int32_t kept_before[S::kKept];  // candidates
       SIMT_UNROLL
       for (int i = 0; i < S::kKept; ++i) {
         const int e = 32 * i + lane;
         all.keys[i] = e < S::kMost ? kept[e] : 0;
         kept_before[i] = e < S::kMost ? index[e] : -1;
       }
-      __syncwarp();  // all have read what was kept
+      __syncwarp();  // all lanes have read the kept candidates
       Cut<Key> cut;
       if constexpr (S::kMost <= 16)
         cut = cut_by_maxima(all, s.width);
