@@ -52,8 +52,8 @@ Vars causal_attention(const OpSample& sample, const Vars& x);
 /// bias ln c.
 Vars llsa_attention(const OpSample& sample, const Vars& x);
 
-constexpr double kEps = 1e-5;               ///< of all norms in the table
+constexpr double kEps = 1e-5;                   ///< of all norms in the table
 constexpr double kLow = -0.625, kHigh = 0.875;  ///< of clamp in the table; exact in every dtype
-constexpr std::int64_t kPoolBlock = 4;      ///< of mean_pool in the table
+constexpr std::int64_t kPoolBlock = 4;          ///< of mean_pool in the table
 
 }  // namespace llsa::definitions

@@ -168,7 +168,8 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
   const Outcome no_graph = llsa_program("bench step --graph --device cpu --json " + json);
   CHECK(no_graph.code == 1);
   CHECK(contains(no_graph.text, "a step can be replayed from graphs on a CUDA device only, and this is cpu"));
-  CHECK(contains(no_graph.text, "hint: leave graphs off (--graph false), or choose another device (--device)"));
+  CHECK(
+      contains(no_graph.text, "hint: leave graphs off (--graph false), or choose another device (--device)"));
   CHECK(!fs::exists(json));
   if (llsa::cuda::device_count() == 0) {
     const Outcome refused = llsa_program("bench attention --device cuda --json " + json);
