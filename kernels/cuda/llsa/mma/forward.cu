@@ -36,7 +36,7 @@ template <int D>
 using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 2>;
 
 template <int D, class Fine>
-__global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
+__global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<D>::kPerProcessor)
     attend(AttendedSet<Element> set, int shift, float scale, HeadRows<Element> o, float* lse) {
   SIMT_DYNAMIC_SHARED(memory);
   const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);

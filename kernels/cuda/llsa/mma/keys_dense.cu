@@ -16,9 +16,10 @@
 namespace llsa::kernels::cuda {
 namespace {
 
-template <int D>
+/// Causal attention has one tile of keys per warp: with two the diagonal would take more registers than there are.
+template <int D, bool causal>
 struct Dense {
-  static constexpr int kTiles = D == 128 ? 1 : 2;  // M
+  static constexpr int kTiles = D == 128 || causal ? 1 : 2;  // M
   static constexpr int kQueries = D == 128 ? 32 : 64;
   static constexpr int kStages = 3;
   using Stage = QueryStage<D, kQueries>;
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(kKeyThreads, 2)
     dense_keys(KeyLevel level, int key_shift, int chunk, PartialSums partial) {
   SIMT_DYNAMIC_SHARED(memory);
   SIMT_SHARED(queries, HeadQueries);  // rather than in registers
-  using B = Dense<D>;
+  using B = Dense<D, causal>;
   const unsigned thread = threadIdx.x;  // its quotients are shifts
   const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
   const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x),
@@ -99,36 +100,41 @@ constexpr std::int64_t kWanted = 264;
 /// The least number of queries of a block. With fewer, its partial sums would cost more than its work.
 constexpr std::int64_t kLeastChunk = 512;
 
+template <int D, bool causal>
+void launch_dense_keys(Context& ctx, const KeyProblem& problem) {
+  const KeyLevel level(problem);
+  const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
+  using B = Dense<D, causal>;
+  constexpr int kKeys = 16 * B::kTiles;
+  const int key_shift = level.keys <= kKeys ? 0 : level.keys <= 2 * kKeys ? 1 : 2;
+  const int key_warps = 1 << key_shift;
+  const std::int64_t groups = ceil_div(level.keys, kKeys * key_warps);
+  std::int64_t chunks = std::min(ceil_div(kWanted, groups * b * h), ceil_div(level.queries, kLeastChunk));
+  const std::int64_t chunk = ceil_div(ceil_div(level.queries, chunks), B::kQueries) * B::kQueries;
+  chunks = ceil_div(level.queries, chunk);
+
+  PartialSums partial;
+  partial.slots = groups * chunks;
+  partial.keys_of_block = kKeys * key_warps;
+  partial.pieces = static_cast<int>(chunks);
+  Tensor sums;
+  if (chunks > 1) {
+    sums = ctx.empty({b, h, partial.slots, std::int64_t{2} * partial.keys_of_block * D}, DType::f32);
+    partial.sums = sums.data<float>();
+  }
+  dim3 grid = head_grid(groups, b * h);
+  grid.z = static_cast<unsigned>(chunks);
+  simt::launch(dense_keys<D, causal>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level,
+               key_shift, static_cast<int>(chunk), partial);
+  if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
+}
+
 }  // namespace
 
 void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
-  const KeyLevel level(problem);
-  const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
-  visit_head_dimension(level.d, [&]<int D>() {
-    using B = Dense<D>;
-    constexpr int kKeys = 16 * B::kTiles;
-    const int key_shift = level.keys <= kKeys ? 0 : level.keys <= 2 * kKeys ? 1 : 2;
-    const int key_warps = 1 << key_shift;
-    const std::int64_t groups = ceil_div(level.keys, kKeys * key_warps);
-    std::int64_t chunks = std::min(ceil_div(kWanted, groups * b * h), ceil_div(level.queries, kLeastChunk));
-    const std::int64_t chunk = ceil_div(ceil_div(level.queries, chunks), B::kQueries) * B::kQueries;
-    chunks = ceil_div(level.queries, chunk);
-
-    PartialSums partial;
-    partial.slots = groups * chunks;
-    partial.keys_of_block = kKeys * key_warps;
-    partial.pieces = static_cast<int>(chunks);
-    Tensor sums;
-    if (chunks > 1) {
-      sums = ctx.empty({b, h, partial.slots, std::int64_t{2} * partial.keys_of_block * D}, DType::f32);
-      partial.sums = sums.data<float>();
-    }
-    dim3 grid = head_grid(groups, b * h);
-    grid.z = static_cast<unsigned>(chunks);
-    const auto kernel = problem.args.causal ? dense_keys<D, true> : dense_keys<D, false>;
-    simt::launch(kernel, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level, key_shift,
-                 static_cast<int>(chunk), partial);
-    if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
+  visit_head_dimension(problem.args.q.size(3), [&]<int D>() {
+    problem.args.causal ? launch_dense_keys<D, true>(ctx, problem)
+                        : launch_dense_keys<D, false>(ctx, problem);
   });
 }
 

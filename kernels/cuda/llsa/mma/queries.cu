@@ -22,7 +22,7 @@ template <int D>
 using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 1>;
 
 template <int D, class Fine>
-__global__ void __launch_bounds__(Block<D>::kThreads, Block<D>::kPerProcessor)
+__global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<D>::kPerProcessor)
     queries(AttendedSet<Element> set, int shift, float scale, HeadRows<const Element> d_o, const float* lse2,
             const float* delta, Element* dq) {
   SIMT_DYNAMIC_SHARED(memory);
