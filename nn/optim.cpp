@@ -42,8 +42,16 @@ std::int64_t Optimizer::count_skipped() const {
   return calls_ - static_cast<std::int64_t>(params_.context().item(step_));
 }
 
-void Optimizer::restore_counter(std::int64_t updates) {
+void Optimizer::restore(const std::vector<Tensor>& saved, std::int64_t updates) {
+  const auto own = buffers();
   if (updates < 0) throw ValueError(cat("[optimizer] expected at least 0 updates, got ", updates));
+  if (saved.size() != own.size())
+    throw ShapeError(cat("[optimizer] expected ", own.size(), " saved buffers, got ", saved.size()));
+  for (std::size_t i = 0; i < own.size(); ++i)
+    if (saved[i].shape() != own[i].second.shape())
+      throw ShapeError(cat("[optimizer] expected ", own[i].first, " of shape ", own[i].second.shape(),
+                           ", got ", saved[i].shape()));
+  for (std::size_t i = 0; i < own.size(); ++i) kernels::copy(params_.context(), saved[i], own[i].second);
   kernels::fill(params_.context(), step_, static_cast<double>(updates));
   kernels::fill(params_.context(), clip_.norm, 0.0);
   calls_ = updates;
@@ -96,15 +104,6 @@ void AdamW::update_run(const Run& run, Ema* ema, const Tensor& decay) {
     kernels::adamw_step(ctx, buffers, scalars, options);
 }
 
-void AdamW::restore(const Tensor& first_moment, const Tensor& second_moment, std::int64_t updates) {
-  if (first_moment.shape() != m_.shape() || second_moment.shape() != v_.shape())
-    throw ShapeError(cat("[adamw] expected moments of shape ", m_.shape(), ", got ", first_moment.shape(),
-                         " and ", second_moment.shape()));
-  restore_counter(updates);
-  kernels::copy(params_.context(), first_moment, m_);
-  kernels::copy(params_.context(), second_moment, v_);
-}
-
 Sgd::Sgd(Parameters& params, const SgdOptions& options)
     : Optimizer(params, options.clip, options.decays), options_{options.momentum, options.weight_decay} {
   if (options.momentum != 0.0) v_ = params.zeros_like_flat();
@@ -118,14 +117,6 @@ void Sgd::update_run(const Run& run, Ema* ema, const Tensor& decay) {
                     {run.of(params_.flat()), run.of(params_.flat_grad()), run.of(v_), run.of(params_.low())},
                     {lr_, clip_.factor, clip_.skip}, options);
   if (ema) kernels::ema_update(ctx, run.of(ema->flat()), run.of(params_.flat()), decay, clip_.skip);
-}
-
-void Sgd::restore(const Tensor& velocity, std::int64_t updates) {
-  if (velocity.defined() != v_.defined() || (v_.defined() && velocity.shape() != v_.shape()))
-    throw ShapeError(cat("[sgd] expected ", v_.defined() ? cat("a velocity of ", v_.shape()) : "no velocity",
-                         ", got ", velocity.defined() ? velocity.shape().str() : std::string("none")));
-  restore_counter(updates);
-  if (v_.defined()) kernels::copy(params_.context(), velocity, v_);
 }
 
 }  // namespace llsa::nn

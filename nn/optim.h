@@ -71,10 +71,11 @@ class Optimizer {
   std::int64_t count_skipped() const;
 
   /// What a saved state has to hold: the flat buffers that the optimiser keeps from step to step, each with a
-  /// name. To continue from a saved state, copy into them, then call restore_counter().
+  /// name.
   virtual std::vector<std::pair<std::string, Tensor>> buffers() const = 0;
-  /// Continues after so many updates. Throws ValueError for a negative number.
-  void restore_counter(std::int64_t updates);
+  /// Continues from a saved state: copies the tensors into buffers(), in the same order. Throws ShapeError
+  /// for another number of tensors or another layout, ValueError for a negative number of updates.
+  void restore(const std::vector<Tensor>& saved, std::int64_t updates);
 
  protected:
   /// Elements [begin, end) of the flat buffers, which are treated alike.
@@ -121,9 +122,6 @@ class AdamW : public Optimizer {
   std::vector<std::pair<std::string, Tensor>> buffers() const override {
     return {{"adam_m", m_}, {"adam_v", v_}};
   }
-  /// Continues from a saved state; copies. Throws ShapeError for buffers of another layout, ValueError for a
-  /// negative number of updates.
-  void restore(const Tensor& first_moment, const Tensor& second_moment, std::int64_t updates);
 
  private:
   void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
@@ -150,9 +148,6 @@ class Sgd : public Optimizer {
     if (!v_.defined()) return {};
     return {{"sgd_v", v_}};
   }
-  /// Continues from a saved state; copies. The velocity is undefined without momentum. Throws ShapeError for
-  /// a buffer of another layout, ValueError for a negative number of updates.
-  void restore(const Tensor& velocity, std::int64_t updates);
 
  private:
   void update_run(const Run& run, Ema* ema, const Tensor& decay) override;

@@ -9,7 +9,6 @@
 #include "core/atomic_file.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
-#include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/json.h"
 #include "nn/parameter_file.h"
@@ -116,9 +115,9 @@ std::int64_t restore_training_state(const std::string& checkpoint, const Trainin
     return read_weights(state.parameters, file.tensors(), path, prefix);
   };
   state.parameters.load(buffer(kWeights));
-  for (const auto& [name, flat] : state.optimizer.buffers())
-    kernels::copy(state.parameters.context(), buffer(name + "."), flat);
-  state.optimizer.restore_counter(counters.step);
+  std::vector<Tensor> buffers;
+  for (const auto& [name, flat] : state.optimizer.buffers()) buffers.push_back(buffer(name + "."));
+  state.optimizer.restore(buffers, counters.step);
   if (state.ema) state.ema->restore(buffer(kAverage), counters.step);
   if (state.loader) state.loader->restore(counters.loader);
   return counters.step;

@@ -90,7 +90,7 @@ TEST_CASE("a gradient that is not finite changes nothing and is counted") {
   optimizer.step(0.1, &ema);  // and so does every later step, until the state is restored
   CHECK(test::same_bits(ctx, params.flat(), before));
   CHECK(optimizer.count_skipped() == 2);
-  optimizer.restore(optimizer.first_moment(), optimizer.second_moment(), 1);
+  optimizer.restore({optimizer.first_moment(), optimizer.second_moment()}, 1);
   optimizer.step(0.1, &ema);
   CHECK(ctx.item(optimizer.skipped()) == 0);
   CHECK(optimizer.count_skipped() == 0);
@@ -161,7 +161,7 @@ TEST_CASE("a restored optimiser goes on as if it had not stopped") {
   b.load(a.flat());
   AdamW second(b);
   Ema ema_b(b);
-  second.restore(first.first_moment(), first.second_moment(), 3);
+  second.restore({first.first_moment(), first.second_moment()}, 3);
   ema_b.restore(ema_a.flat(), 3);
   set_gradient(ctx, a, 4);
   set_gradient(ctx, b, 4);
@@ -169,10 +169,10 @@ TEST_CASE("a restored optimiser goes on as if it had not stopped") {
   second.step(0.01, &ema_b);
   CHECK(test::same_bits(ctx, a.flat(), b.flat()));
   CHECK(test::same_bits(ctx, ema_a.flat(), ema_b.flat()));
-  CHECK_THROWS_AS(second.restore(ctx.zeros(Shape{1}, DType::f32), first.second_moment(), 3), ShapeError);
+  CHECK_THROWS_AS(second.restore({ctx.zeros(Shape{1}, DType::f32), first.second_moment()}, 3), ShapeError);
   CHECK_THROWS_AS(ema_b.restore(ctx.zeros(Shape{1}, DType::f32), 3), ShapeError);
   CHECK_THROWS_AS(ema_b.restore(ema_a.flat(), -1), ValueError);
-  CHECK_THROWS_AS(second.restore(first.first_moment(), first.second_moment(), -1), ValueError);
+  CHECK_THROWS_AS(second.restore({first.first_moment(), first.second_moment()}, -1), ValueError);
 }
 
 TEST_CASE("bf16 models update f32 master weights") {
@@ -323,7 +323,7 @@ TEST_CASE("a restored Sgd goes on as if it had not stopped; the average follows 
   b.load(a.flat());
   Sgd second(b, {.momentum = 0.9});
   Ema ema_b(b);
-  second.restore(first.velocity(), 3);
+  second.restore({first.velocity()}, 3);
   ema_b.restore(ema_a.flat(), 3);
   set_gradient(ctx, a, 4);
   set_gradient(ctx, b, 4);
@@ -332,8 +332,8 @@ TEST_CASE("a restored Sgd goes on as if it had not stopped; the average follows 
   ema_b.update();
   CHECK(test::same_bits(ctx, a.flat(), b.flat()));
   CHECK(test::same_bits(ctx, ema_a.flat(), ema_b.flat()));
-  CHECK_THROWS_AS(second.restore(Tensor(), 3), ShapeError);
-  CHECK_THROWS_AS(Sgd(b).restore(first.velocity(), 3), ShapeError);
+  CHECK_THROWS_AS(second.restore({}, 3), ShapeError);
+  CHECK_THROWS_AS(Sgd(b).restore({first.velocity()}, 3), ShapeError);
 }
 
 TEST_CASE("Sgd: a gradient that is not finite changes nothing, bf16 models keep exact weights") {

@@ -20,7 +20,8 @@
 // Coarse keys are read once per block of threads; fine ones once per query block by rows, or per distinct key
 // block by words, which is about 0.5 to 0.8 of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of
 // LSE. Bound by ldmatrix and, on the fine level, the fill of shared memory together. 96 KiB of shared memory,
-// 3 more for lists, and at most 128 registers: two blocks per multiprocessor.
+// 3 more for lists, and at most 128 registers: two blocks per multiprocessor. Causal attention needs more
+// registers for the diagonal and runs one block.
 #include "kernels/cuda/llsa/mma/rows.cuh"
 #include "kernels/cuda/llsa/mma/words.cuh"
 

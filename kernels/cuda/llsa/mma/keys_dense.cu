@@ -1,7 +1,8 @@
 // Gradients of the keys of the coarsest level, to which every query attends; with L = 0 that is level 0 and
 // full attention, where causal attention begins with the first query that sees a key.
 //
-// A warp takes 16 M keys (M = 2, at D = 128 one): what it reads of Q and dO by ldmatrix serves M products.
+// A warp takes 16 M keys (M = 2; M = 1 at D = 128 and in causal attention): what it reads of Q and dO by
+// ldmatrix serves M products.
 // All warps of a block go through the same stages of 64 queries (32 at D = 128), which a ring of three
 // buffers brings in. Where a level has few keys, several of the four warps have the same keys: they take the
 // 16-query pieces of a stage in turn and are added up in a fixed order. The queries are cut into chunks until

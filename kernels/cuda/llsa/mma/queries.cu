@@ -11,7 +11,8 @@
 // Per 16 x 16 pair at D = 64: 24 mma (98,304 FLOP), 256 exponentials, 12 ldmatrix.x4 (6 KB from shared
 // memory), 4 KB of K and V from L2, as often as in the forward. Per query 2 D bytes each of Q, dO and dQ.
 // Bound by ldmatrix, on the fine level by ldmatrix and the fill of shared memory together. 96 KiB of shared
-// memory, 3 more for lists, and at most 128 registers: two blocks, 16 warps, per multiprocessor.
+// memory, 3 more for lists, and at most 128 registers: two blocks, 16 warps, per multiprocessor; in causal
+// attention, which needs more registers, one block.
 #include "kernels/cuda/llsa/mma/rows.cuh"
 #include "kernels/cuda/llsa/mma/words.cuh"
 
