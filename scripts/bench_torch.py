@@ -5,11 +5,11 @@
 
 scaled_dot_product_attention under FLASH_ATTENTION (the FlashAttention-2 kernels) and under CUDNN_ATTENTION, each on its
 own: q, k, v [b,H,N,64] in bf16, contiguous, standard normal; forward, and forward with backward for a contiguous dO. Each
-call stands between two CUDA events, after a write over the L2 cache; three sets of inputs take turns; the arms are timed
+call stands between two CUDA events, after a write over the L2 cache; three sets of inputs take turns; the variants are timed
 in turns. Medians of at least three calls. With gradients up to 131,072 tokens.
 
 --ours: the JSON of `llsa bench attention --json`. Its shapes are measured, in its order, and its LLSA rows are put beside
-them; without it, four usual shapes. --seconds: shapes that have not begun by then are left out, and named. So is an arm that
+them; without it, four usual shapes. --seconds: shapes that have not begun by then are left out, and named. So is a variant that
 runs out of memory or takes too long.
 
 Prints Markdown. Needs a GPU and PyTorch, and leaves clocks as they are. Exit code: 0; 1 if nothing could be measured.
@@ -46,7 +46,7 @@ def flops(shape, backward):
 
 def our_rows(document):
     """Rows of LLSA in the JSON of `llsa bench attention`: those with pooling and selection."""
-    return [row for row in document.values() if isinstance(row, dict) and row.get("arm") == "LLSA"]
+    return [row for row in document.values() if isinstance(row, dict) and row.get("variant") == "LLSA"]
 
 
 def shapes_of(rows):
@@ -60,14 +60,14 @@ def shapes_of(rows):
 
 
 def speed_ups(rows, torch_rows):
-    """For each LLSA row and arm of the same shape: how many times the time of LLSA the arm takes."""
+    """For each LLSA row and variant of the same shape: how many times the time of LLSA the variant takes."""
     pairs = []
     for row in rows:
         shape = [row["batch"], row["heads"], row["tokens"], row["head_dim"]]
         for other in torch_rows:
             if other["shape"] != shape:
                 continue
-            pair = {"shape": shape, "arm": other["arm"], "input": row["input"],
+            pair = {"shape": shape, "variant": other["variant"], "input": row["input"],
                     "llsa": f"B{row['block']} K{row['topk']} L{row['levels']}"}
             for name in ("forward", "both"):
                 if name in row and name in other:
@@ -80,7 +80,7 @@ def table_of_times(torch_rows):
     lines = ["| (b, H, N) | what | forward ms | p20, p80 | TFLOP/s | with backward ms | p20, p80 | TFLOP/s |",
              "|---|---|--:|---|--:|--:|---|--:|"]
     for row in torch_rows:
-        line = f"| {tuple(row['shape'][:3])} | {row['arm']} |"
+        line = f"| {tuple(row['shape'][:3])} | {row['variant']} |"
         for name, backward in (("forward", False), ("both", True)):
             if name in row:
                 t = row[name]
@@ -96,7 +96,7 @@ def table_of_speed_ups(pairs):
     lines = ["| (b, H, N) | LLSA | input | against | forward | with backward |", "|---|---|---|---|--:|--:|"]
     for pair in pairs:
         cells = [f"x{pair[name]:.1f}" if name in pair else "" for name in ("forward", "both")]
-        what = f"{tuple(pair['shape'][:3])} | {pair['llsa']} | {pair['input']} | {pair['arm']}"
+        what = f"{tuple(pair['shape'][:3])} | {pair['llsa']} | {pair['input']} | {pair['variant']}"
         lines.append(f"| {what} | {cells[0]} | {cells[1]} |")
     return lines
 
@@ -110,7 +110,7 @@ class Bench:
 
         self.torch = torch
         self.sdpa_kernel = sdpa_kernel
-        self.arms = {"torch FLASH": SDPBackend.FLASH_ATTENTION, "torch cuDNN": SDPBackend.CUDNN_ATTENTION}
+        self.variants = {"torch FLASH": SDPBackend.FLASH_ATTENTION, "torch cuDNN": SDPBackend.CUDNN_ATTENTION}
         self.flush = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
 
     def inputs(self, shape, seed):
@@ -131,20 +131,20 @@ class Bench:
             return self.torch.autograd.grad(o, (q, k, v), d_o)
 
     def check(self):
-        """Both arms against f32 on 1024 tokens. Returns the reasons why arms cannot run; raises where one is wrong."""
+        """Both variants against f32 on 1024 tokens. Returns the reasons why variants cannot run; raises where one is wrong."""
         torch = self.torch
         q, k, v, d_o = self.inputs((1, 2, 1024, 64), 1)
         scores = (q.float() @ k.float().transpose(-1, -2)) / math.sqrt(64)
         exact = torch.softmax(scores, -1) @ v.float()
         exact_grads = torch.autograd.grad(exact, (q, k, v), d_o.float())
         refused = {}
-        for name, backend in list(self.arms.items()):
+        for name, backend in list(self.variants.items()):
             try:
                 o = self.call(backend, (q, k, v, d_o), False)
                 grads = self.call(backend, (q, k, v, d_o), True)
             except RuntimeError as error:
                 refused[name] = str(error).splitlines()[0]
-                del self.arms[name]
+                del self.variants[name]
                 continue
             for found, expected, most in [(o, exact, 5e-3), *((g, e, 1e-2) for g, e in zip(grads, exact_grads))]:
                 error = ((found.float() - expected.float()).norm() / expected.float().norm()).item()
@@ -201,10 +201,10 @@ class Bench:
         return samples
 
     def measure(self, shape, left_out):
-        """Rows of one shape, one for each arm."""
+        """Rows of one shape, one for each variant."""
         sets = [self.inputs(shape, seed) for seed in (1, 2, 3)]
         calls, names = [], []
-        for name, backend in self.arms.items():
+        for name, backend in self.variants.items():
             for backward in (False, True):
                 if backward and shape[2] > LONGEST_BACKWARD:
                     continue
@@ -215,7 +215,7 @@ class Bench:
             if isinstance(sample, str):
                 left_out.append(f"{name}, {passes}, at {shape[:3]}: {sample}")
                 continue
-            rows.setdefault(name, {"arm": name, "shape": list(shape)})[passes] = summarize(sample)
+            rows.setdefault(name, {"variant": name, "shape": list(shape)})[passes] = summarize(sample)
         return list(rows.values())
 
 
@@ -234,7 +234,7 @@ def main():
 
     bench = Bench()
     refused = bench.check()
-    if not bench.arms:
+    if not bench.variants:
         print(f"error: no kind of attention can run: {refused}", file=sys.stderr)
         return 1
     print(f"PyTorch {bench.torch.__version__}, cuDNN {bench.torch.backends.cudnn.version()}, "

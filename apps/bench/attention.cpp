@@ -23,9 +23,9 @@ void check(const BenchRequest& request) {
   problems.erase(std::remove_if(problems.begin(), problems.end(),
                                 [&](const AttentionProblem& p) { return p.tokens > longest; }),
                  problems.end());
-  const auto arms = full_arms(request.ctx, request.dtype, kHeadDim);
+  const auto variants = full_variants(request.ctx, request.dtype, kHeadDim);
   // Without repetitions: that the CPU's bits are the same each time is for the unit tests to show.
-  const AttentionErrors errors = check_attention(request.ctx, request.dtype, arms, kHeadDim, problems, 0);
+  const AttentionErrors errors = check_attention(request.ctx, request.dtype, variants, kHeadDim, problems, 0);
   print_line(text("correct: against %s with the same indices o %.1e, gradients %.1e, lse %.1e",
                   request.dtype == DType::bf16 ? "f32" : "f64", errors.o, errors.gradients, errors.lse));
 }
@@ -111,13 +111,13 @@ nn::JsonWriter growth(const BenchRequest& request) {
 
 Figures bench_attention(const BenchRequest& request) {
   Context& ctx = request.ctx;
-  if (ctx.device().is_cuda()) return bench_attention_cells(request);
+  if (ctx.device().is_cuda()) return bench_attention_sizes(request);
   const Ceilings& ceilings = request.ceilings;
   Figures figures;
   std::vector<std::string> left_out;
   check(request);
   CallTimer timer(ctx);
-  const FullArm full_arm = full_arms(ctx, request.dtype, kHeadDim).front();
+  const FullVariant full_variant = full_variants(ctx, request.dtype, kHeadDim).front();
   print_line(text("b = 1, H = %lld, D = %lld, B = 16, K = 8, %s; LLSA with pooling and selection; medians",
                   static_cast<long long>(kHeads), static_cast<long long>(kHeadDim),
                   std::string(name_of(request.dtype)).c_str()));
@@ -136,7 +136,7 @@ Figures bench_attention(const BenchRequest& request) {
     std::optional<Row> full;
     if (tokens <= kLongestFull) {
       full = measure(
-          timer, [&](bool backward) { run_full(ctx, full_arm, in, backward); },
+          timer, [&](bool backward) { run_full(ctx, full_variant, in, backward); },
           kernels::full_attention_flops(kHeads, tokens, tokens, kHeadDim));
       print_row("full", tokens, *full, ceilings, tokens);
       figures.emplace_back(cat("full_", tokens), figure(*full, ceilings));
@@ -175,7 +175,7 @@ Figures bench_attention(const BenchRequest& request) {
       figures.emplace_back("growth", growth(request));
   }
   for (const std::string& what : left_out) print_line(cat("left out, the time was up: ", what));
-  figures.emplace_back("left_out", nn::JsonWriter().add("cells", left_out));
+  figures.emplace_back("left_out", nn::JsonWriter().add("sizes", left_out));
   return figures;
 }
 

@@ -1,6 +1,6 @@
-// One row of the table is an arm in a cell: LLSA with pooling and selection; LLSA over the picks of an earlier
+// One row of the table is a variant at one size: LLSA with pooling and selection; LLSA over the picks of an earlier
 // run; LLSA over the same picks as index tables alone, where the device keeps bit words beside them; or a kind of
-// full attention. Three sets of inputs take turns, and the arms of a cell are timed in turns, too.
+// full attention. Three sets of inputs take turns, and the variants of a size are timed in turns, too.
 //
 //   FLOPs   2 products forward and 5 backward over the attended pairs, and the scores of the selection where
 //           it is included; our kernels make 7 backward, since dQ and dK with dV both need the scores and dP
@@ -29,9 +29,9 @@ const char* const kLlsa = "LLSA";
 const char* const kGiven = "LLSA, indices given";
 const char* const kRows = "LLSA, indices given without words";
 
-/// The name of an arm in a figure's.
-std::string short_name(const std::string& arm) {
-  return arm == kGiven ? "llsa_given" : arm == kRows ? "llsa_rows" : arm;
+/// The name of a variant in a figure's.
+std::string short_name(const std::string& variant) {
+  return variant == kGiven ? "llsa_given" : variant == kRows ? "llsa_rows" : variant;
 }
 
 struct Work {
@@ -45,15 +45,15 @@ struct Pass {
 };
 
 struct Row {
-  std::string arm;
+  std::string variant;
   bool llsa = false;
   std::optional<Pass> forward, both;
   double peak = 0;
 };
 
-/// Forward and forward with backward of one arm, on set i.
+/// Forward and forward with backward of one variant, on set i.
 struct Contestant {
-  std::string arm;
+  std::string variant;
   bool llsa = false;
   std::function<void(std::size_t, bool)> run;
   Work forward, both;
@@ -61,10 +61,10 @@ struct Contestant {
   double peak = 0;
 };
 
-double input_bytes(const AttentionCell& c, DType dtype) {
+double input_bytes(const AttentionSize& c, DType dtype) {
   return static_cast<double>(c.batch * c.heads * c.tokens * c.head_dim) * static_cast<double>(size_of(dtype));
 }
-double lse_bytes(const AttentionCell& c) { return 4.0 * static_cast<double>(c.batch * c.heads * c.tokens); }
+double lse_bytes(const AttentionSize& c) { return 4.0 * static_cast<double>(c.batch * c.heads * c.tokens); }
 
 class Bench {
  public:
@@ -72,10 +72,10 @@ class Bench {
       : request_(request), options_(options), ctx_(request.ctx), timer_(request.ctx, request.flush_bytes) {}
 
   Figures run() {
-    const std::int64_t head_dim = options_.cells.empty() ? 64 : options_.cells.front().head_dim;
-    arms_ = full_arms(ctx_, request_.dtype, head_dim);
+    const std::int64_t head_dim = options_.sizes.empty() ? 64 : options_.sizes.front().head_dim;
+    variants_ = full_variants(ctx_, request_.dtype, head_dim);
     const AttentionErrors errors =
-        check_attention(ctx_, request_.dtype, arms_, head_dim, options_.problems, options_.repetitions);
+        check_attention(ctx_, request_.dtype, variants_, head_dim, options_.problems, options_.repetitions);
     print_line(
         text("correct against the CPU: o %.1e, gradients %.1e, lse %.1e; selection: what was left out is "
              "better by %.1e of the largest score at most; %d repetitions, the same bits each time",
@@ -86,55 +86,55 @@ class Bench {
                            .add("gradients", errors.gradients)
                            .add("lse", errors.lse)
                            .add("selection_gap", errors.selection));
-    if (!options_.cells.empty()) probe(options_.cells.front());
+    if (!options_.sizes.empty()) probe(options_.sizes.front());
     print_header();
-    for (const AttentionCell& cell : options_.cells) measure_or_leave_out(cell);
+    for (const AttentionSize& size : options_.sizes) measure_or_leave_out(size);
     print_goals();
     if (left_out_.empty())
       print_line("\nNothing was left out.");
     else
       print_line("\nLeft out:\n");
     for (const std::string& what : left_out_) print_line("* " + what);
-    add("left_out", nn::JsonWriter().add("cells", left_out_));
+    add("left_out", nn::JsonWriter().add("sizes", left_out_));
     return figures_;
   }
 
  private:
   void add(const std::string& name, const nn::JsonWriter& figure) { figures_.emplace_back(name, figure); }
 
-  Work forward_work(const AttentionCell& c, double flops) const {
+  Work forward_work(const AttentionSize& c, double flops) const {
     return {flops, 4 * input_bytes(c, request_.dtype) + lse_bytes(c)};
   }
-  Work both_work(const AttentionCell& c, double flops) const {
+  Work both_work(const AttentionSize& c, double flops) const {
     return {flops, 12 * input_bytes(c, request_.dtype) + 2 * lse_bytes(c)};
   }
-  kernels::AttentionFlops full_flops(const AttentionCell& c) const {
+  kernels::AttentionFlops full_flops(const AttentionSize& c) const {
     return kernels::full_attention_flops(c.batch * c.heads, c.tokens, c.tokens, c.head_dim);
   }
 
   // Seconds per FLOP of each kind of full attention, to foresee what a call on more tokens takes.
-  void probe(const AttentionCell& like) {
-    AttentionCell cell = like;
-    cell.batch = 1;
-    cell.tokens = std::min(options_.probe_tokens, request_.max_tokens);
+  void probe(const AttentionSize& like) {
+    AttentionSize size = like;
+    size.batch = 1;
+    size.tokens = std::min(options_.probe_tokens, request_.max_tokens);
     const AttentionInputs in =
-        make_inputs(ctx_, InputKind::randn, 1, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 1);
-    const auto flops = full_flops(cell);
-    for (const FullArm& arm : arms_) {
+        make_inputs(ctx_, InputKind::randn, 1, size.heads, size.tokens, size.head_dim, request_.dtype, 1);
+    const auto flops = full_flops(size);
+    for (const FullVariant& variant : variants_) {
       const auto seconds = [&](bool backward) {
-        const auto call = [&](int) { run_full(ctx_, arm, in, backward); };
+        const auto call = [&](int) { run_full(ctx_, variant, in, backward); };
         timer_.run(call, 1);
         return timer_.run(call, 1).front();
       };
-      PassTimes& cost = cost_[arm.name];
+      PassTimes& cost = cost_[variant.name];
       cost.forward = seconds(false) / flops.forward;
-      if (arm.backward) cost.both = seconds(true) / (flops.forward + flops.backward);
+      if (variant.backward) cost.both = seconds(true) / (flops.forward + flops.backward);
     }
   }
 
-  void measure_or_leave_out(const AttentionCell& cell) {
-    const std::string name = cell.shape() + " " + cell.options();
-    if (cell.tokens > request_.max_tokens) {
+  void measure_or_leave_out(const AttentionSize& size) {
+    const std::string name = size.shape() + " " + size.options();
+    if (size.tokens > request_.max_tokens) {
       left_out_.push_back(cat(name, ": more than --max-tokens ", request_.max_tokens));
       return;
     }
@@ -144,7 +144,7 @@ class Bench {
         continue;
       }
       try {
-        measure(cell, kind);
+        measure(size, kind);
       } catch (const OutOfMemoryError& error) {
         left_out_.push_back(cat(name, ", ", name_of(kind), ": ", error.what()));
         ctx_.allocator()->release_cache();
@@ -152,15 +152,15 @@ class Bench {
     }
   }
 
-  void measure(const AttentionCell& cell, InputKind kind) {
-    const auto plan = cell.plan();
+  void measure(const AttentionSize& size, InputKind kind) {
+    const auto plan = size.plan();
     std::array<AttentionInputs, kSets> sets;
     std::array<std::shared_ptr<const kernels::LlsaState>, kSets> selected;
     std::array<kernels::LlsaIndices, kSets> indices;
     for (std::size_t i = 0; i < kSets; ++i) {
       sets[i] =
-          make_inputs(ctx_, kind, cell.batch, cell.heads, cell.tokens, cell.head_dim, request_.dtype, 20 + i);
-      selected[i] = kernels::llsa_attention(ctx_, sets[i].q, sets[i].k, sets[i].v, cell.llsa()).state;
+          make_inputs(ctx_, kind, size.batch, size.heads, size.tokens, size.head_dim, request_.dtype, 20 + i);
+      selected[i] = kernels::llsa_attention(ctx_, sets[i].q, sets[i].k, sets[i].v, size.llsa()).state;
       indices[i] = kernels::llsa_indices(*selected[i]);
     }
     const auto tensors_in = [](const auto& state) { return kernels::tensors_of(*state).size(); };
@@ -170,15 +170,15 @@ class Bench {
     ctx_.allocator()->release_cache();  // of what making the inputs needed
 
     std::vector<Contestant> contestants;
-    const auto flops = kernels::llsa_flops(plan, cell.batch * cell.heads, cell.head_dim);
+    const auto flops = kernels::llsa_flops(plan, size.batch * size.heads, size.head_dim);
     contestants.push_back(
         {kLlsa, true,
-         [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], cell.llsa(), backward); },
-         forward_work(cell, flops.selection + flops.forward),
-         both_work(cell, flops.selection + flops.forward + flops.backward)});
-    const auto add_given = [&](const char* arm, const std::function<void(std::size_t, bool)>& run) {
-      contestants.push_back({arm, true, run, forward_work(cell, flops.forward),
-                             both_work(cell, flops.forward + flops.backward)});
+         [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], size.llsa(), backward); },
+         forward_work(size, flops.selection + flops.forward),
+         both_work(size, flops.selection + flops.forward + flops.backward)});
+    const auto add_given = [&](const char* variant, const std::function<void(std::size_t, bool)>& run) {
+      contestants.push_back({variant, true, run, forward_work(size, flops.forward),
+                             both_work(size, flops.forward + flops.backward)});
     };
     add_given(kGiven,
               [&](std::size_t set, bool backward) { run_llsa(ctx_, sets[set], *selected[set], backward); });
@@ -186,30 +186,31 @@ class Bench {
       add_given(kRows, [&](std::size_t set, bool backward) {
         run_llsa(ctx_, sets[set], indices[set], plan, backward);
       });
-    if (cell.beside_full && full_.find(cell.shape()) == full_.end()) add_full(cell, sets, contestants);
+    if (size.beside_full && full_.find(size.shape()) == full_.end()) add_full(size, sets, contestants);
 
     const std::vector<Row> measured = time(contestants);
     for (const Row& row : measured)
-      if (!row.llsa) full_[cell.shape()].push_back(row);
-    for (const Row& row : measured) report(cell, kind, row);
-    if (kind == InputKind::randn) measured_.emplace(cell.key(), measured.front());
+      if (!row.llsa) full_[size.shape()].push_back(row);
+    for (const Row& row : measured) report(size, kind, row);
+    if (kind == InputKind::randn) measured_.emplace(size.key(), measured.front());
   }
 
   // Full attention takes the same time on any input: once per shape is enough.
-  void add_full(const AttentionCell& cell, const std::array<AttentionInputs, kSets>& sets,
+  void add_full(const AttentionSize& size, const std::array<AttentionInputs, kSets>& sets,
                 std::vector<Contestant>& contestants) {
-    const auto flops = full_flops(cell);
-    for (const FullArm& arm : arms_) {
-      Contestant c{
-          arm.name, false,
-          [this, &arm, &sets](std::size_t set, bool backward) { run_full(ctx_, arm, sets[set], backward); },
-          forward_work(cell, flops.forward), both_work(cell, flops.forward + flops.backward)};
-      const PassTimes& cost = cost_[arm.name];
-      c.timed_forward = foreseen(cell, arm, "forward", cost.forward * c.forward.flops);
-      c.timed_both = static_cast<bool>(arm.backward) && cell.tokens <= kLongestFullBackward &&
-                     foreseen(cell, arm, "forward and backward", cost.both * c.both.flops);
-      c.timed_both = c.timed_both && fits(cell, c, true);
-      c.timed_forward = c.timed_forward && (c.timed_both || fits(cell, c, false));
+    const auto flops = full_flops(size);
+    for (const FullVariant& variant : variants_) {
+      Contestant c{variant.name, false,
+                   [this, &variant, &sets](std::size_t set, bool backward) {
+                     run_full(ctx_, variant, sets[set], backward);
+                   },
+                   forward_work(size, flops.forward), both_work(size, flops.forward + flops.backward)};
+      const PassTimes& cost = cost_[variant.name];
+      c.timed_forward = foreseen(size, variant, "forward", cost.forward * c.forward.flops);
+      c.timed_both = static_cast<bool>(variant.backward) && size.tokens <= kLongestFullBackward &&
+                     foreseen(size, variant, "forward and backward", cost.both * c.both.flops);
+      c.timed_both = c.timed_both && fits(size, c, true);
+      c.timed_forward = c.timed_forward && (c.timed_both || fits(size, c, false));
       if (c.timed_forward || c.timed_both) contestants.push_back(c);
     }
   }
@@ -222,8 +223,8 @@ class Bench {
     return static_cast<double>(ctx_.allocator()->stats().peak) - before;
   }
 
-  // A library may decline a shape, or want more memory than there is: that is no reason to lose the cell.
-  bool fits(const AttentionCell& cell, Contestant& c, bool backward) {
+  // A library may decline a shape, or want more memory than there is: that is no reason to lose the size.
+  bool fits(const AttentionSize& size, Contestant& c, bool backward) {
     std::string why;
     try {
       c.peak = peak_of(c, backward);
@@ -234,14 +235,14 @@ class Bench {
       why = error.what();
     }
     ctx_.allocator()->release_cache();
-    left_out_.push_back(cat(c.arm, " attention, ", backward ? "forward and backward" : "forward", ", at ",
-                            cell.shape(), ": ", why));
+    left_out_.push_back(cat(c.variant, " attention, ", backward ? "forward and backward" : "forward", ", at ",
+                            size.shape(), ": ", why));
     return false;
   }
 
-  bool foreseen(const AttentionCell& cell, const FullArm& arm, const char* pass, double seconds) {
+  bool foreseen(const AttentionSize& size, const FullVariant& variant, const char* pass, double seconds) {
     if (seconds <= options_.longest_call) return true;
-    left_out_.push_back(cat(arm.name, " attention, ", pass, ", at ", cell.shape(),
+    left_out_.push_back(cat(variant.name, " attention, ", pass, ", at ", size.shape(),
                             text(": a call would take about %.1f s", seconds)));
     return false;
   }
@@ -251,7 +252,7 @@ class Bench {
     std::vector<TimedCall> calls;
     for (const Contestant& c : contestants) {
       Row row;
-      row.arm = c.arm;
+      row.variant = c.variant;
       row.llsa = c.llsa;
       row.peak = c.llsa ? peak_of(c, c.timed_both) : c.peak;
       rows.push_back(row);
@@ -277,7 +278,7 @@ class Bench {
     print_line("|---|---|--:|---|---|--:|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|---|---|--:|");
   }
 
-  std::string columns(const AttentionCell& cell, const std::optional<Pass>& pass) const {
+  std::string columns(const AttentionSize& size, const std::optional<Pass>& pass) const {
     if (!pass) return " | | | | | | |";
     const Timing& t = pass->timing;
     const double rate = pass->work.flops / t.median / 1e9, bytes = pass->work.bytes / t.median / 1e9;
@@ -285,18 +286,18 @@ class Bench {
       return whole > 0 ? text("%.0f %%", 100 * part / whole) : std::string();
     };
     return text(" %.3f | %.3f, %.3f | %.2f | %.1f | ", 1e3 * t.median, 1e3 * t.p20, 1e3 * t.p80,
-                static_cast<double>(cell.batch * cell.tokens) / t.median / 1e6, 1e-3 * rate) +
+                static_cast<double>(size.batch * size.tokens) / t.median / 1e6, 1e-3 * rate) +
            share(rate, request_.ceilings.matmul) + text(" | %.0f | ", bytes) +
            share(bytes, request_.ceilings.copy) + " |";
   }
 
-  // "full x51 x44": how many times the row's time another arm takes, forward and with backward.
-  std::string faster(const AttentionCell& cell, const Row& row, nn::JsonWriter& json) const {
+  // "full x51 x44": how many times the row's time another variant takes, forward and with backward.
+  std::string faster(const AttentionSize& size, const Row& row, nn::JsonWriter& json) const {
     std::string line;
-    const auto found = full_.find(cell.shape());
+    const auto found = full_.find(size.shape());
     if (!row.llsa || found == full_.end()) return line;
     for (const Row& full : found->second) {
-      line += (line.empty() ? "" : ", ") + full.arm;
+      line += (line.empty() ? "" : ", ") + full.variant;
       const auto ratio = [&](const std::optional<Pass>& ours, const std::optional<Pass>& theirs,
                              const char* pass) {
         if (!ours || !theirs) {
@@ -305,7 +306,7 @@ class Bench {
         }
         const double times = theirs->timing.median / ours->timing.median;
         line += text(" x%.3g", times);
-        json.add(cat("times_faster_than_", full.arm, "_", pass), times);
+        json.add(cat("times_faster_than_", full.variant, "_", pass), times);
       };
       ratio(row.forward, full.forward, "forward");
       ratio(row.both, full.both, "forward_backward");
@@ -313,53 +314,53 @@ class Bench {
     return line;
   }
 
-  void report(const AttentionCell& cell, InputKind kind, const Row& row) {
+  void report(const AttentionSize& size, InputKind kind, const Row& row) {
     nn::JsonWriter json;
-    json.add("arm", row.arm).add("input", name_of(kind));
-    json.add("batch", cell.batch).add("heads", cell.heads).add("tokens", cell.tokens);
-    json.add("head_dim", cell.head_dim).add("keys", row.llsa ? cell.plan().keys_per_query() : cell.tokens);
-    if (row.llsa) json.add("block", cell.block).add("topk", cell.topk).add("levels", cell.levels);
+    json.add("variant", row.variant).add("input", name_of(kind));
+    json.add("batch", size.batch).add("heads", size.heads).add("tokens", size.tokens);
+    json.add("head_dim", size.head_dim).add("keys", row.llsa ? size.plan().keys_per_query() : size.tokens);
+    if (row.llsa) json.add("block", size.block).add("topk", size.topk).add("levels", size.levels);
     for (const auto& [name, pass] : {std::pair("forward", &row.forward), std::pair("both", &row.both)})
-      if (*pass) json.add(name, figure(cell, **pass));
+      if (*pass) json.add(name, figure(size, **pass));
     json.add("peak_bytes", row.peak);
     std::string predicted;
-    if (row.arm == kLlsa && cell.predicted.forward > 0) {
+    if (row.variant == kLlsa && size.predicted.forward > 0) {
       const auto beside = [&](const char* name, const Pass& pass, double ms) {
         const double ratio = 1e3 * pass.timing.median / ms;
         json.add(cat("predicted_", name, "_ms"), ms).add(cat("measured_over_predicted_", name), ratio);
         predicted += text("%s%.3g x%.2f", predicted.empty() ? "" : ", ", ms, ratio);
       };
-      beside("forward", *row.forward, cell.predicted.forward);
-      beside("both", *row.both, cell.predicted.both);
+      beside("forward", *row.forward, size.predicted.forward);
+      beside("both", *row.both, size.predicted.both);
     }
-    const std::string ratios = faster(cell, row, json);
-    print_line(cat("| ", cell.shape(), " | ", row.llsa ? cell.options() : std::string(), " | ",
-                   row.llsa ? cell.plan().keys_per_query() : cell.tokens, " | ", name_of(kind), " | ",
-                   row.arm, " |", columns(cell, row.forward), columns(cell, row.both), " ", predicted, " | ",
-                   ratios, " | ", bytes_text(row.peak), " |"));
-    add(cat(row.llsa ? cell.key() : cat("b", cell.batch, "_h", cell.heads, "_n", cell.tokens), "_",
-            name_of(kind), "_", short_name(row.arm)),
+    const std::string ratios = faster(size, row, json);
+    print_line(cat("| ", size.shape(), " | ", row.llsa ? size.options() : std::string(), " | ",
+                   row.llsa ? size.plan().keys_per_query() : size.tokens, " | ", name_of(kind), " | ",
+                   row.variant, " |", columns(size, row.forward), columns(size, row.both), " ", predicted,
+                   " | ", ratios, " | ", bytes_text(row.peak), " |"));
+    add(cat(row.llsa ? size.key() : cat("b", size.batch, "_h", size.heads, "_n", size.tokens), "_",
+            name_of(kind), "_", short_name(row.variant)),
         json);
   }
 
-  nn::JsonWriter figure(const AttentionCell& cell, const Pass& pass) const {
+  nn::JsonWriter figure(const AttentionSize& size, const Pass& pass) const {
     const Timing& t = pass.timing;
     const double rate = pass.work.flops / t.median / 1e9, bytes = pass.work.bytes / t.median / 1e9;
     nn::JsonWriter json;
     json.add("median_ms", 1e3 * t.median).add("p20_ms", 1e3 * t.p20).add("p80_ms", 1e3 * t.p80);
     json.add("calls", t.calls);
-    json.add("tokens_per_second", static_cast<double>(cell.batch * cell.tokens) / t.median);
+    json.add("tokens_per_second", static_cast<double>(size.batch * size.tokens) / t.median);
     json.add("gflops", rate).add("gb_per_second", bytes);
     if (request_.ceilings.matmul > 0) json.add("of_matmul", rate / request_.ceilings.matmul);
     if (request_.ceilings.copy > 0) json.add("of_copy", bytes / request_.ceilings.copy);
     return json;
   }
 
-  // Of every cell that has one, measured or left out.
+  // Of every size that has one, measured or left out.
   void print_goals() {
     nn::JsonWriter all;
     bool any = false;
-    const auto print_goal = [&](const AttentionCell& cell, const char* name, const std::optional<Pass>& pass,
+    const auto print_goal = [&](const AttentionSize& size, const char* name, const std::optional<Pass>& pass,
                                 double goal, double stretch) {
       if (goal <= 0) return;
       if (!any) {
@@ -368,7 +369,7 @@ class Bench {
       }
       any = true;
       const std::string what =
-          text("| %s %s, %s | %.2f |", cell.shape().c_str(), cell.options().c_str(), name, goal);
+          text("| %s %s, %s | %.2f |", size.shape().c_str(), size.options().c_str(), name, goal);
       nn::JsonWriter json;
       json.add("goal_ms", goal).add("stretch_ms", stretch);
       if (pass) {
@@ -380,13 +381,13 @@ class Bench {
         print_line(what + text(" | not measured | %.2f | |", stretch));
         json.add_null("measured_ms").add("met", false).add("stretch_met", false);
       }
-      all.add(cat(cell.key(), " ", name), json);
+      all.add(cat(size.key(), " ", name), json);
     };
-    for (const AttentionCell& cell : options_.cells) {
-      const auto found = measured_.find(cell.key());
+    for (const AttentionSize& size : options_.sizes) {
+      const auto found = measured_.find(size.key());
       const Row row = found == measured_.end() ? Row{} : found->second;
-      print_goal(cell, "forward", row.forward, cell.goal.forward, cell.stretch.forward);
-      print_goal(cell, "forward and backward", row.both, cell.goal.both, cell.stretch.both);
+      print_goal(size, "forward", row.forward, size.goal.forward, size.stretch.forward);
+      print_goal(size, "forward and backward", row.both, size.goal.both, size.stretch.both);
     }
     if (any) add("goals", all);
   }
@@ -395,17 +396,17 @@ class Bench {
   const DeviceBenchOptions& options_;
   Context& ctx_;
   CallTimer timer_;
-  std::vector<FullArm> arms_;
-  std::map<std::string, PassTimes> cost_;         // seconds per FLOP, by arm
+  std::vector<FullVariant> variants_;
+  std::map<std::string, PassTimes> cost_;         // seconds per FLOP, by variant
   std::map<std::string, std::vector<Row>> full_;  // by shape
-  std::map<std::string, Row> measured_;           // LLSA on randn, by the cell's key
+  std::map<std::string, Row> measured_;           // LLSA on randn, by the size's key
   std::vector<std::string> left_out_;
   Figures figures_;
 };
 
 }  // namespace
 
-Figures bench_attention_cells(const BenchRequest& request, const DeviceBenchOptions& options) {
+Figures bench_attention_sizes(const BenchRequest& request, const DeviceBenchOptions& options) {
   return Bench(request, options).run();
 }
 

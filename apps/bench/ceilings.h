@@ -20,7 +20,7 @@ struct GatherRate {
 
 /// 0 = not measured on this kind of device.
 struct Ceilings {
-  double matmul = 0;  ///< GFLOP/s of a square product through the library's front door
+  double matmul = 0;  ///< GFLOP/s of a square product through the library's public function
   double fma = 0;     ///< CPU: GFLOP/s of independent multiply-adds on full vectors of f32
   double mma = 0;     ///< CUDA: GFLOP/s of mma.sync in bf16 out of registers
   double exp2 = 0;    ///< CUDA: 10^9 exponentials per second

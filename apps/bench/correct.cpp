@@ -42,7 +42,7 @@ struct Distance {
 Distance distance(Context& ctx, const AttentionOutcome& found, Context& host,
                   const AttentionOutcome& expected) {
   const auto l2 = [&](const Tensor& a, const Tensor& b) {
-    return a.defined() ? relative_l2(ctx, a, host, b) : 0;  // an arm without a backward pass
+    return a.defined() ? relative_l2(ctx, a, host, b) : 0;  // a variant without a backward pass
   };
   return {l2(found.result.o, expected.result.o),
           largest_difference(ctx, found.result.lse, host, expected.result.lse),
@@ -206,7 +206,7 @@ double selection_gap(Context& host, const LlsaPlan& plan, const kernels::LlsaInd
   return worst;
 }
 
-AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullArm>& arms,
+AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullVariant>& variants,
                                 std::int64_t head_dim, const std::vector<AttentionProblem>& problems,
                                 int repetitions) {
   const Bounds bounds = bounds_of(dtype);
@@ -238,10 +238,11 @@ AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<Ful
   const std::int64_t tokens = std::min<std::int64_t>(problems.front().tokens, 1024);
   const AttentionInputs in = make_inputs(ctx, InputKind::randn, 1, 2, tokens, head_dim, dtype, 12);
   const AttentionInputs wide = widened(host, on_host(ctx, in, host));
-  const AttentionOutcome full = run_full(host, full_arms(host, wide.q.dtype(), head_dim).front(), wide, true);
-  for (const FullArm& arm : arms) {
-    const std::string name = cat("full attention (", arm.name, ") of ", tokens, " tokens");
-    const auto run = [&] { return run_full(ctx, arm, in, static_cast<bool>(arm.backward)); };
+  const AttentionOutcome full =
+      run_full(host, full_variants(host, wide.q.dtype(), head_dim).front(), wide, true);
+  for (const FullVariant& variant : variants) {
+    const std::string name = cat("full attention (", variant.name, ") of ", tokens, " tokens");
+    const auto run = [&] { return run_full(ctx, variant, in, static_cast<bool>(variant.backward)); };
     const AttentionOutcome found = run();
     judge(name, distance(ctx, found, host, full), {}, bounds, errors);
     require_repeatable(name, ctx, results_of(found), repetitions, [&] { return results_of(run()); });

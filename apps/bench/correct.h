@@ -13,14 +13,14 @@
 //
 // And all of it again, as often as asked: indices, o, lse, dq, dk and dv have the same bits each time.
 //
-// With all blocks selected LLSA is full attention: that, and every arm of full attention, is held against the
+// With all blocks selected LLSA is full attention: that, and every variant of full attention, is held against the
 // CPU's full attention.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "apps/bench/arms.h"
+#include "apps/bench/variants.h"
 
 namespace llsa::apps {
 
@@ -37,9 +37,9 @@ struct AttentionErrors {
   double o = 0, gradients = 0, lse = 0, selection = 0;
 };
 
-/// Both kinds of inputs, two heads of `head_dim`; then `repetitions` more of each problem and arm. Throws
+/// Both kinds of inputs, two heads of `head_dim`; then `repetitions` more of each problem and variant. Throws
 /// Error that says what is wrong at the first problem beyond the bounds; NaN is beyond.
-AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullArm>& arms,
+AttentionErrors check_attention(Context& ctx, DType dtype, const std::vector<FullVariant>& variants,
                                 std::int64_t head_dim, const std::vector<AttentionProblem>& problems,
                                 int repetitions);
 

@@ -283,10 +283,10 @@ void print_goals(const std::vector<StepCase>& cases, const std::map<std::string,
       json.add_null("measured_tokens_per_second").add("met", false);
     } else {
       const double speed = found->second.best_speed(step.model.resolved());
-      const char* const arm = found->second.replay_is_faster() ? "replayed from graphs" : "op by op";
+      const char* const variant = found->second.replay_is_faster() ? "replayed from graphs" : "op by op";
       const bool met = speed >= step.goal;
-      print_line(cat(what, " ", count_text(speed), " | ", met ? "met" : "MISSED", " | ", arm, " |"));
-      json.add("measured_tokens_per_second", speed).add("arm", arm).add("met", met);
+      print_line(cat(what, " ", count_text(speed), " | ", met ? "met" : "MISSED", " | ", variant, " |"));
+      json.add("measured_tokens_per_second", speed).add("variant", variant).add("met", met);
     }
     all.add(step.key, json);
   }

@@ -45,24 +45,24 @@ std::string json_of(const Figures& figures, const std::string& name) {
   return "no figure " + name;
 }
 
-AttentionCell tiny_cell(std::int64_t tokens) {
-  AttentionCell cell;
-  cell.heads = 2;
-  cell.tokens = tokens;
-  cell.block = 4;
-  cell.topk = 2;
-  cell.head_dim = 8;
-  return cell;
+AttentionSize tiny_size(std::int64_t tokens) {
+  AttentionSize size;
+  size.heads = 2;
+  size.tokens = tokens;
+  size.block = 4;
+  size.topk = 2;
+  size.head_dim = 8;
+  return size;
 }
 
 DeviceBenchOptions tiny_bench() {
   DeviceBenchOptions options;
-  AttentionCell goal = tiny_cell(64), alone = tiny_cell(50);
+  AttentionSize goal = tiny_size(64), alone = tiny_size(50);
   goal.goal = {1e9, 1e-9};  // met and missed
   goal.stretch = {1e9, 1e-9};
   goal.predicted = {0.5, 1.5};
   alone.beside_full = false;
-  options.cells = {goal, alone};
+  options.sizes = {goal, alone};
   options.problems = {{70, {4, {2}, 2, -1, true}}};
   options.repetitions = 2;
   options.probe_tokens = 32;
@@ -235,14 +235,14 @@ TEST_CASE("the gap of a selection") {
   CHECK(std::isinf(with(0, 2, 74)) != (kernels::to_vector<std::int32_t>(ctx, indices.level[0])[2] == 74));
 }
 
-TEST_CASE("cells and training steps are what they say") {
+TEST_CASE("sizes and training steps are what they say") {
   std::set<std::string> keys;
-  for (const AttentionCell& cell : attention_cells()) {
-    CAPTURE(cell.key());
-    CHECK(keys.insert(cell.key()).second);
-    CHECK(cell.plan().levels == cell.levels);
+  for (const AttentionSize& size : attention_sizes()) {
+    CAPTURE(size.key());
+    CHECK(keys.insert(size.key()).second);
+    CHECK(size.plan().levels == size.levels);
   }
-  const AttentionCell& first = attention_cells().front();
+  const AttentionSize& first = attention_sizes().front();
   CHECK(first.shape() == "(1, 6, 65536)");
   CHECK(first.plan().keys_per_query() == 512);
   CHECK(first.goal.forward == 0.41);
@@ -253,13 +253,13 @@ TEST_CASE("cells and training steps are what they say") {
   // What has to be measured stands before what may be: the goal, two images of each size, growth with N and
   // a batch, the rest.
   std::vector<std::string> shapes;
-  for (const AttentionCell& cell : attention_cells())
-    if (cell.beside_full && cell.levels >= 2) shapes.push_back(cell.shape());
+  for (const AttentionSize& size : attention_sizes())
+    if (size.beside_full && size.levels >= 2) shapes.push_back(size.shape());
   CHECK(shapes == std::vector<std::string>{"(1, 6, 65536)", "(2, 4, 16384)", "(2, 4, 65536)",
                                            "(2, 4, 262144)", "(1, 6, 16384)", "(1, 6, 131072)",
                                            "(1, 6, 262144)", "(1, 6, 262144)", "(4, 6, 65536)",
                                            "(16, 6, 16384)"});
-  for (std::size_t i = 0; i < 9; ++i) CHECK(attention_cells()[i].shape() == shapes[i]);
+  for (std::size_t i = 0; i < 9; ++i) CHECK(attention_sizes()[i].shape() == shapes[i]);
 
   CHECK(step_cases(Device{}).size() == 1);
   const auto cases = step_cases(Device{DeviceType::cuda, 0});
@@ -275,12 +275,12 @@ TEST_CASE("cells and training steps are what they say") {
   CHECK(cases[0].goal == 0.8e6);
 }
 
-TEST_CASE("the cells benchmark: rows, speed-ups, goals, JSON") {
+TEST_CASE("the sizes benchmark: rows, speed-ups, goals, JSON") {
   Context ctx(2);
   for (const DType dtype : {DType::f32, DType::bf16}) {
     CAPTURE(std::string(name_of(dtype)));
     CapturedOutput output;
-    const Figures figures = bench_attention_cells(request_of(ctx, dtype), tiny_bench());
+    const Figures figures = bench_attention_sizes(request_of(ctx, dtype), tiny_bench());
     const std::string printed = output.text();
     CAPTURE(printed);
     CHECK(names_of(figures) ==
@@ -312,11 +312,11 @@ TEST_CASE("the cells benchmark: rows, speed-ups, goals, JSON") {
   }
 }
 
-TEST_CASE("the cells benchmark says what it leaves out, and why") {
+TEST_CASE("the sizes benchmark says what it leaves out, and why") {
   Context ctx(2);
   const auto left_out = [&](const BenchRequest& request, const DeviceBenchOptions& options) {
     CapturedOutput output;
-    const Figures figures = bench_attention_cells(request, options);
+    const Figures figures = bench_attention_sizes(request, options);
     CHECK(contains(output.text(), "Left out"));
     return json_of(figures, "left_out");
   };
@@ -326,7 +326,7 @@ TEST_CASE("the cells benchmark says what it leaves out, and why") {
   CHECK(count_of(late, "the time was up") == 4);
   CHECK(contains(late, "(1, 2, 50) B4 K2 L2, structured"));
   CapturedOutput goals;  // a goal that was not measured is not forgotten
-  const Figures unmeasured = bench_attention_cells(in_a_hurry, tiny_bench());
+  const Figures unmeasured = bench_attention_sizes(in_a_hurry, tiny_bench());
   CHECK(count_of(goals.text(), "| not measured |") == 2);
   CHECK(count_of(json_of(unmeasured, "goals"), "\"measured_ms\": null") == 2);
   CHECK(count_of(json_of(unmeasured, "goals"), "\"met\": false") == 2);
@@ -344,7 +344,7 @@ TEST_CASE("the cells benchmark says what it leaves out, and why") {
 
   Context small(1, std::size_t{4} << 20);
   options = tiny_bench();
-  options.cells.push_back(tiny_cell(60000));
+  options.sizes.push_back(tiny_size(60000));
   const std::string full = left_out(request_of(small), options);
   CHECK(contains(full, "(1, 2, 60000) B4 K2 L2, randn: "));
   CHECK(contains(full, "out of memory"));
@@ -353,9 +353,9 @@ TEST_CASE("the cells benchmark says what it leaves out, and why") {
 TEST_CASE("nothing is measured when a result is wrong") {
   Context ctx(2);
   const auto problems = tiny_bench().problems;
-  std::vector<FullArm> arms = full_arms(ctx, DType::f32, 8);
-  CHECK_NOTHROW(check_attention(ctx, DType::f32, arms, 8, problems, 1));
-  FullArm wrong = arms.front();
+  std::vector<FullVariant> variants = full_variants(ctx, DType::f32, 8);
+  CHECK_NOTHROW(check_attention(ctx, DType::f32, variants, 8, problems, 1));
+  FullVariant wrong = variants.front();
   wrong.name = "wrong";
   wrong.forward = [&](Context& c, const AttentionInputs& in) {
     auto result = kernels::full_attention(c, in.q, in.k, in.v);
@@ -363,9 +363,9 @@ TEST_CASE("nothing is measured when a result is wrong") {
     return result;
   };
   wrong.backward = {};
-  const auto message_of = [&](const FullArm& arm, int repetitions) {
+  const auto message_of = [&](const FullVariant& variant, int repetitions) {
     try {
-      check_attention(ctx, DType::f32, {arms.front(), arm}, 8, problems, repetitions);
+      check_attention(ctx, DType::f32, {variants.front(), variant}, 8, problems, repetitions);
     } catch (const Error& error) {
       return std::string(error.what());
     }
@@ -374,7 +374,7 @@ TEST_CASE("nothing is measured when a result is wrong") {
   CHECK(contains(message_of(wrong, 0), "o of full attention (wrong)"));
 
   // Within the bounds, but not the same each time.
-  FullArm wavering = arms.front();
+  FullVariant wavering = variants.front();
   wavering.name = "wavering";
   int calls = 0;
   wavering.backward = [&](Context& c, const AttentionInputs& in, const kernels::AttentionResult& r) {
@@ -391,7 +391,7 @@ TEST_CASE("nothing is measured when a result is wrong") {
   CHECK(message_of(wavering, 2) == "right");
 
   // An element that nothing is written to.
-  FullArm forgetful = arms.front();
+  FullVariant forgetful = variants.front();
   forgetful.name = "forgetful";
   forgetful.backward = {};
   bool first_time = true;

@@ -13,7 +13,7 @@ struct NormalPair {
   float first, second;
 };
 
-/// Two standard normals from two words; the twin of Philox::box_muller.
+/// Two standard normals from two words; as Philox::box_muller computes them on the CPU.
 __device__ inline NormalPair box_muller(std::uint32_t w0, std::uint32_t w1) {
   const float u = (static_cast<float>(w0 >> 8) + 0.5f) * 0x1p-24f;
   const float r = std::sqrt(-2.0f * std::log(u));

@@ -1,4 +1,4 @@
-// Block means of the tokens, level by level: twin of kernels/cpu/llsa_stages.cpp, with its order of sums.
+// Block means of the tokens, level by level: the counterpart of kernels/cpu/llsa_stages.cpp, with its order of sums.
 //
 //     sum_l[i] = sum of the B sums of level l-1 under token i, in order;   X^(l)[i] = sum_l[i] / c_l[i]
 //

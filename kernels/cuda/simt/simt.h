@@ -1,4 +1,4 @@
-// The front door of every kernel file: the same source is compiled by nvcc for the device, and by the host
+// What every kernel file includes first: the same source is compiled by nvcc for the device, and by the host
 // compiler (with SIMT_EMU) for an emulator in which the tests run it on the CPU. ptx.h beside it holds all
 // inline PTX.
 //

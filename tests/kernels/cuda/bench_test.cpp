@@ -168,17 +168,17 @@ TEST_CASE("attention on the device is checked and measured") {
   if (!cuda_device()) return;
   Context gpu(Device{DeviceType::cuda, 0}, 1);
   DeviceBenchOptions options;
-  options.cells.clear();
+  options.sizes.clear();
   for (const std::int64_t tokens : {256, 290}) {
-    AttentionCell cell;
-    cell.heads = 1;
-    cell.tokens = tokens;
-    cell.topk = 2;
-    cell.levels = tokens == 290 ? 2 : 1;
-    cell.head_dim = 32;
-    cell.beside_full = tokens == 256;
-    cell.goal = {1e9, 1e9};
-    options.cells.push_back(cell);
+    AttentionSize size;
+    size.heads = 1;
+    size.tokens = tokens;
+    size.topk = 2;
+    size.levels = tokens == 290 ? 2 : 1;
+    size.head_dim = 32;
+    size.beside_full = tokens == 256;
+    size.goal = {1e9, 1e9};
+    options.sizes.push_back(size);
   }
   options.problems = {{290, {16, {2}, 2, -1, true}}};
   options.repetitions = 3;
@@ -190,11 +190,11 @@ TEST_CASE("attention on the device is checked and measured") {
     CapturedOutput output;
     const BenchRequest request{gpu,     dtype, measure_ceilings(gpu, dtype, tiny_sizes()), 65536, Budget(0),
                                1 << 16, false};
-    const Figures figures = bench_attention_cells(request, options);
+    const Figures figures = bench_attention_sizes(request, options);
     const std::string printed = output.text();
     CAPTURE(printed);
     const std::size_t by_rows = 2;  // of two levels, which have words to go without
-    CHECK(figures.size() == 1 + 2 * 2 * 2 + by_rows + full_arms(gpu, dtype, 32).size() + 2);
+    CHECK(figures.size() == 1 + 2 * 2 * 2 + by_rows + full_variants(gpu, dtype, 32).size() + 2);
     CHECK(std::count_if(figures.begin(), figures.end(), [](const auto& figure) {
             return contains(figure.first, "_n290_b16_k2_l2_") && contains(figure.first, "_llsa_rows");
           }) == 2);
@@ -269,7 +269,7 @@ TEST_CASE("a step that cannot be captured is measured op by op alone, and why is
   REQUIRE(figures.size() == 4);
   CHECK(contains(line_of(figures, 1), "\"op_by_op\": {"));
   CHECK(!contains(line_of(figures, 1), "\"graph\""));
-  CHECK(contains(line_of(figures, 2), "\"arm\": \"op by op\""));
+  CHECK(contains(line_of(figures, 2), "\"variant\": \"op by op\""));
   CHECK(contains(line_of(figures, 3),
                  "tiny step, replayed from graphs: the training step could not be captured"));
   CHECK(contains(output.text(), "left out: tiny step, replayed from graphs: "));

@@ -1,4 +1,4 @@
-// Hierarchical selection: twin of kernels/cpu/llsa_stages.cpp, coarsest level first.
+// Hierarchical selection: the counterpart of kernels/cpu/llsa_stages.cpp, coarsest level first.
 //
 //     score   key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c])        a thread per score
 //     pick    I_l[i] = the K largest, ties to the lower candidate         a warp per row

@@ -1,4 +1,4 @@
-// Index lists by key (CSR to CSC): twin of kernels/cpu/llsa_stages.cpp.
+// Index lists by key (CSR to CSC): the counterpart of kernels/cpu/llsa_stages.cpp.
 //
 // A counting sort that needs no atomics and whose order is fixed. The rows of a head are cut into chunks, one
 // warp each. A row's entries are distinct, so the lanes of a warp can take them together, row after row:

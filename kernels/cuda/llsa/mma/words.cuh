@@ -20,7 +20,7 @@
 // sibling picked, too. Of the blocks that 8 siblings pick at B = 16, K = 8, N = 65,536, 51 % are distinct on
 // the benchmark's structured inputs and 80 % on normal ones (counted on the CPU). It costs waiting, since the
 // warps of a round have different numbers of picks. Which of the two ways is faster on a GPU has not been
-// measured; `llsa bench attention` has an arm for each.
+// measured; `llsa bench attention` has a variant for each.
 #pragma once
 
 #include "walk.cuh"

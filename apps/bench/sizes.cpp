@@ -1,10 +1,10 @@
-#include "apps/bench/cells.h"
+#include "apps/bench/sizes.h"
 
 #include "core/error.h"
 
 namespace llsa::apps {
 
-LlsaOptions AttentionCell::llsa() const {
+LlsaOptions AttentionSize::llsa() const {
   LlsaOptions options;
   options.block = block;
   options.topk = {topk};
@@ -12,19 +12,19 @@ LlsaOptions AttentionCell::llsa() const {
   return options;
 }
 
-LlsaPlan AttentionCell::plan() const { return kernels::llsa_plan(tokens, llsa()); }
+LlsaPlan AttentionSize::plan() const { return kernels::llsa_plan(tokens, llsa()); }
 
-std::string AttentionCell::shape() const { return cat("(", batch, ", ", heads, ", ", tokens, ")"); }
-std::string AttentionCell::options() const { return cat("B", block, " K", topk, " L", levels); }
-std::string AttentionCell::key() const {
+std::string AttentionSize::shape() const { return cat("(", batch, ", ", heads, ", ", tokens, ")"); }
+std::string AttentionSize::options() const { return cat("B", block, " K", topk, " L", levels); }
+std::string AttentionSize::key() const {
   return cat("b", batch, "_h", heads, "_n", tokens, "_b", block, "_k", topk, "_l", levels);
 }
 
-const std::vector<AttentionCell>& attention_cells() {
-  static const std::vector<AttentionCell> cells = [] {
-    const auto cell = [](std::int64_t batch, std::int64_t heads, std::int64_t tokens, int levels,
+const std::vector<AttentionSize>& attention_sizes() {
+  static const std::vector<AttentionSize> sizes = [] {
+    const auto size = [](std::int64_t batch, std::int64_t heads, std::int64_t tokens, int levels,
                          PassTimes predicted = {}) {
-      AttentionCell c;
+      AttentionSize c;
       c.batch = batch;
       c.heads = heads;
       c.tokens = tokens;
@@ -33,28 +33,28 @@ const std::vector<AttentionCell>& attention_cells() {
       return c;
     };
     // 256 x 256 pixels, the published case: full attention takes 50 times the goal.
-    AttentionCell first = cell(1, 6, 65536, 2, {0.315, 1.094});
+    AttentionSize first = size(1, 6, 65536, 2, {0.315, 1.094});
     first.goal = {0.41, 1.5};
     first.stretch = {0.20, 0.70};
-    std::vector<AttentionCell> list = {
+    std::vector<AttentionSize> list = {
         first,
         // Two images of 128, 256 and 512 pixels a side, then how time grows with N, then a batch.
-        cell(2, 4, 16384, 2),
-        cell(2, 4, 65536, 2),
-        cell(2, 4, 262144, 2),
-        cell(1, 6, 16384, 2, {0.073, 0.244}),
-        cell(1, 6, 131072, 2, {0.810, 2.842}),
-        cell(1, 6, 262144, 2, {2.395, 8.451}),
-        cell(1, 6, 262144, 3, {1.108, 4.269}),
-        cell(4, 6, 65536, 2, {1.229, 4.267}),
+        size(2, 4, 16384, 2),
+        size(2, 4, 65536, 2),
+        size(2, 4, 262144, 2),
+        size(1, 6, 16384, 2, {0.073, 0.244}),
+        size(1, 6, 131072, 2, {0.810, 2.842}),
+        size(1, 6, 262144, 2, {2.395, 8.451}),
+        size(1, 6, 262144, 3, {1.108, 4.269}),
+        size(4, 6, 65536, 2, {1.229, 4.267}),
         // Many short sequences; a single level.
-        cell(16, 6, 16384, 2, {1.117, 3.733}),
-        cell(1, 6, 16384, 1),
-        cell(1, 6, 65536, 1),
+        size(16, 6, 16384, 2, {1.117, 3.733}),
+        size(1, 6, 16384, 1),
+        size(1, 6, 65536, 1),
     };
     // Larger blocks, more picks, a length that is no power of two: no full attention beside them.
     const auto ours = [&](std::int64_t tokens, int block, int topk) {
-      AttentionCell c = cell(1, 6, tokens, 2);
+      AttentionSize c = size(1, 6, tokens, 2);
       c.block = block;
       c.topk = topk;
       c.beside_full = false;
@@ -69,7 +69,7 @@ const std::vector<AttentionCell>& attention_cells() {
     ours(65536, 32, 8);
     return list;
   }();
-  return cells;
+  return sizes;
 }
 
 }  // namespace llsa::apps

@@ -1,7 +1,7 @@
 // The contestants of the attention benchmark.
 //
 // LLSA runs with pooling and selection, over the picks of an earlier run, or over given indices. Every kind of
-// full attention that this build and device offer is an entry of full_arms(): a name and two functions. Nothing
+// full attention that this build and device offer is an entry of full_variants(): a name and two functions. Nothing
 // else knows how many there are.
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace llsa::apps {
 
-struct FullArm {
+struct FullVariant {
   std::string name;
   std::function<kernels::AttentionResult(Context&, const AttentionInputs&)> forward;
   /// Of the result of `forward`; empty where there is none.
@@ -24,7 +24,7 @@ struct FullArm {
 };
 
 /// Our own kernels first. For heads of `head_dim` elements of a dtype on the context's device.
-std::vector<FullArm> full_arms(Context& ctx, DType dtype, std::int64_t head_dim);
+std::vector<FullVariant> full_variants(Context& ctx, DType dtype, std::int64_t head_dim);
 
 struct AttentionOutcome {
   kernels::AttentionResult result;
@@ -32,7 +32,7 @@ struct AttentionOutcome {
   kernels::LlsaIndices indices;   ///< empty for full attention
 };
 
-AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward);
+AttentionOutcome run_full(Context& ctx, const FullVariant& variant, const AttentionInputs& in, bool backward);
 
 /// Pooling, selection, attention, and with `backward` the gradients.
 AttentionOutcome run_llsa(Context& ctx, const AttentionInputs& in, const LlsaOptions& options, bool backward);

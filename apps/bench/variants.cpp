@@ -1,9 +1,9 @@
-#include "apps/bench/arms.h"
+#include "apps/bench/variants.h"
 
 namespace llsa::apps {
 namespace {
 
-FullArm full_arm(const std::string& name, AttentionKernels whose) {
+FullVariant full_variant(const std::string& name, AttentionKernels whose) {
   return {name,
           [whose](Context& ctx, const AttentionInputs& in) {
             return kernels::full_attention(ctx, in.q, in.k, in.v, {.kernels = whose});
@@ -14,10 +14,10 @@ FullArm full_arm(const std::string& name, AttentionKernels whose) {
           }};
 }
 
-/// Whether the arm takes heads of this size, backward too or forward only.
-bool takes(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward) {
+/// Whether the variant takes heads of this size, backward too or forward only.
+bool takes(Context& ctx, const FullVariant& variant, const AttentionInputs& in, bool backward) {
   try {
-    run_full(ctx, arm, in, backward);
+    run_full(ctx, variant, in, backward);
     return true;
   } catch (const DeviceError&) {
     return false;
@@ -26,20 +26,21 @@ bool takes(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool bac
 
 }  // namespace
 
-std::vector<FullArm> full_arms(Context& ctx, DType dtype, std::int64_t head_dim) {
-  std::vector<FullArm> arms = {full_arm("full", AttentionKernels::own)};
-  FullArm library = full_arm("cuDNN", AttentionKernels::library);
+std::vector<FullVariant> full_variants(Context& ctx, DType dtype, std::int64_t head_dim) {
+  std::vector<FullVariant> variants = {full_variant("full", AttentionKernels::own)};
+  FullVariant library = full_variant("cuDNN", AttentionKernels::library);
   const Tensor x = ctx.zeros({1, 1, 128, head_dim}, dtype);
   const AttentionInputs in{x, x, x, x};
-  if (!takes(ctx, library, in, false)) return arms;
+  if (!takes(ctx, library, in, false)) return variants;
   if (!takes(ctx, library, in, true)) library.backward = {};
-  arms.push_back(library);
-  return arms;
+  variants.push_back(library);
+  return variants;
 }
 
-AttentionOutcome run_full(Context& ctx, const FullArm& arm, const AttentionInputs& in, bool backward) {
-  AttentionOutcome outcome{arm.forward(ctx, in), {}, {}};
-  if (backward) outcome.grads = arm.backward(ctx, in, outcome.result);
+AttentionOutcome run_full(Context& ctx, const FullVariant& variant, const AttentionInputs& in,
+                          bool backward) {
+  AttentionOutcome outcome{variant.forward(ctx, in), {}, {}};
+  if (backward) outcome.grads = variant.backward(ctx, in, outcome.result);
   return outcome;
 }
 

@@ -1,4 +1,4 @@
-// The cells of the attention benchmark on a device: shapes, what was predicted for them, what is aimed at.
+// The sizes of the attention benchmark on a device: shapes, what was predicted for them, what is aimed at.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct PassTimes {
   double forward = 0, both = 0;
 };
 
-struct AttentionCell {
+struct AttentionSize {
   std::int64_t batch = 1, heads = 6, tokens = 0;
   int block = 16, topk = 8, levels = 2;
   bool beside_full = true;  ///< full attention of the same shape is measured too
@@ -33,7 +33,7 @@ struct AttentionCell {
 };
 
 /// In order of importance: where time is short, the last are left out first.
-const std::vector<AttentionCell>& attention_cells();
+const std::vector<AttentionSize>& attention_sizes();
 
 /// Full attention with gradients is not measured beyond; forward is.
 constexpr std::int64_t kLongestFullBackward = 131072;
