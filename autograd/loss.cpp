@@ -2,7 +2,12 @@
 
 #include "autograd/loss.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "autograd/node.h"
+#include "autograd/view.h"
+#include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/loss.h"
 
@@ -27,6 +32,11 @@ Var mse(const Var& a, const Var& b) {
 }
 
 Var cross_entropy(const Var& logits, const Tensor& labels) {
+  const std::vector<std::int64_t>& extents = logits.shape().extents();
+  const std::vector<std::int64_t>& rows = labels.shape().extents();
+  if (rows.size() > 1 && std::equal(rows.begin(), rows.end(), extents.begin(), extents.end() - 1))
+    return cross_entropy(reshape(logits, {labels.numel(), extents.back()}),
+                         kernels::contiguous(logits.context(), labels).reshape({labels.numel()}));
   return record("cross_entropy", {&logits}, kernels::cross_entropy(logits.context(), logits.value(), labels),
                 cross_entropy_backward, saving(logits.value(), labels));
 }

@@ -8,7 +8,7 @@ namespace llsa {
 /// mean((a - b)^2), one shape and dtype. da = 2 dloss (a - b) / numel, db = -da; saves a and b.
 Var mse(const Var& a, const Var& b);
 
-/// Mean over rows of -ln softmax(logits)[label], logits [n,c], labels i32 [n]. dlogits = dloss
+/// Mean over n rows of -ln softmax(logits)[label], logits [..,c], labels i32 [..]. dlogits = dloss
 /// (softmax(logits) - onehot(label)) / n; saves logits and labels.
 Var cross_entropy(const Var& logits, const Tensor& labels);
 

@@ -11,6 +11,8 @@ foreach(layer core kernels autograd nn)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h"
           REGEX "/kernels/(cpu|cuda)(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
 endforeach()
+install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(LLSA_BUILD_PROGRAM)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   if(BUILD_SHARED_LIBS)  # the program finds the library relative to itself

@@ -34,4 +34,9 @@ std::string closest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string near = closest(word, candidates);
+  return near.empty() ? "" : "did you mean \"" + near + "\"?";
+}
+
 }  // namespace llsa

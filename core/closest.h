@@ -15,4 +15,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// the letters would change).
 std::string closest(const std::string& word, const std::vector<std::string>& candidates);
 
+/// The hint of an error about an unknown word: did you mean "closest"? Empty when none is near.
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates);
+
 }  // namespace llsa

@@ -12,7 +12,7 @@ int main(int argc, char** argv) try {
   if (argc != 3) throw llsa::ValueError("usage: draw CHECKPOINT OUT.png");
   std::signal(SIGINT, [](int) { cancelled = 1; });
   llsa::Context ctx;  // the CPU; llsa::Context ctx(llsa::Device::cuda()) for a GPU
-  const auto model = llsa::nn::load_diffusers_model(ctx, llsa::nn::resolve_checkpoint(argv[1]));
+  const auto model = llsa::nn::load_diffusers_model(ctx, argv[1]);
 
   llsa::nn::SampleOptions options;
   options.count = 16;      // the classes take turns

@@ -32,7 +32,8 @@ void floating(const char* op, const Argument& a) {
 void dtype(const char* op, const Argument& a, DType wanted) {
   if (a.tensor.dtype() != wanted)
     throw DTypeError(cat("[", op, "] expected ", a.name, " of dtype ", name_of(wanted), ", got ",
-                         name_of(a.tensor.dtype())));
+                         name_of(a.tensor.dtype())),
+                     wanted == DType::i32 ? "a std::vector<std::int32_t> makes such a tensor" : "");
 }
 
 void same_dtype(const char* op, const Argument& a, const Argument& b) {

@@ -32,8 +32,9 @@ Tensor randint(Context& ctx, const Shape& shape, std::int64_t low, std::int64_t 
 Tensor to_host(Context& ctx, const Tensor& x);
 Tensor from_host(Context& ctx, const Tensor& x);
 
-/// from_vector(ctx, values, {2, 3}): a tensor with the elements of a vector, and back. to_vector<float>(ctx, tensor) waits for
-/// the device.
+/// clone(ctx, x): a copy with elements of its own. from_vector(ctx, values, {2, 3}): a tensor with the elements of a vector, and
+/// back. to_vector<float>(ctx, tensor) waits for the device.
+using kernels::clone;
 using kernels::from_vector;
 using kernels::to_vector;
 

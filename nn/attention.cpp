@@ -42,6 +42,9 @@ Attention::Attention(Parameters& params, const std::string& name, const Attentio
 }
 
 Var Attention::operator()(const Var& x, const kernels::RopeTable& table) const {
+  if (x.shape().rank() != 3 || x.shape()[2] != out_bias_.shape()[0])
+    throw ShapeError(cat("[attention] expected x of shape [b,N,C], C = heads head_dim = ",
+                         out_bias_.shape()[0], ", got ", x.shape()));
   const Var qkv = linear(x, qkv_weight_, qkv_bias_);                             // [b,N,3C]
   const auto heads = qkv_split(qkv, heads_, q_norm_, k_norm_, kNormEps, table);  // [b,H,N,D]
   const Var o = llsa_ ? llsa_attention(heads.q, heads.k, heads.v, *llsa_)

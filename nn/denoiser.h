@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "../autograd/var.h"
+#include "../core/error.h"
 #include "../core/tensor.h"
 
 namespace llsa::nn {
@@ -26,6 +27,11 @@ struct Denoiser {
   DType dtype = DType::f32;            ///< of the images that are drawn: f32, or f64
   double noise_scale = 0;              ///< s at that size, as in flow.h; 0 = noise_rescale of the size
 
+  /// The flow. Throws ValueError where there is no function.
+  Var operator()(const Var& x_t, const Tensor& t, const Tensor& y) const {
+    if (!predict) throw ValueError("[denoiser] expected a function in Denoiser::predict, got none");
+    return predict(x_t, t, y);
+  }
   /// The class that stands for "no class".
   int null_class() const { return classes; }
 };

@@ -19,11 +19,13 @@
 
 namespace llsa::nn {
 
+using kernels::EmaOptions;
+
 class Ema {
  public:
   /// Starts at the present weights. The parameters must outlive the average. Throws ValueError for options out
   /// of range.
-  explicit Ema(const Parameters& params, const kernels::EmaOptions& options = {});
+  explicit Ema(const Parameters& params, const EmaOptions& options = {});
 
   /// Takes in the present weights.
   void update();
@@ -41,7 +43,7 @@ class Ema {
 
  private:
   const Parameters& params_;
-  kernels::EmaOptions options_;
+  EmaOptions options_;
   Tensor flat_, updates_;
 };
 

@@ -214,9 +214,8 @@ std::vector<std::string> JsonObject::unread() const {
 void JsonObject::finish() const {
   const auto keys = unread();
   if (keys.empty()) return;
-  const std::string near = closest(keys.front(), {data_->known.begin(), data_->known.end()});
   throw ValueError(cat("[", data_->where, "] unknown key \"", keys.front(), '"'),
-                   near.empty() ? "" : cat("did you mean \"", near, "\"?"));
+                   did_you_mean(keys.front(), {data_->known.begin(), data_->known.end()}));
 }
 
 JsonWriter& JsonWriter::put(const std::string& key, std::string text) {

@@ -91,9 +91,7 @@ const Parameter& Parameters::find(const std::string& name) const {
   if (const auto at = index_.find(name); at != index_.end()) return parameters_[at->second];
   std::vector<std::string> names;
   for (const Parameter& p : parameters_) names.push_back(p.name);
-  const std::string near = closest(name, names);
-  throw ValueError(cat("[parameters] there is no \"", name, '"'),
-                   near.empty() ? "" : cat("did you mean \"", near, "\"?"));
+  throw ValueError(cat("[parameters] there is no \"", name, '"'), did_you_mean(name, names));
 }
 
 void Parameters::lay_out() const {
@@ -133,7 +131,15 @@ void Parameters::set_frozen(const std::string& name, bool frozen) {
     move_leaf(p.var, p.offset);
     if (frozen) kernels::fill(ctx_, view(flat_.gradient, p), 0.0);
   }
-  if (!found) throw ValueError(cat("[parameters] there is no parameter below \"", name, '"'));
+  if (!found) {
+    std::vector<std::string> names;
+    for (const Parameter& p : parameters_)
+      for (std::size_t at = p.name.size(); at != std::string::npos && at > 0;
+           at = p.name.find_last_of('.', at - 1))
+        names.push_back(p.name.substr(0, at));
+    throw ValueError(cat("[parameters] there is no parameter below \"", name, '"'),
+                     did_you_mean(name, names));
+  }
   // A joined leaf requires a gradient as long as one of its parts does.
   for (Joined& j : joined_) {
     const std::int64_t end = j.offset + j.var.shape().numel();

@@ -67,6 +67,8 @@ class Parameters {
   DType dtype() const { return dtype_; }
   /// In the order of declaration, which is the order in memory.
   const std::vector<Parameter>& all() const { return parameters_; }
+  auto begin() const { return parameters_.begin(); }
+  auto end() const { return parameters_.end(); }
   bool contains(const std::string& name) const { return index_.count(name) != 0; }
   /// Throws ValueError naming the closest existing name.
   const Parameter& find(const std::string& name) const;
@@ -92,8 +94,9 @@ class Parameters {
   Tensor zeros_like_flat() const;
 
   /// Freezes, or trains again, all parameters below a name: "encoder" stands for encoder.weight, encoder.0.bias,
-  /// .., but not for encoder2.weight; "" stands for all. A frozen parameter starts with a gradient of zero and
-  /// does not require one. Throws ValueError if no parameter has that name.
+  /// .., but not for encoder2.weight; a whole name stands for that parameter, "" for all. A frozen parameter
+  /// starts with a gradient of zero and does not require one. Throws ValueError if no parameter is meant,
+  /// naming the closest name.
   void freeze(const std::string& name) { set_frozen(name, true); }
   void unfreeze(const std::string& name) { set_frozen(name, false); }
 

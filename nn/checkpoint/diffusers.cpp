@@ -11,6 +11,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/make.h"
+#include "nn/checkpoint/run_folder.h"
 #include "nn/diffusers_config.h"
 #include "nn/json.h"
 #include "nn/parameter_file.h"
@@ -103,7 +104,8 @@ Tensor read_diffusers_weights(const Parameters& store, const std::string& direct
   return read_weights(store, model_tensors(path), path);
 }
 
-std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory, DType dtype) {
+std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype) {
+  const std::string directory = resolve_checkpoint(path);
   const DiffusersModel about = read_diffusers_model(directory);
   auto model = std::make_unique<Dit>(ctx, about.config, 0, dtype);
   model->parameters().load(read_diffusers_weights(model->parameters(), directory));

@@ -45,9 +45,8 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 /// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them.
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
-/// A model with the weights of a directory. The context must outlive it.
-std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& directory,
-                                          DType dtype = DType::f32);
+/// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
+std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype = DType::f32);
 
 /// Starts a model from weights of the same or another resolution. Everything but the position embedding has
 /// to fit. The position embedding is resized, or keeps its initial values if the file has none. Returns what

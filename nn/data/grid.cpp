@@ -76,7 +76,7 @@ Image to_image(const Tensor& image) {
 
 Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes, const GridOptions& options) {
   if (images.rank() != 4 || images.numel() == 0)
-    throw ShapeError(cat("[grid] expected images [n,3,H,W], got ", images.shape()));
+    throw ShapeError(cat("[grid] expected at least one image, [n,3,H,W], got ", images.shape()));
   const std::int64_t n = images.size(0);
   if (!classes.empty() && static_cast<std::int64_t>(classes.size()) != n) {
     throw ShapeError(cat("[grid] ", classes.size(), " classes for ", n, " images"));

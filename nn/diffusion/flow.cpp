@@ -48,7 +48,7 @@ FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const 
 }
 
 Var flow_loss(Context& ctx, const Denoiser& model, const FlowBatch& batch) {
-  const Var v = model.predict(Var(ctx, batch.x_t), batch.t, batch.y);
+  const Var v = model(Var(ctx, batch.x_t), batch.t, batch.y);
   return mse(cast(v, batch.target.dtype()), Var(ctx, batch.target));
 }
 

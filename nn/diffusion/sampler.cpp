@@ -33,7 +33,7 @@ Tensor integrate(Context& ctx, const Denoiser& model, const Tensor& start, const
     const Tensor in = guided ? kernels::concat(ctx, {x, x}, 0) : x;
     const Tensor t = ctx.empty(Shape{in.size(0)}, DType::f32);
     kernels::fill(ctx, t, 1000.0 * levels[i]);
-    Tensor v = kernels::cast(ctx, model.predict(Var(ctx, in), t, classes).value(), x.dtype());
+    Tensor v = kernels::cast(ctx, model(Var(ctx, in), t, classes).value(), x.dtype());
     if (v.shape() != in.shape())
       throw ShapeError(cat("[sampler] the flow has the shape of the images, ", in.shape(),
                            ", but the model predicted ", v.shape()));
@@ -101,6 +101,9 @@ Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options,
   check_options(model, options);
   const std::int64_t height = options.height > 0 ? options.height : model.height;
   const std::int64_t width = options.width > 0 ? options.width : model.width;
+  if (height < 1 || width < 1)
+    throw ValueError(cat("[sampler] expected images of at least 1 x 1, got ", height, " x ", width),
+                     "set the size in SampleOptions or in the Denoiser");
   const double scale = noise_scale(model, options, height, width);
   const std::uint64_t stream = name_stream("sampler start");
   const std::vector<std::int32_t> all_classes = sample_classes(model, options);

@@ -19,6 +19,8 @@ TEST_CASE("the closest word, if one is near") {
   CHECK(closest("x", {"y", "xy"}) == "y");
   CHECK(closest("temperature", {"steps", "lr"}).empty());
   CHECK(closest("a", {}).empty());
+  CHECK(did_you_mean("stepz", {"seed", "steps"}) == "did you mean \"steps\"?");
+  CHECK(did_you_mean("temperature", {"steps", "lr"}).empty());
 }
 
 TEST_SUITE_END();

@@ -13,6 +13,7 @@
 #include "nn/checkpoint/run_folder.h"
 #include "nn/dit.h"
 #include "tests/support/files.h"
+#include "tests/support/tensors.h"
 #include "tests/support/text.h"
 
 namespace {
@@ -69,6 +70,21 @@ TEST_CASE("a published model reads back bit for bit") {
   CHECK(kernels::to_vector<float>(ctx, again->parameters().flat()) ==
         kernels::to_vector<float>(ctx, model.parameters().flat()));
   CHECK(SafetensorsFile(diffusers_weights_path(dir / "model")).metadata().at("format") == "pt");
+}
+
+TEST_CASE("a run folder is loaded as its latest checkpoint") {
+  const test::TempDir dir;
+  Context ctx(1);
+  const Dit first(ctx, small_config(), 3), second(ctx, small_config(), 4);
+  RunFolder files(dir / "run");
+  files.prepare();
+  for (const auto& [step, model] : {std::pair{1, &first}, std::pair{2, &second}})
+    files.save(step, [&, model = model](const std::string& folder) {
+      write_diffusers_model(folder, *model, model->parameters().flat(), 1.0, {"a", "b", "c"});
+    });
+  const auto latest = load_diffusers_model(ctx, dir / "run");
+  CHECK(test::same_bits(ctx, latest->parameters().flat(), second.parameters().flat()));
+  CHECK(contains(load_failure(ctx, dir / "nowhere"), "does not exist"));
 }
 
 TEST_CASE("damaged checkpoints are refused by name") {

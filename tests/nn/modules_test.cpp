@@ -142,6 +142,17 @@ TEST_CASE("Attention is its parts") {
   CHECK_THROWS_AS(Attention(params, "none", {.heads = 0}), ValueError);
 }
 
+TEST_CASE("Attention names the shape that it expects") {
+  Context ctx(1);
+  Parameters params(ctx, 0, DType::f64);
+  const Attention layer(params, "a", {.heads = 2, .head_dim = 16});
+  for (const Shape& shape : {Shape{1, 10, 48}, Shape{10, 32}, Shape{}}) {
+    const std::string expected =
+        "[attention] expected x of shape [b,N,C], C = heads head_dim = 32, got " + shape.str();
+    CHECK_THROWS_WITH_AS(layer(random_var(ctx, shape)), expected.c_str(), ShapeError);
+  }
+}
+
 TEST_CASE("causal attention of a token is full attention of the tokens up to it") {
   Context ctx(1);
   Parameters params(ctx, 1, DType::f64);

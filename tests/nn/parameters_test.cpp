@@ -12,6 +12,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "tests/support/tensors.h"
+#include "tests/support/text.h"
 
 namespace llsa::nn {
 
@@ -182,7 +183,7 @@ TEST_CASE("freezing goes by whole parts of a name, and can be undone") {
   const auto frozen = [&] {
     std::string text;
     for (const Parameter& p : params.all()) text += p.frozen ? 'f' : '-';
-    for (const Parameter& p : params.all()) CHECK(p.var.requires_grad() == !p.frozen);
+    for (const Parameter& p : params) CHECK(p.var.requires_grad() == !p.frozen);
     return text;
   };
   params.freeze("net.1");
@@ -194,6 +195,14 @@ TEST_CASE("freezing goes by whole parts of a name, and can be undone") {
   CHECK(frozen() == "ffff");
   params.unfreeze("");
   CHECK(frozen() == "----");
+  for (const char* name : {"net.21", "nett", "net.12.wieght"}) {
+    try {
+      params.freeze(name);
+      FAIL("an unknown name was frozen: ", name);
+    } catch (const ValueError& error) {
+      CHECK(test::contains(error.hint(), "did you mean \"net"));
+    }
+  }
   backward(sum(square(params.at("net.1.weight"))));
   CHECK(values(ctx, params.view(params.flat_grad(), params.find("net.1.weight"))) ==
         std::vector<float>{2, 2});

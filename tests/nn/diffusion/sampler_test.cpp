@@ -188,6 +188,11 @@ TEST_CASE("bad classes, counts and models are errors") {
   config.out_channels = 4;
   Dit uneven(ctx, config, 1);
   CHECK_THROWS_AS(sample(ctx, uneven, SampleOptions{}), ShapeError);
+  const auto still = [](const Var& x, const Tensor&, const Tensor&) { return x; };
+  CHECK_THROWS_WITH_AS(sample(ctx, Denoiser{.height = 4, .width = 4}, {}),
+                       doctest::Contains("Denoiser::predict"), ValueError);
+  CHECK_THROWS_WITH_AS(sample(ctx, Denoiser{.predict = still}, {}), doctest::Contains("got 0 x 0"),
+                       ValueError);
 }
 
 TEST_SUITE_END();
