@@ -5,7 +5,7 @@
 // (dnnl_sgemm 76-88 %), 78-91 % with a transposed a (dnnl_sgemm 86-92 %). So: the primitive, but dnnl_sgemm
 // for a transposed f32 a. Own code could gain little and is not worth having.
 //
-// oneDNN 2.6 and 3 are both supported. They differ in two places here: `describe` and `goes_to_sgemm`.
+// oneDNN 2.6 and 3 are both supported. They differ in two places here: `describe` and `primitive_is_wrong`.
 //
 // Creating a primitive takes far longer than a panel, so every thread keeps those it has used. oneDNN's own
 // scratch memory is passed in, which keeps primitives independent of each other. libgomp is the runtime of
@@ -237,11 +237,11 @@ Key make_key(std::int64_t m, std::int64_t n, std::int64_t k, const MatrixRef<T>&
           std::is_same_v<T, bf16>};
 }
 
-/// Whether an f32 product goes to dnnl_sgemm. Apart from a transposed a: the matmul primitive of oneDNN 3.7.2
-/// gives wrong sums on AVX-512 where c has one column and its rows lie apart.
-bool goes_to_sgemm(const Key& key) {
-  constexpr bool kWrongInOneColumn = DNNL_VERSION_MAJOR >= 3;
-  return key.a_transposed || (kWrongInOneColumn && key.n == 1 && key.ldc > 1);
+/// On AVX-512 the matmul primitive of oneDNN 3.7.2 gives wrong sums, in f32 and bf16, where c has one column and
+/// its rows lie apart, and where the elements of a single row of a lie apart.
+bool primitive_is_wrong(const Key& key) {
+  if (DNNL_VERSION_MAJOR < 3) return false;
+  return (key.n == 1 && key.ldc > 1) || (key.m == 1 && key.a_transposed && key.lda > 1);
 }
 
 /// x as f32, contiguous in the same direction.
@@ -266,7 +266,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<float> a, Ma
   const OneThread one_thread;
   const SignalsHeld held;
   const Key key = make_key(m, n, k, a, b, bias != nullptr, ldc, accumulate);
-  if (goes_to_sgemm(key)) {
+  if (key.a_transposed || primitive_is_wrong(key)) {
     if (bias != nullptr) set_rows(m, n, bias, c, ldc);
     const float beta = accumulate || bias != nullptr ? 1.0f : 0.0f;
     const dnnl_status_t status = dnnl_sgemm(key.a_transposed ? 'T' : 'N', key.b_transposed ? 'T' : 'N', m, n,
@@ -288,7 +288,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<bf16> a, Mat
   const SignalsHeld held;
   const Key key = make_key(m, n, k, a, b, bias != nullptr, ldc, accumulate);
   try {
-    if (execute(key, a.data, b.data, bias, c)) return;
+    if (!primitive_is_wrong(key) && execute(key, a.data, b.data, bias, c)) return;
   } catch (const dnnl::error& error) {
     fail(key, error.what());
   }
