@@ -11,8 +11,10 @@ foreach(layer core kernels autograd nn)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/llsa FILES_MATCHING PATTERN "*.h"
           REGEX "/kernels/(cpu|cuda)(/|$)" EXCLUDE REGEX "/core/cuda/check\\.h$" EXCLUDE)
 endforeach()
-install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
+foreach(page README.md CHANGELOG.md LICENSE)
+  install(FILES ${PROJECT_SOURCE_DIR}/${page} DESTINATION ${CMAKE_INSTALL_DOCDIR})
+endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(LLSA_BUILD_PROGRAM)
   install(TARGETS llsa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   if(BUILD_SHARED_LIBS)  # the program finds the library relative to itself
