@@ -2,7 +2,6 @@
 
 #include "autograd/loss.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "autograd/node.h"
@@ -32,11 +31,14 @@ Var mse(const Var& a, const Var& b) {
 }
 
 Var cross_entropy(const Var& logits, const Tensor& labels) {
-  const std::vector<std::int64_t>& extents = logits.shape().extents();
-  const std::vector<std::int64_t>& rows = labels.shape().extents();
-  if (rows.size() > 1 && std::equal(rows.begin(), rows.end(), extents.begin(), extents.end() - 1))
-    return cross_entropy(reshape(logits, {labels.numel(), extents.back()}),
-                         kernels::contiguous(logits.context(), labels).reshape({labels.numel()}));
+  if (logits.shape().rank() > 2) {  // the tokens of a sequence, or the like, become rows
+    const Shape rows(std::vector<std::int64_t>(logits.shape().begin(), logits.shape().end() - 1));
+    if (!(labels.shape() == rows))
+      throw ShapeError(cat("[cross_entropy] expected labels of shape ", rows, " for logits of shape ",
+                           logits.shape(), ", got ", labels.shape()));
+    return cross_entropy(reshape(logits, {rows.numel(), logits.shape()[-1]}),
+                         kernels::contiguous(logits.context(), labels).reshape({rows.numel()}));
+  }
   return record("cross_entropy", {&logits}, kernels::cross_entropy(logits.context(), logits.value(), labels),
                 cross_entropy_backward, saving(logits.value(), labels));
 }

@@ -9,7 +9,7 @@ namespace llsa {
 Var mse(const Var& a, const Var& b);
 
 /// Mean over n rows of -ln softmax(logits)[label], logits [..,c], labels i32 [..]. dlogits = dloss
-/// (softmax(logits) - onehot(label)) / n; saves logits and labels.
+/// (softmax(logits) - onehot(label)) / n; saves logits and labels. Throws ShapeError for labels of another shape.
 Var cross_entropy(const Var& logits, const Tensor& labels);
 
 }  // namespace llsa

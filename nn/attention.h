@@ -31,8 +31,8 @@ class Attention {
   /// Throws ValueError for causal attention by LLSA, or without a head.
   Attention(Parameters& params, const std::string& name, const AttentionOptions& options);
 
-  /// x [b,N,C] -> [b,N,C]; throws ShapeError for another x. A table for the N tokens in their order (nn/rope_table.h) turns q and k; without
-  /// one, attention does not see where a token stands.
+  /// x [b,N,C] -> [b,N,C]. A table for the N tokens in their order (nn/rope_table.h) turns q and k; without
+  /// one, attention does not see where a token stands. Throws ShapeError for another x.
   Var operator()(const Var& x, const kernels::RopeTable& table = {}) const;
 
  private:

@@ -17,8 +17,8 @@ struct DeviceBenchOptions {
   int repetitions = 20;               ///< of each problem, for equal bits
   std::int64_t probe_tokens = 16384;  ///< at which full attention is timed to foresee longer calls
   double longest_call = 1.2;          ///< seconds: longer calls are left out, and named
-  /// Of a figure, which is a variant's pass in a size. 30 calls of LLSA take a third of a second in the largest
-  /// size; full attention, whose time hardly varies, gets fewer where it is slow.
+  /// Of a figure, which is one pass of a variant at one size. 30 calls of LLSA take a third of a second at
+  /// the largest size. Full attention, whose time hardly varies, gets fewer where it is slow.
   TimingLimits limits = {30, 0.7, 0.05};
 };
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+
 #include "autograd/view.h"
 #include "kernels/make.h"
 #include "tests/support/tensors.h"
@@ -21,8 +23,12 @@ TEST_CASE("cross_entropy of a sequence is that of its tokens as rows") {
   CHECK(loss.item() == same.item());
   CHECK(x.grad().shape() == Shape{2, 5, 7});
   CHECK(test::same_bits(ctx, x.grad().reshape({10, 7}), rows.grad()));
-  CHECK_THROWS_AS(cross_entropy(x, randint(ctx, {5, 2}, 0, 7, 2)), ShapeError);
-  CHECK_THROWS_AS(cross_entropy(x, randint(ctx, {10}, 0, 7, 2)), ShapeError);
+  for (const Shape& shape : {Shape{5, 2}, Shape{10}, Shape{}}) {
+    const std::string expected =
+        "[cross_entropy] expected labels of shape [2,5] for logits of shape [2,5,7], got " + shape.str();
+    CHECK_THROWS_WITH_AS(cross_entropy(x, randint(ctx, shape, 0, 7, 2)), expected.c_str(), ShapeError);
+  }
+  CHECK_THROWS_AS(cross_entropy(Var(ctx, randn(ctx, {}, 1)), labels), ShapeError);
 }
 
 TEST_SUITE_END();
