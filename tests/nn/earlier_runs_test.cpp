@@ -76,7 +76,8 @@ double deviation(const SafetensorsFile& found, const SafetensorsFile& expected, 
                  const std::string& prefix, bool same_bits) {
   Context ctx(1);
   double difference = 0, movement = 0;
-  for (const auto& [name, tensor] : expected.tensors()) {
+  for (const auto& [key, tensor] : expected.tensors()) {
+    const std::string& name = key;
     if (name.rfind(prefix, 0) != 0) continue;
     CAPTURE(name);
     const test::Values x = test::values_of(ctx, found.at(name)), y = test::values_of(ctx, tensor),

@@ -41,6 +41,7 @@ TEST_CASE("parameters are views of one flat buffer, aligned unless joined") {
   Context ctx(1);
   Three three(ctx);
   Parameters& params = three.params;
+  params.lay_out();
   REQUIRE(params.all().size() == 3);
   CHECK(params.parameter_count() == 14);
   CHECK(params.find("a.weight").offset == 0);

@@ -101,7 +101,7 @@ TEST_CASE("bf16 on tensor cores: at most twice the error of plain bf16, equal bi
 TEST_CASE("causal, f32 and f64 of any shape, bf16 on tensor cores and on plain kernels") {
   if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
-  for (const auto& [q, k] : {std::pair<Shape, Shape>{{1, 1, 1, 1}, {1, 1, 1, 1}},
+  for (const auto& shapes : {std::pair<Shape, Shape>{{1, 1, 1, 1}, {1, 1, 1, 1}},
                              {{2, 2, 33, 7}, {2, 2, 65, 7}},
                              {{1, 3, 70, 24}, {1, 3, 70, 24}},
                              {{1, 2, 150, 32}, {1, 2, 171, 32}},
@@ -109,6 +109,7 @@ TEST_CASE("causal, f32 and f64 of any shape, bf16 on tensor cores and on plain k
                              {{1, 1, 40, 64}, {1, 1, 200, 64}},
                              {{1, 1, 100, 128}, {1, 1, 111, 128}}})
     for (DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      const Shape &q = shapes.first, &k = shapes.second;
       CAPTURE(q);
       CAPTURE(k);
       const auto found = run(gpu, q, k, dtype, dtype, {.causal = true}),
