@@ -36,6 +36,7 @@ struct Backend {
   const AttentionLibrary& attention_library;
   const LlsaStagesBackend& llsa_stages;
   const LlsaBackend& llsa;
+  const LinearAttentionBackend& linear_attention;
   const LossBackend& loss;
   const DiffusionBackend& diffusion;
   const OptimBackend& optim;

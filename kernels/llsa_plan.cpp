@@ -35,14 +35,26 @@ int auto_levels(std::int64_t tokens, std::int64_t block) {
   return std::max(0, m - 1);
 }
 
-}  // namespace
-
-LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
+void check_sizes(std::int64_t tokens, int block) {
   constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
   if (tokens < 1 || tokens > kMaxTokens)
     throw ValueError(cat("[llsa] expected 1 to 2^40 tokens, got ", tokens));
-  if (options.block < 2)
-    throw ValueError(cat("[llsa] expected a block size of at least 2, got ", options.block));
+  if (block < 2) throw ValueError(cat("[llsa] expected a block size of at least 2, got ", block));
+}
+
+void check_blocks(std::int64_t blocks) {
+  if (blocks > std::numeric_limits<std::int32_t>::max())
+    throw ValueError(cat("[llsa] ", blocks, " blocks do not fit 32-bit indices"), "use a larger block");
+}
+
+void check_topk(int topk) {
+  if (topk < 1) throw ValueError(cat("[llsa] expected top-k >= 1, got ", topk));
+}
+
+}  // namespace
+
+LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
+  check_sizes(tokens, options.block);
   if (options.levels < -1)
     throw ValueError(cat("[llsa] expected levels >= 0, or -1 for automatic, got ", options.levels));
 
@@ -59,9 +71,7 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
                        "use fewer levels, or -1 for automatic");
     plan.count.push_back(ceil_div(plan.count.back(), plan.block));
   }
-  if (plan.levels > 0 && plan.count[1] > std::numeric_limits<std::int32_t>::max())
-    throw ValueError(cat("[llsa] ", plan.count[1], " blocks do not fit 32-bit indices"),
-                     "use a larger block");
+  if (plan.levels > 0) check_blocks(plan.count[1]);
 
   plan.enriched = options.enriched == -1 ? plan.levels : options.enriched;
   if (plan.enriched < 0 || plan.enriched > plan.levels)
@@ -76,7 +86,7 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
   plan.topk.resize(levels);
   for (std::size_t l = 0; l < levels; ++l) {
     plan.topk[l] = options.topk[options.topk.size() == 1 ? 0 : l];
-    if (plan.topk[l] < 1) throw ValueError(cat("[llsa] expected top-k >= 1, got ", plan.topk[l]));
+    check_topk(plan.topk[l]);
   }
   plan.width.resize(levels);
   std::int64_t candidates = plan.count[levels];
@@ -85,6 +95,20 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
     plan.width[l] = static_cast<int>(n);
     candidates = n * plan.block;
   }
+  return plan;
+}
+
+LlsaPlan picked_blocks_plan(std::int64_t tokens, int block, int topk) {
+  check_sizes(tokens, block);
+  check_topk(topk);
+  LlsaPlan plan;
+  plan.tokens = tokens;
+  plan.block = block;
+  plan.levels = 1;
+  plan.count = {tokens, ceil_div(tokens, block)};
+  check_blocks(plan.count[1]);
+  plan.topk = {topk};
+  plan.width = {static_cast<int>(std::min<std::int64_t>(topk, plan.count[1]))};
   return plan;
 }
 

@@ -48,6 +48,10 @@ namespace kernels {
 /// neither 1 nor L, L beyond what N and B allow (n_{L-1} > 1), L_e outside 0..L.
 LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options);
 
+/// The plan of attention over picked blocks alone, as in VSA and SLA: one level, no coarse tokens. A sequence of
+/// one block attends to all of itself, so any N >= 1 fits. Throws ValueError: N < 1, block < 2, topk < 1.
+LlsaPlan picked_blocks_plan(std::int64_t tokens, int block, int topk);
+
 /// Operations of the products over the attended keys (2 forward, 5 backward) and of the scores that the
 /// selection compares. Partly filled blocks count as full ones.
 AttentionFlops llsa_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t d);

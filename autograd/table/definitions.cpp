@@ -254,4 +254,57 @@ Vars llsa_attention(const OpSample& sample, const Vars& x) {
   return {attended(x[0], concat(keys, 2), concat(values, 2), constant)};
 }
 
+namespace {
+
+/// [b,H,N,N] of one number for pairs of a token and a token of a block that its block picked, another number for
+/// all other pairs.
+Var by_pick(const OpSample& sample, double picked, double other, DType dtype) {
+  const LlsaPlan& plan = sample.plan;
+  const Tensor& table = sample.constants[0];
+  const std::int64_t n = plan.tokens, rows = table.size(0) * table.size(1), width = table.size(3);
+  const auto picks = kernels::to_vector<std::int32_t>(*sample.context, table);
+  std::vector<double> values(at(rows * n * n), other);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t e = 0; e < width; ++e) {
+        const std::int64_t first = picks[at((r * plan.count[1] + t / plan.block) * width + e)] *
+                                   static_cast<std::int64_t>(plan.block);
+        for (std::int64_t s = first; s < std::min(first + plan.block, n); ++s) values[at((r * n + t) * n + s)] = picked;
+      }
+  const Tensor tensor = kernels::from_vector(*sample.context, values, {table.size(0), table.size(1), n, n});
+  return Var(*sample.context, kernels::cast(*sample.context, tensor, dtype));
+}
+
+/// Softmax attention over the tokens of the picked blocks.
+Var picked_attention(const OpSample& sample, const Vars& x) {
+  return attended(x[0], x[1], x[2],
+                  by_pick(sample, 0.0, -std::numeric_limits<double>::infinity(), x[0].dtype()));
+}
+
+}  // namespace
+
+Vars linear_attention_rest(const OpSample& sample, const Vars& x) {
+  return {llsa::matmul(llsa::matmul(x[0], x[1], false, true) * by_pick(sample, 0.0, 1.0, x[0].dtype()), x[2])};
+}
+
+Vars vsa_attention(const OpSample& sample, const Vars& x) {
+  const LlsaPlan& plan = sample.plan;
+  Vars means;
+  for (int i = 0; i < 3; ++i) means.push_back(llsa::mean_pool(x[at(i)], plan.block));
+  const Var coarse = attended(means[0], means[1], means[2], Var());  // [b,H,n,D]
+  std::vector<Var> rows;
+  for (std::int64_t t = 0; t < plan.tokens; ++t)
+    rows.push_back(slice(coarse, 2, t / plan.block, t / plan.block + 1));
+  const Var repeated = concat(rows, 2);
+  return {picked_attention(sample, x) + (x.size() > 3 ? repeated * x[3] : repeated)};
+}
+
+Vars sla_attention(const OpSample& sample, const Vars& x) {
+  const Var weights = llsa::matmul(llsa::softmax(x[0]), llsa::softmax(x[1]), false, true) *
+                      by_pick(sample, 0.0, 1.0, x[0].dtype());
+  const bool all = sample.plan.width[0] == sample.plan.count[1];
+  const Var rest = all ? x[2] * 0.0 : llsa::matmul(weights, x[2]) / sum(weights, {3}, true);
+  return {picked_attention(sample, x) + llsa::linear(rest, x[3], x[4])};
+}
+
 }  // namespace llsa::definitions

@@ -52,6 +52,12 @@ Vars causal_attention(const OpSample& sample, const Vars& x);
 /// bias ln c.
 Vars llsa_attention(const OpSample& sample, const Vars& x);
 
+/// Dense products over all pairs of tokens, where the pairs of picked blocks are multiplied by 0.
+Vars linear_attention_rest(const OpSample& sample, const Vars& x);
+/// Their published formulas, with dense softmaxes and masks.
+Vars vsa_attention(const OpSample& sample, const Vars& x);
+Vars sla_attention(const OpSample& sample, const Vars& x);
+
 constexpr double kEps = 1e-5;                   ///< of all norms in the table
 constexpr double kLow = -0.625, kHigh = 0.875;  ///< of clamp in the table; exact in every dtype
 constexpr std::int64_t kPoolBlock = 4;          ///< of mean_pool in the table

@@ -6,6 +6,8 @@
 
 #include "autograd/table/op_table.h"
 
+#include <algorithm>
+
 #include "autograd/ops.h"
 #include "autograd/recompute.h"
 #include "autograd/table/definitions.h"
@@ -59,6 +61,23 @@ double llsa_with_selection_flops(S s) {
   const auto flops = kernels::llsa_flops(s.plan, q.size(0) * q.size(1), q.size(3));
   return flops.forward + flops.selection;
 }
+
+double rest_flops(S s) {
+  const double widths = extent(s, 0, 3) * extent(s, 2, 3), heads = extent(s, 0, 0) * extent(s, 0, 1);
+  const double blocks = static_cast<double>(s.plan.count[1]), picks = static_cast<double>(s.plan.width[0]);
+  return heads * widths * (4 * extent(s, 0, 2) + blocks * std::min(picks, blocks - picks));
+}
+double vsa_flops(S s) {
+  const Tensor& q = s.inputs[0];
+  const std::int64_t blocks = s.plan.count[1];
+  return llsa_flops(s) +
+         kernels::full_attention_flops(q.size(0) * q.size(1), blocks, blocks, q.size(3)).forward;
+}
+double sla_flops(S s) {
+  return llsa_with_selection_flops(s) + rest_flops(s) + 2 * numel(s, 0) * extent(s, 0, 3);
+}
+
+VsaOptions vsa_options(S s) { return {s.llsa.block, s.llsa.topk[0]}; }
 
 kernels::RopeTable angles(S s) { return {s.constants[0], s.constants[1]}; }
 
@@ -179,6 +198,18 @@ const OpRow kRows[] = {
     {"llsa_attention/given_indices", "bbb", kSums, s::llsa,
      [](S p, V x) { return Vars{llsa_attend(x[0], x[1], x[2], {p.constants}, p.plan)}; }, d::llsa_attention,
      llsa_flops},
+    {"linear_attention_rest", "bbb", kSums, s::rest,
+     [](S p, V x) { return Vars{linear_attention_rest(x[0], x[1], x[2], p.plan.block, p.constants[0])}; },
+     d::linear_attention_rest, rest_flops, false},
+    {"vsa_attention", "bbbb", kSums, s::vsa,
+     [](S p, V x) { return Vars{vsa_attention(x[0], x[1], x[2], x[3], vsa_options(p))}; }, d::vsa_attention,
+     vsa_flops, false},
+    {"vsa_attention/no_gate", "bbb", kSums, s::picked_blocks,
+     [](S p, V x) { return Vars{vsa_attention(x[0], x[1], x[2], {}, vsa_options(p))}; }, d::vsa_attention,
+     vsa_flops, false},
+    {"sla_attention", "bbbww", kSums, s::sla,
+     [](S p, V x) { return Vars{sla_attention(x[0], x[1], x[2], x[3], x[4], {p.llsa.block, p.llsa.topk[0]})}; },
+     d::sla_attention, sla_flops, false},
     // Views and copies
     {"reshape", "w", kExact, s::one,
      [](S, V x) { return Vars{reshape(x[0], {x[0].size(2), x[0].size(0) * x[0].size(1)})}; }, nullptr, none},

@@ -240,16 +240,58 @@ OpSample cross(const OpRequest& request) {
   return m.normal({m.b, 2, m.n, m.c}).normal(shape).normal(shape).done();
 }
 
-OpSample llsa(const OpRequest& request) {
-  OpSample sample = attention(request);
-  sample.llsa.block = request.size.tokens < 1024 ? 4 : 16;
-  sample.llsa.topk = {request.size.tokens < 1024 ? 2 : 8};
-  sample.plan = kernels::llsa_plan(request.size.tokens, sample.llsa);
-  const auto wide = [&](int i) {
-    return kernels::cast(request.context, sample.inputs[static_cast<std::size_t>(i)], DType::f64);
-  };
-  sample.constants = kernels::llsa_select(request.context, wide(0), wide(1), sample.plan).level;
+namespace {
+
+/// Options by size.
+OpSample with_block_size(OpSample sample, std::int64_t tokens) {
+  sample.llsa.block = tokens < 1024 ? 4 : 16;
+  sample.llsa.topk = {tokens < 1024 ? 2 : 8};
   return sample;
+}
+
+/// The sample with a plan and what q and k select in f64.
+OpSample with_picks(OpSample sample, const LlsaPlan& plan) {
+  Context& ctx = *sample.context;
+  sample.plan = plan;
+  sample.constants = kernels::llsa_select(ctx, kernels::cast(ctx, sample.inputs[0], DType::f64),
+                                          kernels::cast(ctx, sample.inputs[1], DType::f64), plan)
+                         .level;
+  return sample;
+}
+
+OpSample with_picked_blocks(OpSample sample) {
+  const std::int64_t tokens = sample.inputs[0].size(2);
+  sample = with_block_size(std::move(sample), tokens);
+  const LlsaPlan plan = kernels::picked_blocks_plan(tokens, sample.llsa.block, sample.llsa.topk[0]);
+  return with_picks(std::move(sample), plan);
+}
+
+}  // namespace
+
+OpSample llsa(const OpRequest& request) {
+  OpSample sample = with_block_size(attention(request), request.size.tokens);
+  const LlsaPlan plan = kernels::llsa_plan(request.size.tokens, sample.llsa);
+  return with_picks(std::move(sample), plan);
+}
+
+OpSample picked_blocks(const OpRequest& request) { return with_picked_blocks(attention(request)); }
+
+OpSample vsa(const OpRequest& request) {
+  Maker m(request);
+  const Shape shape{m.b, 2, m.n, m.c};
+  return with_picked_blocks(m.normal(shape).normal(shape).normal(shape).normal(shape).done());
+}
+
+OpSample sla(const OpRequest& request) {
+  Maker m(request);
+  const Shape shape{m.b, 2, m.n, m.c};
+  return with_picked_blocks(m.normal(shape).normal(shape).normal(shape).normal({m.c, m.c}).normal({m.c}).done());
+}
+
+OpSample rest(const OpRequest& request) {
+  Maker m(request);
+  const Shape shape{m.b, 2, m.n, m.c};
+  return with_picked_blocks(m.normal(shape).normal(shape).normal({m.b, 2, m.n, m.c + 1}).done());
 }
 
 }  // namespace llsa::samples

@@ -45,5 +45,10 @@ OpSample attention(const OpRequest& request);  ///< [b,H,N,D] three times
 OpSample cross(const OpRequest& request);      ///< [b,H,N,D], [b,H,N+3,D] twice
 /// As attention, with options and plan; constants: the index tables chosen from these numbers in f64.
 OpSample llsa(const OpRequest& request);
+/// As llsa, with the plan and the picks of VSA and SLA: blocks of 4 tokens and 2 picks, or of 16 and 8.
+OpSample picked_blocks(const OpRequest& request);
+OpSample vsa(const OpRequest& request);   ///< as picked_blocks, with a gate [b,H,N,D]
+OpSample sla(const OpRequest& request);   ///< as picked_blocks, with W [D,D] and a bias [D]
+OpSample rest(const OpRequest& request);  ///< as picked_blocks, but the last one [b,H,N,D+1]
 
 }  // namespace llsa::samples

@@ -67,16 +67,27 @@ struct LlsaBackend {
                                   const Tensor& dk, const Tensor& dv);
 };
 
+/// Tensors of one dtype, f32 or f64, with unit stride in their last axis.
+struct LinearAttentionBackend {
+  /// y [b,H,N,F] of a, b [b,H,N,E] and c [b,H,N,F] (kernels/linear_attention.h), n = ceil(N / block). `lists` i32,
+  /// contiguous: the blocks that each block leaves out of its sum, ascending. Either [b,H,n,w], where offset is
+  /// undefined and -1 fills the ends of rows, or the transpose of such a table, [b,H,n w] and offset [b,H,n+1].
+  void (*linear_attention_rest)(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
+                                std::int64_t block, const Tensor& lists, const Tensor& offset, const Tensor& y);
+};
+
 namespace cpu {
 extern const AttentionBackend kAttention;
 extern const LlsaStagesBackend kLlsaStages;
 extern const LlsaBackend kLlsa;
+extern const LinearAttentionBackend kLinearAttention;
 }  // namespace cpu
 namespace cuda {
 extern const AttentionBackend kAttention;
 extern const AttentionLibrary kAttentionLibrary;
 extern const LlsaStagesBackend kLlsaStages;
 extern const LlsaBackend kLlsa;
+extern const LinearAttentionBackend kLinearAttention;
 }  // namespace cuda
 
 }  // namespace llsa::kernels

@@ -27,6 +27,7 @@ constinit const Backend kBackend = {
     .attention_library = kNoAttentionLibrary,
     .llsa_stages = kLlsaStages,
     .llsa = kLlsa,
+    .linear_attention = kLinearAttention,
     .loss = kLoss,
     .diffusion = kDiffusion,
     .optim = kOptim,

@@ -21,6 +21,7 @@ constinit const Backend kGroups = {
     .attention_library = kAttentionLibrary,
     .llsa_stages = kLlsaStages,
     .llsa = kLlsa,
+    .linear_attention = kLinearAttention,
     .loss = kLoss,
     .diffusion = kDiffusion,
     .optim = kOptim,
