@@ -77,6 +77,9 @@ double sla_flops(S s) {
   return llsa_with_selection_flops(s) + rest_flops(s) + 2 * numel(s, 0) * extent(s, 0, 3);
 }
 
+/// In a dtype that sums: f32 for bf16.
+Var wide(const Var& x) { return x.dtype() == DType::bf16 ? cast(x, DType::f32) : x; }
+
 VsaOptions vsa_options(S s) { return {s.llsa.block, s.llsa.topk[0]}; }
 
 kernels::RopeTable angles(S s) { return {s.constants[0], s.constants[1]}; }
@@ -199,8 +202,10 @@ const OpRow kRows[] = {
      [](S p, V x) { return Vars{llsa_attend(x[0], x[1], x[2], {p.constants}, p.plan)}; }, d::llsa_attention,
      llsa_flops},
     {"linear_attention_rest", "bbb", kSums, s::rest,
-     [](S p, V x) { return Vars{linear_attention_rest(x[0], x[1], x[2], p.plan.block, p.constants[0])}; },
-     d::linear_attention_rest, rest_flops, false},
+     [](S p, V x) {
+       return Vars{linear_attention_rest(wide(x[0]), wide(x[1]), wide(x[2]), p.plan.block, p.constants[0])};
+     },
+     d::linear_attention_rest, rest_flops},
     {"vsa_attention", "bbbb", kSums, s::vsa,
      [](S p, V x) { return Vars{vsa_attention(x[0], x[1], x[2], x[3], vsa_options(p))}; }, d::vsa_attention,
      vsa_flops, false},
