@@ -46,9 +46,9 @@ struct RestAttributes {
 };
 
 void linear_attention_rest_backward(BackwardStep& step) {
-  auto grads = kernels::linear_attention_rest_backward(step.context(), step.take_dy(), step.saved(0), step.saved(1),
-                                                       step.saved(2), step.attributes<RestAttributes>().block,
-                                                       step.saved(3));
+  auto grads = kernels::linear_attention_rest_backward(
+      step.context(), step.take_dy(), step.saved(0), step.saved(1), step.saved(2),
+      step.attributes<RestAttributes>().block, step.saved(3));
   step.add(0, std::move(grads.da));
   step.add(1, std::move(grads.db));
   step.add(2, std::move(grads.dc));
@@ -85,8 +85,10 @@ Var llsa_attend(const Var& q, const Var& k, const Var& v, const kernels::LlsaInd
 Var vsa_attention(const Var& q, const Var& k, const Var& v, const Var& gate, const VsaOptions& options) {
   const std::int64_t n = q.size(2);
   const LlsaPlan plan = kernels::picked_blocks_plan(n, options.block, options.topk);
-  const Var mean_q = mean_pool(q, plan.block), mean_k = mean_pool(k, plan.block), mean_v = mean_pool(v, plan.block);
-  const auto picks = kernels::llsa_select(q.context(), std::vector{mean_q.value()}, std::vector{mean_k.value()}, plan);
+  const Var mean_q = mean_pool(q, plan.block), mean_k = mean_pool(k, plan.block),
+            mean_v = mean_pool(v, plan.block);
+  const auto picks =
+      kernels::llsa_select(q.context(), std::vector{mean_q.value()}, std::vector{mean_k.value()}, plan);
   const Var fine = swap_heads(llsa_attend(q, k, v, picks, plan));  // [b,N,H,D]
   const Var coarse = rows_of_tokens(swap_heads(full_attention(mean_q, mean_k, mean_v)), n, plan.block);
   return swap_heads(fine + (gate.defined() ? coarse * swap_heads(gate) : coarse));
@@ -106,8 +108,9 @@ Var sla_attention(const Var& q, const Var& k, const Var& v, const Var& weight, c
     const DType dtype = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
     const Tensor ones = ctx.empty({q.size(0), q.size(1), q.size(2), 1}, dtype);
     kernels::fill(ctx, ones, 1.0);
-    const Var sums = linear_attention_rest(softmax(cast(q, dtype)), softmax(cast(k, dtype)),
-                                           concat({cast(v, dtype), Var(ctx, ones)}, 3), plan.block, picks.level[0]);
+    const Var sums =
+        linear_attention_rest(softmax(cast(q, dtype)), softmax(cast(k, dtype)),
+                              concat({cast(v, dtype), Var(ctx, ones)}, 3), plan.block, picks.level[0]);
     const auto parts = split(swap_heads(sums), {q.size(3), 1}, 3);
     rest = cast(parts[0] / parts[1], q.dtype());
   }

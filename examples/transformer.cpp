@@ -18,7 +18,8 @@ struct Block {
   Block(nn::Parameters& params, const std::string& name)
       : norm1(params, name + ".norm1", kWidth),
         norm2(params, name + ".norm2", kWidth),
-        attention(params, name + ".attention", {.heads = 4, .head_dim = kWidth / 4, .causal = true}),
+        attention(params, name + ".attention",
+                  {.heads = 4, .head_dim = kWidth / 4, .kind = llsa::FullAttentionOptions{.causal = true}}),
         mlp(params, name + ".mlp", kWidth, 4 * kWidth) {}
   Var operator()(const Var& x) const {
     const Var y = x + attention(norm1(x));

@@ -1,6 +1,8 @@
 // Linear attention over blocks that were not picked: checks and allocation.
 #include "kernels/linear_attention.h"
 
+#include <algorithm>
+
 #include "kernels/backend.h"
 #include "kernels/check.h"
 #include "kernels/copy.h"
@@ -22,7 +24,8 @@ Tensor operand(Context& ctx, const check::Argument& x) {
 
 Tensor linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
                              std::int64_t block, const Tensor& picks) {
-  const Tensor queries = operand(ctx, {"a", a}), keys = operand(ctx, {"b", b}), values = operand(ctx, {"c", c});
+  const Tensor queries = operand(ctx, {"a", a}), keys = operand(ctx, {"b", b}),
+               values = operand(ctx, {"c", c});
   check::like(kOp, {"b", b}, {"a", a});
   check::shape(kOp, {"c", c}, {a.size(0), a.size(1), a.size(2), c.size(3)});
   check::dtype(kOp, {"c", c}, a.dtype());
@@ -30,12 +33,13 @@ Tensor linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, con
   check::on_device(ctx, kOp, {{"picks", picks}});
   check::dtype(kOp, {"picks", picks}, DType::i32);
   const std::int64_t blocks = a.size(2) / block + (a.size(2) % block != 0);
-  if (picks.rank() != 4 || picks.size(0) != a.size(0) || picks.size(1) != a.size(1) || picks.size(2) != blocks)
+  if (picks.rank() != 4 || picks.size(0) != a.size(0) || picks.size(1) != a.size(1) ||
+      picks.size(2) != blocks)
     throw ShapeError(cat("[", kOp, "] expected picks [", a.size(0), ",", a.size(1), ",", blocks,
                          ",w], a row for each block, got ", picks.shape()));
   const Tensor y = ctx.empty({a.size(0), a.size(2), a.size(1), c.size(3)}, a.dtype()).transpose(1, 2);
-  backend(ctx).linear_attention.linear_attention_rest(ctx, queries, keys, values, block, contiguous(ctx, picks),
-                                                      Tensor(), y);
+  backend(ctx).linear_attention.linear_attention_rest(ctx, queries, keys, values, block,
+                                                      contiguous(ctx, picks), Tensor(), y);
   return y;
 }
 
@@ -53,6 +57,15 @@ LinearAttentionGrads linear_attention_rest_backward(Context& ctx, const Tensor& 
   rest(ctx, values, d_out, queries, block, by_key.query, by_key.offset, grads.db);
   rest(ctx, keys, queries, d_out, block, by_key.query, by_key.offset, grads.dc);
   return grads;
+}
+
+AttentionFlops linear_attention_rest_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t e,
+                                           std::int64_t f) {
+  const auto blocks = static_cast<double>(plan.count[1]), picks = static_cast<double>(plan.width[0]);
+  const double per_element = 4 * static_cast<double>(plan.tokens) + blocks * std::min(picks, blocks - picks);
+  const double forward =
+      static_cast<double>(batch_heads) * static_cast<double>(e) * static_cast<double>(f) * per_element;
+  return {0, forward, 3 * forward};
 }
 
 }  // namespace llsa::kernels

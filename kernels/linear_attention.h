@@ -39,4 +39,10 @@ LinearAttentionGrads linear_attention_rest_backward(Context& ctx, const Tensor& 
                                                     const Tensor& b, const Tensor& c, std::int64_t block,
                                                     const Tensor& picks);
 
+/// Floating-point operations over the n = ceil(N / B) blocks of a plan with w picks each (picked_blocks_plan): two
+/// products of N E F, and an addition of E F for each block that is picked or each that is not, whichever are
+/// fewer. The backward pass has three such sums.
+AttentionFlops linear_attention_rest_flops(const LlsaPlan& plan, std::int64_t batch_heads, std::int64_t e,
+                                           std::int64_t f);
+
 }  // namespace llsa::kernels

@@ -63,6 +63,7 @@ LlsaPlan llsa_plan(std::int64_t tokens, const LlsaOptions& options) {
   plan.block = options.block;
   plan.levels = options.levels == -1 ? auto_levels(tokens, options.block) : options.levels;
   plan.reweight = options.reweight;
+  plan.own = options.own;
   plan.count = {tokens};
   for (int l = 1; l <= plan.levels; ++l) {
     if (plan.count.back() == 1)

@@ -21,6 +21,7 @@ struct LlsaOptions {
   int levels = -1;              ///< L; -1 = auto = max(0, m - 1), m the largest integer with B^m <= N
   int enriched = -1;            ///< L_e: coarse tokens of levels 1..L_e are attended; -1 = all L levels
   bool reweight = true;         ///< whether a coarse token counts as often as it covers fine tokens
+  bool own = false;             ///< on every level a query picks its own node and the K - 1 best others
 };
 
 /// Options resolved for N tokens. Element l - 1 of a vector belongs to level l; `count` begins with level 0.
@@ -30,6 +31,7 @@ struct LlsaPlan {
   int levels = 0;           ///< L; 0 = full attention
   int enriched = 0;         ///< L_e
   bool reweight = true;
+  bool own = false;
   std::vector<std::int64_t> count;  ///< n_0 .. n_L
   std::vector<int> topk;            ///< K_1 .. K_L
   std::vector<int> width;           ///< w_1 .. w_L: columns of the index tables

@@ -31,7 +31,8 @@ std::vector<Tensor> llsa_pyramid(Context& ctx, const Tensor& x, const LlsaPlan& 
 
 /// Index tables from q, k [b,H,N,D]. The score of a key is Q^(l)[i] . K^(l)[j]. I_L holds the min(K_L, n_L)
 /// best of all j; below, I_l holds the min(K_l, |C|) best of the candidates C, the children of the parent's
-/// picks. Ties go to the lower index. A NaN is picked only where numbers run out.
+/// picks. Ties go to the lower index. A NaN is picked only where numbers run out. With plan.own, i itself is always
+/// picked, which is a candidate because its ancestors were, and the other places go to the best of the rest.
 LlsaIndices llsa_select(Context& ctx, const Tensor& q, const Tensor& k, const LlsaPlan& plan);
 /// The same from the pyramids of q and k, levels 1..L.
 LlsaIndices llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,

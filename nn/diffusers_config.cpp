@@ -16,28 +16,41 @@ const char* const kClass = "RopeDiTTransformer2DModel";
   throw ValueError(cat("[", where, "] ", what), std::move(hint));
 }
 
-/// L of "sparse_l<L>", 0 for "pixel".
-int parse_levels(const std::string& where, std::string type) {
+/// What "attn_type" says.
+struct AttentionType {
+  AttentionKind kind;
+  int levels;  // of LLSA
+};
+
+/// "pixel", "sparse_l<L>", "vsa", "sla"; "_varlen" behind them means the same.
+AttentionType parse_attention(const std::string& where, std::string type) {
   const std::string suffix = "_varlen";
   if (type.size() > suffix.size() && type.compare(type.size() - suffix.size(), suffix.size(), suffix) == 0)
     type.resize(type.size() - suffix.size());
-  if (type == "pixel") return 0;
+  if (type == "pixel") return {AttentionKind::full, 0};
+  if (type == "vsa") return {AttentionKind::vsa, 0};
+  if (type == "sla") return {AttentionKind::sla, 0};
   const std::string prefix = "sparse_l";
   if (type.compare(0, prefix.size(), prefix) == 0) {
     const std::string number = type.substr(prefix.size());
     if (!number.empty() && number.size() <= 2 &&
         std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
         std::stoi(number) >= 1)
-      return std::stoi(number);
+      return {AttentionKind::llsa, std::stoi(number)};
   }
-  refuse(where, cat("key \"attn_type\": expected \"pixel\" or \"sparse_l<levels>\", got \"", type, '"'),
-         type == "vsa" || type == "sla" ? "this program has no " + type + " attention" : "");
+  refuse(where, cat("key \"attn_type\": expected \"pixel\", \"sparse_l<levels>\", \"vsa\" or \"sla\", got \"",
+                    type, '"'));
 }
 
 /// K_1 .. K_L from the list in the file.
-std::vector<int> parse_topk(const std::string& where, const std::vector<std::int64_t>& list, int levels) {
+std::vector<int> parse_topk(const std::string& where, const std::vector<std::int64_t>& list,
+                            const AttentionType& type) {
+  const auto [kind, levels] = type;
   const auto at = [&list](std::size_t i) { return static_cast<int>(list[i]); };
-  if (list.size() == 1 || levels == 0) return {at(0)};
+  if (list.size() == 1 || kind == AttentionKind::full) return {at(0)};
+  if (kind != AttentionKind::llsa)
+    refuse(where, cat("key \"sparse_topk\": expected an integer for ", name_of(kind), ", got a list of ",
+                      list.size()));
   const auto expected = static_cast<std::size_t>(std::max(2, levels));
   if (list.size() != expected)
     refuse(where, cat("key \"sparse_topk\": expected an integer or a list of ", expected, ", got a list of ",
@@ -48,9 +61,6 @@ std::vector<int> parse_topk(const std::string& where, const std::vector<std::int
   return topk;
 }
 
-/// For validation only: how many levels a resolved LLSA configuration has at its size.
-LlsaPlan plan_of(const DitConfig& config) { return kernels::llsa_plan(config.tokens(), config.llsa); }
-
 }  // namespace
 
 std::string diffusers_config_json(const DitConfig& given) {
@@ -58,13 +68,12 @@ std::string diffusers_config_json(const DitConfig& given) {
   JsonWriter json;
   json.add("_class_name", kClass).add("activation_fn", "gelu-approximate");
   json.add("attention_bias", config.attention_bias).add("attention_head_dim", config.head_dim);
-  bool sparse = config.attention == AttentionKind::llsa;
-  LlsaPlan plan;
-  if (sparse) {
-    plan = plan_of(config);
-    sparse = plan.levels > 0;
-  }
-  json.add("attn_type", sparse ? cat("sparse_l", plan.levels) : std::string("pixel"));
+  const bool picks_blocks = config.attention == AttentionKind::vsa || config.attention == AttentionKind::sla;
+  const LlsaPlan plan = config.attention == AttentionKind::llsa ? config.plan() : LlsaPlan();
+  const bool sparse = plan.levels > 0;
+  json.add("attn_type", picks_blocks ? name_of(config.attention)
+                        : sparse     ? cat("sparse_l", plan.levels)
+                                     : std::string("pixel"));
   json.add("axes_dims_rope", std::vector<std::int64_t>{config.head_dim / 2, config.head_dim / 2});
   json.add("in_channels", config.in_channels).add("norm_eps", 1e-5);
   json.add("num_attention_heads", config.heads);
@@ -93,6 +102,7 @@ std::string diffusers_config_json(const DitConfig& given) {
   json.add("sparse_block_size", config.llsa.block);
   if (sparse) {
     json.add("sparse_levels_enriched", plan.enriched).add("sparse_reweight", config.llsa.reweight);
+    if (config.llsa.own) json.add("sparse_own_block", true);
     if (std::all_of(plan.topk.begin(), plan.topk.end(), [&plan](int k) { return k == plan.topk.front(); }))
       json.add("sparse_topk", plan.topk.front());
     else
@@ -100,6 +110,7 @@ std::string diffusers_config_json(const DitConfig& given) {
   } else {
     json.add("sparse_topk", config.llsa.topk.front());
   }
+  if (config.attention == AttentionKind::vsa) json.add("vsa_gate", config.vsa_gate);
   json.add("token_permutation", config.reorder);
   if (config.pos_embed) json.add("llsa_pos_embed", true);
   return json.pretty();
@@ -139,14 +150,17 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   c.init = InitKind::published;
   c.pos_embed = json.boolean("llsa_pos_embed", false);
 
-  const int levels = parse_levels(where, json.string("attn_type", "pixel"));
+  const AttentionType type = parse_attention(where, json.string("attn_type", "pixel"));
+  const int levels = type.levels;
   c.llsa.block = count("sparse_block_size", 16, 2, 1 << 20);
-  c.llsa.topk = parse_topk(where, json.integers("sparse_topk", {16}, 1, 1 << 24), levels);
-  c.attention = levels > 0 ? AttentionKind::llsa : AttentionKind::full;
+  c.llsa.topk = parse_topk(where, json.integers("sparse_topk", {16}, 1, 1 << 24), type);
+  c.attention = type.kind;
   c.llsa.levels = levels > 0 ? levels : -1;
   const int enriched = count("sparse_levels_enriched", levels, 0, 62);
   if (levels > 0) c.llsa.enriched = enriched;
   c.llsa.reweight = json.boolean("sparse_reweight", true);
+  c.llsa.own = json.boolean("sparse_own_block", false);
+  c.vsa_gate = json.boolean("vsa_gate", true);
 
   const auto axes = json.integers("axes_dims_rope", {36, 36}, 1, 4096);
   if (axes.size() != 2 || axes[0] != axes[1] || axes[0] + axes[1] != c.head_dim)
@@ -181,10 +195,13 @@ std::string diffusers_reader_obstacle(const DitConfig& given) {
   const DitConfig config = given.resolved();
   if (config.pos_embed) return "it has a learned position embedding";
   if (config.height != config.width) return "its images are not square";
-  if (config.attention != AttentionKind::llsa) return {};
-  const auto plan = plan_of(config);
+  if (config.attention == AttentionKind::full) return {};
+  if (config.attention != AttentionKind::llsa)
+    return cat("it does not know ", name_of(config.attention), " attention");
+  const LlsaPlan plan = config.plan();
   if (plan.levels > 2) return cat("it knows LLSA of 1 and 2 levels, this has ", plan.levels);
   if (plan.levels > 0 && plan.enriched < plan.levels) return "it enriches all levels, this model does not";
+  if (plan.levels > 0 && plan.own) return "it does not pick a query's own block always, this model does";
   if (plan.levels > 0 && !plan.reweight) return "it always re-weights coarse tokens, this model does not";
   return {};
 }

@@ -18,7 +18,7 @@ struct DiffusersConfig {
 };
 
 /// Reads denoiser/config.json, with the defaults of that layout for missing keys. Throws ValueError for what
-/// this model cannot do (VSA, SLA, predicted x0, other RoPE axes or activations, ..) and for wrong types.
+/// this model cannot do (predicted x0, other RoPE axes or activations, ..) and for wrong types.
 DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where);
 
 /// Empty when other programs that read the layout can load such a model, otherwise the reason why not.

@@ -43,7 +43,12 @@ AttentionOptions attention_options(const DitConfig& config) {
   AttentionOptions options;
   options.heads = config.heads;
   options.head_dim = config.head_dim;
-  if (config.attention == AttentionKind::llsa) options.llsa = config.llsa;
+  if (config.attention == AttentionKind::llsa) options.kind = config.llsa;
+  if (config.attention == AttentionKind::vsa)
+    options.kind = VsaOptions{config.llsa.block, config.llsa.topk[0]};
+  if (config.attention == AttentionKind::sla)
+    options.kind = SlaOptions{config.llsa.block, config.llsa.topk[0]};
+  options.vsa_gate = config.vsa_gate;
   options.qk_norm = config.qk_norm;
   options.bias = config.attention_bias;
   options.weight_init = laws_of(config).weight();

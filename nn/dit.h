@@ -48,7 +48,7 @@ class Dit {
 
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
-  /// Resolved: the attention kind is full or llsa.
+  /// Resolved: the attention kind is not `automatic`.
   const DitConfig& config() const { return config_; }
   Context& context() const { return ctx_; }
   /// The class that stands for "no class".

@@ -60,6 +60,10 @@ std::string name_of(AttentionKind kind) {
       return "full";
     case AttentionKind::llsa:
       return "llsa";
+    case AttentionKind::vsa:
+      return "vsa";
+    case AttentionKind::sla:
+      return "sla";
     case AttentionKind::automatic:
       break;
   }
@@ -69,9 +73,12 @@ std::string name_of(AttentionKind kind) {
 std::string name_of(InitKind kind) { return kind == InitKind::published ? "published" : "adaln_zero"; }
 
 AttentionKind attention_kind(const std::string& name) {
-  for (const auto kind : {AttentionKind::full, AttentionKind::llsa, AttentionKind::automatic})
+  for (const auto kind : {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla,
+                          AttentionKind::automatic})
     if (name == name_of(kind)) return kind;
-  throw ValueError(cat("[dit_config] attention: expected \"full\", \"llsa\" or \"auto\", got \"", name, '"'));
+  throw ValueError(
+      cat("[dit_config] attention: expected \"full\", \"llsa\", \"vsa\", \"sla\" or \"auto\", got \"", name,
+          '"'));
 }
 
 InitKind init_kind(const std::string& name) {
@@ -116,14 +123,22 @@ void DitConfig::validate() const {
   require_range("llsa_levels", llsa.levels, -1, 62);
   require_range("llsa_enriched", llsa.enriched, -1, 62);
   // The number of levels must fit the number of tokens; the plan knows the rules.
-  if (attention != AttentionKind::full) kernels::llsa_plan(tokens(), llsa);
+  if (attention != AttentionKind::full) plan();
+}
+
+LlsaPlan DitConfig::plan() const {
+  if (attention != AttentionKind::vsa && attention != AttentionKind::sla)
+    return kernels::llsa_plan(tokens(), llsa);
+  require(llsa.topk.size() == 1,
+          cat("llsa_topk: ", name_of(attention), " takes one number, got ", llsa.topk.size()));
+  return kernels::picked_blocks_plan(tokens(), llsa.block, llsa.topk[0]);
 }
 
 DitConfig DitConfig::resolved() const {
   validate();
   DitConfig out = *this;
   if (attention == AttentionKind::automatic) {
-    const auto plan = kernels::llsa_plan(tokens(), llsa);
+    const LlsaPlan plan = this->plan();
     const bool dense = plan.levels == 0 || tokens() <= 4 * plan.keys_per_query();
     out.attention = dense ? AttentionKind::full : AttentionKind::llsa;
   }
@@ -153,13 +168,16 @@ DitConfig DitConfig::read(JsonObject& json) {
   c.attention_bias = json.boolean("attention_bias", c.attention_bias);
   c.reorder = json.boolean("token_permutation", c.reorder);
 
-  c.attention = attention_kind(json.choice("llsa_attention", name_of(c.attention), {"full", "llsa", "auto"}));
+  c.attention = attention_kind(
+      json.choice("llsa_attention", name_of(c.attention), {"full", "llsa", "vsa", "sla", "auto"}));
   c.llsa.block = count("llsa_block", c.llsa.block, 2, 1 << 20);
   const auto topk = json.integers("llsa_topk", {c.llsa.topk.begin(), c.llsa.topk.end()}, 1, 1 << 24);
   c.llsa.topk.assign(topk.begin(), topk.end());
   c.llsa.levels = read_count_or(json, "llsa_levels", c.llsa.levels, "auto", 62);
   c.llsa.enriched = read_count_or(json, "llsa_enriched", c.llsa.enriched, "all", 62);
   c.llsa.reweight = json.boolean("llsa_reweight", c.llsa.reweight);
+  c.llsa.own = json.boolean("llsa_own", c.llsa.own);
+  c.vsa_gate = json.boolean("llsa_vsa_gate", c.vsa_gate);
   c.init = init_kind(json.choice("llsa_init", name_of(c.init), {"adaln_zero", "published"}));
   c.pos_embed = json.boolean("llsa_pos_embed", c.pos_embed);
   c.class_std = json.number("llsa_class_std", c.class_std, 0.0, 1e6);
@@ -202,7 +220,8 @@ void DitConfig::write(JsonWriter& json) const {
     json.add("llsa_topk", std::vector<std::int64_t>(llsa.topk.begin(), llsa.topk.end()));
   write_count_or(json, "llsa_levels", llsa.levels, "auto");
   write_count_or(json, "llsa_enriched", llsa.enriched, "all");
-  json.add("llsa_reweight", llsa.reweight).add("llsa_init", name_of(init));
+  json.add("llsa_reweight", llsa.reweight).add("llsa_own", llsa.own);
+  json.add("llsa_vsa_gate", vsa_gate).add("llsa_init", name_of(init));
   json.add("llsa_pos_embed", pos_embed).add("llsa_class_std", class_std);
 }
 
@@ -218,9 +237,8 @@ bool operator==(const DitConfig& a, const DitConfig& b) {
 }
 
 std::string slower_attention_text(const DitConfig& config, Device device, DType dtype) {
-  if (!device.is_cuda() || dtype != DType::bf16 || config.attention != AttentionKind::llsa) return "";
-  return kernels::plain_kernels_text(kernels::llsa_plan(config.tokens(), config.llsa), config.head_dim,
-                                     dtype);
+  if (!device.is_cuda() || dtype != DType::bf16 || config.attention == AttentionKind::full) return "";
+  return kernels::plain_kernels_text(config.plan(), config.head_dim, dtype);
 }
 
 }  // namespace llsa::nn

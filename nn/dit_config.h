@@ -6,9 +6,11 @@
 //   sample_size (n or [rows, columns], pixels), rope_size (null, n or [rows, columns], tokens),
 //   num_embeds_ada_norm (classes or null), qk_norm ("rms_norm" or null), attention_bias, token_permutation
 //
-//   llsa_attention  "full" | "llsa" | "auto"          llsa_block      B, tokens per block
+//   llsa_attention  "full" | "llsa" | "vsa" | "sla" | "auto"
+//   llsa_block      B, tokens per block               llsa_vsa_gate   bool: VSA with a gate
 //   llsa_topk       K, or [K_1, .., K_L]              llsa_levels     L or "auto"
 //   llsa_enriched   L_e or "all"                      llsa_reweight   bool
+//   llsa_own        bool: the own block is always picked
 //   llsa_init       "adaln_zero" | "published"        llsa_pos_embed  bool: learned position embedding
 //   llsa_class_std  deviation of the class table under adaln_zero
 #pragma once
@@ -26,10 +28,10 @@
 
 namespace llsa::nn {
 
-enum class AttentionKind { full, llsa, automatic };
+enum class AttentionKind { full, llsa, vsa, sla, automatic };
 enum class InitKind { adaln_zero, published };
 
-/// "full", "llsa", "auto"; "adaln_zero", "published".
+/// "full", "llsa", "vsa", "sla", "auto"; "adaln_zero", "published".
 std::string name_of(AttentionKind kind);
 std::string name_of(InitKind kind);
 /// Inverses. Throw ValueError for another word.
@@ -53,7 +55,8 @@ struct DitConfig {
   bool reorder = true;  ///< Morton order of the tokens
 
   AttentionKind attention = AttentionKind::automatic;
-  LlsaOptions llsa;
+  LlsaOptions llsa;      ///< block and topk hold for VSA and SLA, too
+  bool vsa_gate = true;  ///< VSA: each attention layer has a gate, zero at start
 
   InitKind init = InitKind::adaln_zero;
   bool pos_embed = false;
@@ -63,6 +66,8 @@ struct DitConfig {
   std::int64_t rows() const { return height / patch; }
   std::int64_t columns() const { return width / patch; }
   std::int64_t tokens() const { return rows() * columns(); }
+  /// What a query of LLSA, VSA or SLA attends to, at this size. Throws ValueError if the options do not fit it.
+  LlsaPlan plan() const;
 
   /// Throws ValueError naming the first field that is out of range or does not fit the others; sides that are
   /// not divisible by the patch name the nearest sizes that are.

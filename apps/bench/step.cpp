@@ -35,12 +35,21 @@ double step_flops(const nn::DitConfig& config, std::int64_t batch) {
       static_cast<double>(config.patch) * config.patch * (config.in_channels + config.out_channels);
   const double linear = config.layers * 2 * 12 * width * width + 2 * width * pixels;
   const std::int64_t rows = batch * config.heads;
-  const kernels::AttentionFlops attention =
-      config.attention == nn::AttentionKind::llsa
-          ? kernels::llsa_flops(kernels::llsa_plan(config.tokens(), config.llsa), rows, config.head_dim)
-          : kernels::full_attention_flops(rows, config.tokens(), config.tokens(), config.head_dim);
-  return 3 * linear * static_cast<double>(batch * config.tokens()) +
-         config.layers * (attention.forward + attention.backward);
+  const std::int64_t d = config.head_dim;
+  std::vector<kernels::AttentionFlops> parts;
+  if (config.attention == nn::AttentionKind::full)
+    parts.push_back(kernels::full_attention_flops(rows, config.tokens(), config.tokens(), d));
+  else
+    parts.push_back(kernels::llsa_flops(config.plan(), rows, d));
+  if (config.attention == nn::AttentionKind::vsa) {
+    const std::int64_t blocks = config.plan().count[1];
+    parts.push_back(kernels::full_attention_flops(rows, blocks, blocks, d));
+  }
+  if (config.attention == nn::AttentionKind::sla)
+    parts.push_back(kernels::linear_attention_rest_flops(config.plan(), rows, d, d + 1));
+  double attention = 0;
+  for (const kernels::AttentionFlops& part : parts) attention += part.forward + part.backward;
+  return 3 * linear * static_cast<double>(batch * config.tokens()) + config.layers * attention;
 }
 
 constexpr std::size_t kBatches = 3;  // that take turns

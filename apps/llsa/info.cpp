@@ -26,8 +26,14 @@ int run_info(const InfoArgs& args) {
               config.patch, static_cast<long long>(config.tokens()),
               config.reorder ? " in Morton order" : "");
   std::printf("attention    %s", nn::name_of(config.attention).c_str());
+  if (config.attention == nn::AttentionKind::vsa || config.attention == nn::AttentionKind::sla) {
+    const LlsaPlan plan = config.plan();
+    std::printf(": block %d, %d of %lld blocks picked, %lld keys per query%s", plan.block, plan.width[0],
+                static_cast<long long>(plan.count[1]), static_cast<long long>(plan.keys_per_query()),
+                config.attention == nn::AttentionKind::vsa && config.vsa_gate ? ", with a gate" : "");
+  }
   if (config.attention == nn::AttentionKind::llsa) {
-    const LlsaPlan plan = kernels::llsa_plan(config.tokens(), config.llsa);
+    const LlsaPlan plan = config.plan();
     std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels,
                 plan.enriched, static_cast<long long>(plan.keys_per_query()));
   }

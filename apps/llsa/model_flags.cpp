@@ -63,9 +63,10 @@ const std::vector<ModelFlag>& model_flags() {
       {"depth", "INT", "number of blocks", [](C c) { return cat(c.layers); }},
       {"heads", "INT", "attention heads", [](C c) { return cat(c.heads); }},
       {"patch", "INT", "pixels per side of a token", [](C c) { return cat(c.patch); }},
-      {"attention", "WORD", "full, llsa or auto", [](C c) { return cat(nn::name_of(c.attention)); }},
-      {"block", "INT", "LLSA: tokens per block (B)", [](C c) { return cat(c.llsa.block); }},
-      {"topk", "LIST", "LLSA: blocks selected per query (K), or K_1,K_2,.. from the finest level",
+      {"attention", "WORD", "full, llsa, vsa, sla or auto",
+       [](C c) { return cat(nn::name_of(c.attention)); }},
+      {"block", "INT", "sparse attention: tokens per block (B)", [](C c) { return cat(c.llsa.block); }},
+      {"topk", "LIST", "blocks selected per query (K); for LLSA also K_1,K_2,.. from the finest level",
        [](C c) { return list_text(c.llsa.topk); }},
       {"levels", "INT", "LLSA: coarse levels (L), or auto",
        [](C c) { return c.llsa.levels < 0 ? "auto" : cat(c.llsa.levels); }},
@@ -73,6 +74,10 @@ const std::vector<ModelFlag>& model_flags() {
        [](C c) { return c.llsa.enriched < 0 ? "all" : cat(c.llsa.enriched); }},
       {"reweight", "BOOL", "LLSA: weigh coarse tokens by what they cover",
        [](C c) { return bool_text(c.llsa.reweight); }},
+      {"own-block", "BOOL", "LLSA: a query's own block is always picked",
+       [](C c) { return bool_text(c.llsa.own); }},
+      {"vsa-gate", "BOOL", "VSA: a gate for the attention over block means",
+       [](C c) { return bool_text(c.vsa_gate); }},
       {"qk-norm", "BOOL", "RMSNorm of queries and keys", [](C c) { return bool_text(c.qk_norm); }},
       {"reorder", "BOOL", "Morton order of the tokens", [](C c) { return bool_text(c.reorder); }},
       {"pos-embed", "BOOL", "learned position embedding", [](C c) { return bool_text(c.pos_embed); }},
@@ -113,7 +118,8 @@ void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
   if (given("patch")) config.patch = parse_int("patch", text("patch"), 1, kMostSize);
   if (given("attention")) {
     using Kind = nn::AttentionKind;
-    config.attention = parse_kind("attention", text("attention"), {Kind::full, Kind::llsa, Kind::automatic});
+    config.attention = parse_kind("attention", text("attention"),
+                                  {Kind::full, Kind::llsa, Kind::vsa, Kind::sla, Kind::automatic});
   }
   if (given("block")) config.llsa.block = parse_int("block", text("block"), 2, kMostSize);
   if (given("topk")) config.llsa.topk = parse_list("topk", text("topk"));
@@ -122,6 +128,8 @@ void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
   if (given("enrich"))
     config.llsa.enriched = text("enrich") == "all" ? -1 : parse_int("enrich", text("enrich"), 0, 62);
   if (given("reweight")) config.llsa.reweight = parse_bool("reweight", text("reweight"));
+  if (given("own-block")) config.llsa.own = parse_bool("own-block", text("own-block"));
+  if (given("vsa-gate")) config.vsa_gate = parse_bool("vsa-gate", text("vsa-gate"));
   if (given("qk-norm")) config.qk_norm = parse_bool("qk-norm", text("qk-norm"));
   if (given("reorder")) config.reorder = parse_bool("reorder", text("reorder"));
   if (given("pos-embed")) config.pos_embed = parse_bool("pos-embed", text("pos-embed"));

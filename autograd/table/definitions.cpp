@@ -269,7 +269,8 @@ Var by_pick(const OpSample& sample, double picked, double other, DType dtype) {
       for (std::int64_t e = 0; e < width; ++e) {
         const std::int64_t first = picks[at((r * plan.count[1] + t / plan.block) * width + e)] *
                                    static_cast<std::int64_t>(plan.block);
-        for (std::int64_t s = first; s < std::min(first + plan.block, n); ++s) values[at((r * n + t) * n + s)] = picked;
+        for (std::int64_t s = first; s < std::min(first + plan.block, n); ++s)
+          values[at((r * n + t) * n + s)] = picked;
       }
   const Tensor tensor = kernels::from_vector(*sample.context, values, {table.size(0), table.size(1), n, n});
   return Var(*sample.context, kernels::cast(*sample.context, tensor, dtype));
@@ -284,7 +285,8 @@ Var picked_attention(const OpSample& sample, const Vars& x) {
 }  // namespace
 
 Vars linear_attention_rest(const OpSample& sample, const Vars& x) {
-  return {llsa::matmul(llsa::matmul(x[0], x[1], false, true) * by_pick(sample, 0.0, 1.0, x[0].dtype()), x[2])};
+  return {
+      llsa::matmul(llsa::matmul(x[0], x[1], false, true) * by_pick(sample, 0.0, 1.0, x[0].dtype()), x[2])};
 }
 
 Vars vsa_attention(const OpSample& sample, const Vars& x) {

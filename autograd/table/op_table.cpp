@@ -6,8 +6,6 @@
 
 #include "autograd/table/op_table.h"
 
-#include <algorithm>
-
 #include "autograd/ops.h"
 #include "autograd/recompute.h"
 #include "autograd/table/definitions.h"
@@ -63,9 +61,8 @@ double llsa_with_selection_flops(S s) {
 }
 
 double rest_flops(S s) {
-  const double widths = extent(s, 0, 3) * extent(s, 2, 3), heads = extent(s, 0, 0) * extent(s, 0, 1);
-  const double blocks = static_cast<double>(s.plan.count[1]), picks = static_cast<double>(s.plan.width[0]);
-  return heads * widths * (4 * extent(s, 0, 2) + blocks * std::min(picks, blocks - picks));
+  const Tensor &a = s.inputs[0], &c = s.inputs[2];
+  return kernels::linear_attention_rest_flops(s.plan, a.size(0) * a.size(1), a.size(3), c.size(3)).forward;
 }
 double vsa_flops(S s) {
   const Tensor& q = s.inputs[0];

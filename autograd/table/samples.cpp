@@ -285,7 +285,8 @@ OpSample vsa(const OpRequest& request) {
 OpSample sla(const OpRequest& request) {
   Maker m(request);
   const Shape shape{m.b, 2, m.n, m.c};
-  return with_picked_blocks(m.normal(shape).normal(shape).normal(shape).normal({m.c, m.c}).normal({m.c}).done());
+  return with_picked_blocks(
+      m.normal(shape).normal(shape).normal(shape).normal({m.c, m.c}).normal({m.c}).done());
 }
 
 OpSample rest(const OpRequest& request) {

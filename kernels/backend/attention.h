@@ -73,7 +73,8 @@ struct LinearAttentionBackend {
   /// contiguous: the blocks that each block leaves out of its sum, ascending. Either [b,H,n,w], where offset is
   /// undefined and -1 fills the ends of rows, or the transpose of such a table, [b,H,n w] and offset [b,H,n+1].
   void (*linear_attention_rest)(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
-                                std::int64_t block, const Tensor& lists, const Tensor& offset, const Tensor& y);
+                                std::int64_t block, const Tensor& lists, const Tensor& offset,
+                                const Tensor& y);
 };
 
 namespace cpu {

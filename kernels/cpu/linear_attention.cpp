@@ -85,49 +85,48 @@ void rest(Context& ctx, const Heads<A>& a, const Heads<A>& b, const Heads<A>& c,
 
   for (std::int64_t begin = 0; begin < a.count(); begin += group) {
     const std::int64_t heads = std::min(group, a.count() - begin);
-    for_block_ranges(ctx, heads, blocks, per_chunk,
-                     [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                       for (std::int64_t j = first; j < last; ++j) {
-                         const std::int64_t t = j * block, count = std::min(block, tokens - t);
-                         A* const to = s + (head * blocks + j) * size;
-                         std::fill_n(to, size, A(0));
-                         const tile::RowRange<A> values = {c.row(begin + head, t), c.stride, count, 0};
-                         tile::add_product<A>(b.row(begin + head, t), 1, b.stride, &values, 1, columns, rows, to,
-                                              columns);
-                       }
-                     });
-    sum_partials(ctx, s, heads, blocks, size, totals.data<double>());
     for_block_ranges(
         ctx, heads, blocks, per_chunk, [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-          constexpr std::int64_t kPart = 1024;  // numbers that stay in the first cache
-          double sum[kPart];
-          A* const left = scratch<0, A>(size);
-          for (std::int64_t i = first; i < last; ++i) {
-            const Lists::Row row = lists.row(begin + head, i);
-            check_row(row, blocks);
-            for (std::int64_t at = 0; at < size; at += kPart) {
-              const std::int64_t count = std::min(kPart, size - at);
-              sum_rest(s + head * blocks * size, totals.data<double>() + head * size, size, blocks, row, at,
-                       count, sum);
-              for (std::int64_t x = 0; x < count; ++x) left[at + x] = static_cast<A>(sum[x]);
-            }
-            const std::int64_t t = i * block, count = std::min(block, tokens - t);
-            for (std::int64_t n = 0; n < count; ++n) std::fill_n(y.row(begin + head, t + n), columns, A(0));
-            const tile::RowRange<A> factor = {left, columns, rows, 0};
-            tile::add_product<A>(a.row(begin + head, t), a.stride, 1, &factor, 1, columns, count,
-                                 y.row(begin + head, t), y.stride);
+          for (std::int64_t j = first; j < last; ++j) {
+            const std::int64_t t = j * block, count = std::min(block, tokens - t);
+            A* const to = s + (head * blocks + j) * size;
+            std::fill_n(to, size, A(0));
+            const tile::RowRange<A> values = {c.row(begin + head, t), c.stride, count, 0};
+            tile::add_product<A>(b.row(begin + head, t), 1, b.stride, &values, 1, columns, rows, to, columns);
           }
         });
+    sum_partials(ctx, s, heads, blocks, size, totals.data<double>());
+    for_block_ranges(ctx, heads, blocks, per_chunk,
+                     [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+                       constexpr std::int64_t kPart = 1024;  // numbers that stay in the first cache
+                       double sum[kPart];
+                       A* const left = scratch<0, A>(size);
+                       for (std::int64_t i = first; i < last; ++i) {
+                         const Lists::Row row = lists.row(begin + head, i);
+                         check_row(row, blocks);
+                         for (std::int64_t at = 0; at < size; at += kPart) {
+                           const std::int64_t count = std::min(kPart, size - at);
+                           sum_rest(s + head * blocks * size, totals.data<double>() + head * size, size,
+                                    blocks, row, at, count, sum);
+                           for (std::int64_t x = 0; x < count; ++x) left[at + x] = static_cast<A>(sum[x]);
+                         }
+                         const std::int64_t t = i * block, count = std::min(block, tokens - t);
+                         for (std::int64_t n = 0; n < count; ++n)
+                           std::fill_n(y.row(begin + head, t + n), columns, A(0));
+                         const tile::RowRange<A> factor = {left, columns, rows, 0};
+                         tile::add_product<A>(a.row(begin + head, t), a.stride, 1, &factor, 1, columns, count,
+                                              y.row(begin + head, t), y.stride);
+                       }
+                     });
   }
 }
 
-void linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c, std::int64_t block,
-                           const Tensor& lists, const Tensor& offset, const Tensor& y) {
+void linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
+                           std::int64_t block, const Tensor& lists, const Tensor& offset, const Tensor& y) {
   const std::int64_t blocks = (a.size(2) + block - 1) / block;
-  const std::int64_t width =
-      lists.numel() / std::max<std::int64_t>(a.size(0) * a.size(1) * blocks, 1);
-  const Lists by_row = {offset.defined() ? offset.data<std::int32_t>() : nullptr, lists.data<std::int32_t>(), blocks,
-                        width};
+  const std::int64_t width = lists.numel() / std::max<std::int64_t>(a.size(0) * a.size(1) * blocks, 1);
+  const Lists by_row = {offset.defined() ? offset.data<std::int32_t>() : nullptr, lists.data<std::int32_t>(),
+                        blocks, width};
   const auto run = [&]<class A>() {
     rest<A>(ctx, Heads<A>(a), Heads<A>(b), Heads<A>(c), block, by_row, Heads<A>(y));
   };

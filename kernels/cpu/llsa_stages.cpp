@@ -113,6 +113,12 @@ class TopK {
     rows_ = total;
   }
 
+  /// Makes row first + lane the best one of each of `lanes` queries.
+  void put_first(std::int64_t first, std::int64_t lanes) {
+    for (std::int64_t lane = 0; lane < lanes; ++lane)
+      keys_[static_cast<std::size_t>((first + lane) * kL + lane)] = std::numeric_limits<I>::max();
+  }
+
   /// Writes, for each of `lanes` queries, the candidates of its k best scores to out[lane * width ...].
   void pick(const std::vector<std::int32_t>& candidates, std::int64_t k, std::int64_t lanes,
             std::int32_t* out, std::int64_t width) {
@@ -186,38 +192,42 @@ void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>&
   const std::int64_t parent_width = parents ? plan.width[at] : 0;
   const std::int64_t candidates_max = parents ? parent_width * block : n;
 
-  for_block_ranges(ctx, q.count(), groups, blocks_per_chunk(group * candidates_max),
-                   [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                     TopK<A> top;
-                     std::vector<tile::RowRange<A>> ranges;
-                     std::vector<std::int32_t> candidates;
-                     const auto add = [&](std::int64_t begin, std::int64_t end) {
-                       ranges.push_back({k.row(head, begin), k.stride, end - begin, 0});
-                       for (std::int64_t c = begin; c < end; ++c)
-                         candidates.push_back(static_cast<std::int32_t>(c));
-                     };
-                     for (std::int64_t g = first; g < last; ++g) {
-                       if (parents || g == first) {
-                         ranges.clear();
-                         candidates.clear();
-                         if (parents) {
-                           const std::int32_t* const picks = parents + (head * groups + g) * parent_width;
-                           for (std::int64_t e = 0; e < parent_width && picks[e] >= 0; ++e)
-                             add(picks[e] * block, std::min((picks[e] + 1) * block, n));
-                         } else {
-                           add(0, n);
-                         }
-                       }
-                       const std::int64_t best = std::min(static_cast<std::int64_t>(plan.topk[at - 1]),
-                                                          static_cast<std::int64_t>(candidates.size()));
-                       const std::int64_t end = std::min((g + 1) * group, n);
-                       for (std::int64_t i = g * group; i < end; i += TopK<A>::kL) {
-                         const std::int64_t lanes = std::min<std::int64_t>(TopK<A>::kL, end - i);
-                         top.score(q.row(head, i), q.stride, lanes, q.d, ranges);
-                         top.pick(candidates, best, lanes, out + (head * n + i) * width, width);
-                       }
-                     }
-                   });
+  for_block_ranges(
+      ctx, q.count(), groups, blocks_per_chunk(group * candidates_max),
+      [&](std::int64_t head, std::int64_t first, std::int64_t last) {
+        TopK<A> top;
+        std::vector<tile::RowRange<A>> ranges;
+        std::vector<std::int32_t> candidates;
+        const auto add = [&](std::int64_t begin, std::int64_t end) {
+          ranges.push_back({k.row(head, begin), k.stride, end - begin, 0});
+          for (std::int64_t c = begin; c < end; ++c) candidates.push_back(static_cast<std::int32_t>(c));
+        };
+        for (std::int64_t g = first; g < last; ++g) {
+          if (parents || g == first) {
+            ranges.clear();
+            candidates.clear();
+            if (parents) {
+              const std::int32_t* const picks = parents + (head * groups + g) * parent_width;
+              for (std::int64_t e = 0; e < parent_width && picks[e] >= 0; ++e)
+                add(picks[e] * block, std::min((picks[e] + 1) * block, n));
+            } else {
+              add(0, n);
+            }
+          }
+          const std::int64_t best = std::min(static_cast<std::int64_t>(plan.topk[at - 1]),
+                                             static_cast<std::int64_t>(candidates.size()));
+          const std::int64_t end = std::min((g + 1) * group, n);
+          for (std::int64_t i = g * group; i < end; i += TopK<A>::kL) {
+            const std::int64_t lanes = std::min<std::int64_t>(TopK<A>::kL, end - i);
+            top.score(q.row(head, i), q.stride, lanes, q.d, ranges);
+            if (plan.own) {  // siblings: their own nodes are neighbours among the candidates, too
+              const auto own = std::lower_bound(candidates.begin(), candidates.end(), i);
+              top.put_first(own - candidates.begin(), lanes);
+            }
+            top.pick(candidates, best, lanes, out + (head * n + i) * width, width);
+          }
+        }
+      });
 }
 
 void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state) {

@@ -155,8 +155,8 @@ template <class A>
 void rest(Context& ctx, const Problem<A>& p, std::int64_t all_heads) {
   const std::int64_t size = static_cast<std::int64_t>(p.e) * p.f;
   const std::int64_t bytes = p.blocks * size * static_cast<std::int64_t>(sizeof(A));
-  const std::int64_t group =
-      std::clamp<std::int64_t>(kMatrixBytes / std::max<std::int64_t>(bytes, 1), 1, std::max<std::int64_t>(all_heads, 1));
+  const std::int64_t group = std::clamp<std::int64_t>(kMatrixBytes / std::max<std::int64_t>(bytes, 1), 1,
+                                                      std::max<std::int64_t>(all_heads, 1));
   const Tensor matrices = ctx.empty({group, p.blocks, size}, dtype_of<A>::value);
   const Tensor totals = ctx.empty({group, size, 2}, dtype_of<A>::value);
   A* const s = device_data<A>(matrices);
@@ -166,14 +166,15 @@ void rest(Context& ctx, const Problem<A>& p, std::int64_t all_heads) {
     const std::int64_t row_pieces = heads * p.blocks * ceil_div(p.e, kRowsOfThread) * p.f;
     const std::int64_t token_pieces = heads * p.blocks * ceil_div(p.block, kTokensOfThread) * p.f;
     launch_threads(ctx, block_matrices<A>, row_pieces, p, first, row_pieces, s);
-    launch_threads(ctx, total_matrices<A>, heads * size, heads * size, size, p.blocks, static_cast<const A*>(s), total);
+    launch_threads(ctx, total_matrices<A>, heads * size, heads * size, size, p.blocks,
+                   static_cast<const A*>(s), total);
     launch_threads(ctx, apply_rest<A>, token_pieces, p, first, token_pieces, static_cast<const A*>(s),
                    static_cast<const Sum<A>*>(total));
   }
 }
 
-void linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c, std::int64_t block,
-                           const Tensor& lists, const Tensor& offset, const Tensor& y) {
+void linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
+                           std::int64_t block, const Tensor& lists, const Tensor& offset, const Tensor& y) {
   const auto run = [&]<class A>() {
     Problem<A> p;
     p.a = HeadView<const A>(a);

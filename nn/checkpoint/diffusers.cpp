@@ -1,5 +1,7 @@
 #include "nn/checkpoint/diffusers.h"
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -41,6 +43,35 @@ TensorMap model_tensors(const std::string& path) {
   return tensors;
 }
 
+/// The layers that one kind of attention has and the others have not. They start at zero.
+constexpr std::array<const char*, 2> kAttentionLayers = {"to_gate_compress", "proj_l"};
+
+bool belongs_to(const std::string& name, const char* layer) {
+  return name.find(cat(".attn1.", layer, ".")) != std::string::npos;
+}
+
+/// The one that a model has, or null.
+const char* attention_layer_of(const DitConfig& config) {
+  if (config.attention == AttentionKind::vsa && config.vsa_gate) return kAttentionLayers[0];
+  return config.attention == AttentionKind::sla ? kAttentionLayers[1] : nullptr;
+}
+
+/// Zeros for the layers of attention that the tensors of a file lack altogether. Returns their names.
+std::vector<std::string> add_missing_layers(const Parameters& store, TensorMap& tensors) {
+  std::vector<std::string> added;
+  for (const char* layer : kAttentionLayers) {
+    const auto has = [layer](const auto& entry) { return belongs_to(entry.first, layer); };
+    if (std::any_of(tensors.begin(), tensors.end(), has)) continue;
+    const std::size_t before = tensors.size();
+    for (const Parameter& parameter : store.all())
+      if (belongs_to(parameter.name, layer))
+        tensors[parameter.name] =
+            to_host(store.context(), store.context().zeros(parameter.shape, DType::f32));
+    if (tensors.size() > before) added.emplace_back(layer);
+  }
+  return added;
+}
+
 }  // namespace
 
 bool is_diffusers_model(const std::string& directory) {
@@ -61,6 +92,13 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
+  }
+  const std::string weights = diffusers_weights_path(directory);
+  if (const char* layer = attention_layer_of(model.config); layer && path_exists(weights)) {
+    const auto has = [&](const auto& entry) { return belongs_to(entry.first, layer); };
+    const TensorMap tensors = model_tensors(weights);
+    if (std::none_of(tensors.begin(), tensors.end(), has))
+      model.notes.push_back(cat("the weights have no ", layer, ": it is taken as zero"));
   }
   const std::string classes = classes_path(directory).string();
   if (path_exists(classes)) {
@@ -101,7 +139,9 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory) {
   const std::string path = diffusers_weights_path(directory);
-  return read_weights(store, model_tensors(path), path);
+  TensorMap tensors = model_tensors(path);
+  add_missing_layers(store, tensors);
+  return read_weights(store, tensors, path);
 }
 
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype) {
@@ -120,7 +160,16 @@ std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string
   TensorMap tensors = model_tensors(path);
   std::vector<std::string> notes;
 
-  // The position embedding is the one tensor that may be missing, or of another shape.
+  // Layers of attention that only one side has.
+  for (const std::string& layer : add_missing_layers(store, tensors))
+    notes.push_back(cat("the checkpoint has no ", layer, ": it starts at zero"));
+  for (const char* layer : kAttentionLayers)
+    if (std::erase_if(tensors, [&](const auto& entry) {
+          return belongs_to(entry.first, layer) && !store.contains(entry.first);
+        }) > 0)
+      notes.push_back(cat("the checkpoint's ", layer, " is not used: this model's attention has none"));
+
+  // The position embedding may be missing, too, or of another shape.
   const auto source = tensors.find(kPosEmbed);
   if (!store.contains(kPosEmbed)) {
     if (tensors.erase(kPosEmbed) > 0)

@@ -42,15 +42,17 @@ std::string diffusers_weights_path(const std::string& directory);
 void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
-/// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them.
+/// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
+/// proj_l may be missing and are then zero; read_diffusers_model() has a note on it.
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
 /// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
 std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype = DType::f32);
 
-/// Starts a model from weights of the same or another resolution. Everything but the position embedding has
-/// to fit. The position embedding is resized, or keeps its initial values if the file has none. Returns what
-/// was done, one sentence each.
+/// Starts a model from weights of the same or another resolution and kind of attention. Everything has to fit but
+/// two things. The position embedding is resized, or keeps its initial values if the file has none. VSA's
+/// to_gate_compress and SLA's proj_l start at zero if the file has none, and are left out if this model has none.
+/// Returns what was done, one sentence each.
 std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory);
 
 }  // namespace llsa::nn

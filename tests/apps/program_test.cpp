@@ -83,7 +83,7 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"train --out x --data y --levels 9", "levels"},
       {"train --out x --data y --lr 0", "lr has to be above 0"},
       {"train --out x --data y --background purple", "purple"},
-      {"train --out x --data y --attention sparse", "full, llsa, auto"},
+      {"train --out x --data y --attention sparse", "full, llsa, vsa, sla, auto"},
       {"train --out x", "--data"},
       {"train --data y", "--out"},
       {"eval run --data x --background purple", "purple"},

@@ -27,7 +27,8 @@ struct Golden {
     return Var(ctx, kernels::cast(ctx, get(key), dtype), /*requires_grad=*/true);
   }
   double error(const Tensor& found, const std::string& key) const {
-    return test::relative_error(kernels::to_vector<double>(ctx, found), kernels::to_vector<double>(ctx, get(key)));
+    return test::relative_error(kernels::to_vector<double>(ctx, found),
+                                kernels::to_vector<double>(ctx, get(key)));
   }
 };
 
@@ -48,7 +49,8 @@ double worst_error(const Golden& golden, DType dtype) {
       gate = golden.leaf("gate", dtype);
       leaves.emplace_back("dgate", gate);
     } else if (kind == kVsaGateLayer) {
-      const Var x = golden.leaf("x", dtype), weight = golden.leaf("wg", dtype), bias = golden.leaf("bg", dtype);
+      const Var x = golden.leaf("x", dtype), weight = golden.leaf("wg", dtype),
+                bias = golden.leaf("bg", dtype);
       const Var flat = linear(x, weight, bias);  // [b,N,C]
       gate = permute(reshape(flat, {x.size(0), x.size(1), heads, -1}), {0, 2, 1, 3});
       leaves.insert(leaves.end(), {{"dx", x}, {"dwg", weight}, {"dbg", bias}});

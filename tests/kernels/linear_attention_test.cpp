@@ -22,7 +22,8 @@ struct Problem {
 };
 
 /// w ascending picks for every row, drawn so that some keys are picked by all rows and some by none.
-Tensor random_picks(Context& ctx, std::int64_t heads, std::int64_t blocks, std::int64_t width, std::uint64_t seed) {
+Tensor random_picks(Context& ctx, std::int64_t heads, std::int64_t blocks, std::int64_t width,
+                    std::uint64_t seed) {
   std::vector<std::int32_t> table;
   const Philox random{seed, 5};
   std::uint64_t at = 0;
@@ -57,9 +58,11 @@ Values dense(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c, st
         if (transposed ? picked(h, s / block, t / block) : picked(h, t / block, s / block)) continue;
         double dot = 0;
         for (std::int64_t i = 0; i < e; ++i)
-          dot += x[static_cast<std::size_t>((h * n + t) * e + i)] * y[static_cast<std::size_t>((h * n + s) * e + i)];
+          dot += x[static_cast<std::size_t>((h * n + t) * e + i)] *
+                 y[static_cast<std::size_t>((h * n + s) * e + i)];
         for (std::int64_t i = 0; i < f; ++i)
-          out[static_cast<std::size_t>((h * n + t) * f + i)] += dot * z[static_cast<std::size_t>((h * n + s) * f + i)];
+          out[static_cast<std::size_t>((h * n + t) * f + i)] +=
+              dot * z[static_cast<std::size_t>((h * n + s) * f + i)];
       }
   return out;
 }
@@ -76,23 +79,29 @@ double deviation_or_largest(const Values& found, const Values& expected) {
 
 TEST_CASE("forward and gradients of ragged sizes, f32 and f64, on both sides of a quarter of the blocks") {
   Context ctx;
-  for (const Problem& p : {Problem{1, 4, 3, 2, 1}, Problem{7, 4, 5, 6, 1}, Problem{37, 4, 8, 9, 2},
-                           Problem{37, 4, 8, 9, 3}, Problem{68, 16, 32, 33, 3}, Problem{68, 4, 33, 17, 16},
-                           Problem{68, 4, 16, 17, 17}, Problem{150, 3, 17, 64, 12}, Problem{150, 3, 17, 64, 13}}) {
+  for (const Problem& p :
+       {Problem{1, 4, 3, 2, 1}, Problem{7, 4, 5, 6, 1}, Problem{37, 4, 8, 9, 2}, Problem{37, 4, 8, 9, 3},
+        Problem{68, 16, 32, 33, 3}, Problem{68, 4, 33, 17, 16}, Problem{68, 4, 16, 17, 17},
+        Problem{150, 3, 17, 64, 12}, Problem{150, 3, 17, 64, 13}}) {
     const std::int64_t blocks = (p.n + p.block - 1) / p.block;
     CAPTURE(p.n);
     CAPTURE(p.topk);
     const Tensor picks = random_picks(ctx, 3, blocks, p.topk, 3);
     for (const DType dtype : {DType::f32, DType::f64}) {
-      const Tensor a = random_tensor(ctx, {1, 3, p.n, p.e}, dtype, 1), b = random_tensor(ctx, {1, 3, p.n, p.e}, dtype, 2),
-                   c = random_tensor(ctx, {1, 3, p.n, p.f}, dtype, 3), dy = random_tensor(ctx, {1, 3, p.n, p.f}, dtype, 4);
+      const Tensor a = random_tensor(ctx, {1, 3, p.n, p.e}, dtype, 1),
+                   b = random_tensor(ctx, {1, 3, p.n, p.e}, dtype, 2),
+                   c = random_tensor(ctx, {1, 3, p.n, p.f}, dtype, 3),
+                   dy = random_tensor(ctx, {1, 3, p.n, p.f}, dtype, 4);
       const double tolerance = dtype == DType::f32 ? 2e-6 : 1e-14;
       CHECK(deviation_or_largest(values_of(ctx, linear_attention_rest(ctx, a, b, c, p.block, picks)),
                                  dense(ctx, a, b, c, p.block, picks, false)) <= tolerance);
       const auto grads = linear_attention_rest_backward(ctx, dy, a, b, c, p.block, picks);
-      CHECK(deviation_or_largest(values_of(ctx, grads.da), dense(ctx, dy, c, b, p.block, picks, false)) <= tolerance);
-      CHECK(deviation_or_largest(values_of(ctx, grads.db), dense(ctx, c, dy, a, p.block, picks, true)) <= tolerance);
-      CHECK(deviation_or_largest(values_of(ctx, grads.dc), dense(ctx, b, a, dy, p.block, picks, true)) <= tolerance);
+      CHECK(deviation_or_largest(values_of(ctx, grads.da), dense(ctx, dy, c, b, p.block, picks, false)) <=
+            tolerance);
+      CHECK(deviation_or_largest(values_of(ctx, grads.db), dense(ctx, c, dy, a, p.block, picks, true)) <=
+            tolerance);
+      CHECK(deviation_or_largest(values_of(ctx, grads.dc), dense(ctx, b, a, dy, p.block, picks, true)) <=
+            tolerance);
     }
   }
 }
@@ -114,7 +123,8 @@ TEST_CASE("what remains of a large total keeps its digits") {
       for (std::size_t i = 0; i < small.size(); ++i)
         if (!picked_once[i / 32]) small[i] *= 1e-6;
       const Tensor b = cast(ctx, from_vector(ctx, small, {1, 1, n, 8}), DType::f32);
-      const Tensor a = random_tensor(ctx, {1, 1, n, 8}, DType::f32, 1), c = random_tensor(ctx, {1, 1, n, 5}, DType::f32, 3);
+      const Tensor a = random_tensor(ctx, {1, 1, n, 8}, DType::f32, 1),
+                   c = random_tensor(ctx, {1, 1, n, 5}, DType::f32, 3);
       CHECK(deviation(values_of(ctx, linear_attention_rest(ctx, a, b, c, 4, picks)),
                       dense(ctx, a, b, c, 4, picks, false)) <= 1e-6);
     }
@@ -125,11 +135,12 @@ TEST_CASE("strided inputs, and the same bits for 1, 2 and 3 threads") {
   Context one(1);
   const std::int64_t n = 333;
   const Tensor picks = random_picks(one, 2, 21, 4, 1);
-  const Tensor a = random_tensor(one, {1, 2, n, 32}, DType::f32, 1), b = random_tensor(one, {1, 2, n, 32}, DType::f32, 2),
+  const Tensor a = random_tensor(one, {1, 2, n, 32}, DType::f32, 1),
+               b = random_tensor(one, {1, 2, n, 32}, DType::f32, 2),
                c = random_tensor(one, {1, 2, n, 33}, DType::f32, 3);
   const Values expected = values_of(one, linear_attention_rest(one, a, b, c, 16, picks));
-  CHECK(values_of(one, linear_attention_rest(one, with_gaps(one, a), transposed_in_memory(one, b), with_gaps(one, c),
-                                             16, picks)) == expected);
+  CHECK(values_of(one, linear_attention_rest(one, with_gaps(one, a), transposed_in_memory(one, b),
+                                             with_gaps(one, c), 16, picks)) == expected);
   for (const int threads : {2, 3}) {
     Context ctx(threads);
     CHECK(values_of(ctx, linear_attention_rest(ctx, a, b, c, 16, picks)) == expected);
@@ -139,7 +150,8 @@ TEST_CASE("strided inputs, and the same bits for 1, 2 and 3 threads") {
 TEST_CASE("a row that picked all blocks is exactly 0, rows may have unused places at their ends") {
   Context ctx;
   const Tensor x = random_tensor(ctx, {1, 1, 9, 4}, DType::f32, 1);
-  const Tensor picks = from_vector(ctx, std::vector<std::int32_t>{0, 1, 2, 1, -1, -1, -1, -1, -1}, {1, 1, 3, 3});
+  const Tensor picks =
+      from_vector(ctx, std::vector<std::int32_t>{0, 1, 2, 1, -1, -1, -1, -1, -1}, {1, 1, 3, 3});
   const Values y = values_of(ctx, linear_attention_rest(ctx, x, x, x, 4, picks));
   for (std::size_t i = 0; i < 16; ++i) CHECK(y[i] == 0);
   CHECK(deviation(y, dense(ctx, x, x, x, 4, picks, false)) <= 1e-6);
@@ -150,15 +162,21 @@ TEST_CASE("errors name the argument") {
   const Tensor x = random_tensor(ctx, {1, 1, 9, 4}, DType::f32, 1);
   const auto picks = [&](std::vector<std::int32_t> table) { return from_vector(ctx, table, {1, 1, 3, 2}); };
   const auto message = [&](auto call) { return message_of<Error>(call); };
-  CHECK(message([&] { linear_attention_rest(ctx, x, x, x, 4, picks({0, 1, 1, 0, 0, 1})); }) ==
-        "[linear_attention_rest] picks have to ascend and to be below 3, got 0 after 1");
-  CHECK(message([&] { linear_attention_rest(ctx, x, x, x, 4, picks({0, 3, 0, 1, 0, 1})); }) ==
-        "[linear_attention_rest] picks have to ascend and to be below 3, got 3 after 0");
-  CHECK(message([&] { linear_attention_rest(ctx, x, x, x, 3, from_vector(ctx, std::vector<std::int32_t>{0}, {1, 1, 1, 1})); }) ==
-        "[linear_attention_rest] expected picks [1,1,3,w], a row for each block, got [1,1,1,1]");
+  CHECK(message([&] {
+          linear_attention_rest(ctx, x, x, x, 4, picks({0, 1, 1, 0, 0, 1}));
+        }) == "[linear_attention_rest] picks have to ascend and to be below 3, got 0 after 1");
+  CHECK(message([&] {
+          linear_attention_rest(ctx, x, x, x, 4, picks({0, 3, 0, 1, 0, 1}));
+        }) == "[linear_attention_rest] picks have to ascend and to be below 3, got 3 after 0");
+  CHECK(
+      message([&] {
+        linear_attention_rest(ctx, x, x, x, 3, from_vector(ctx, std::vector<std::int32_t>{0}, {1, 1, 1, 1}));
+      }) == "[linear_attention_rest] expected picks [1,1,3,w], a row for each block, got [1,1,1,1]");
   const Tensor narrow = cast(ctx, x, DType::bf16);
-  CHECK_THROWS_AS(linear_attention_rest(ctx, narrow, narrow, narrow, 4, picks({0, 1, 0, 1, 0, 1})), DTypeError);
-  CHECK_THROWS_AS(linear_attention_rest(ctx, x, x.slice(3, 0, 2), x, 4, picks({0, 1, 0, 1, 0, 1})), ShapeError);
+  CHECK_THROWS_AS(linear_attention_rest(ctx, narrow, narrow, narrow, 4, picks({0, 1, 0, 1, 0, 1})),
+                  DTypeError);
+  CHECK_THROWS_AS(linear_attention_rest(ctx, x, x.slice(3, 0, 2), x, 4, picks({0, 1, 0, 1, 0, 1})),
+                  ShapeError);
   CHECK_THROWS_AS(linear_attention_rest(ctx, x, x, x, 0, picks({0, 1, 0, 1, 0, 1})), ValueError);
 }
 

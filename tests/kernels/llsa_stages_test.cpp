@@ -130,10 +130,14 @@ TEST_CASE("selection equals the oracle's in f64, and holds its score gap in f32 
   }
 }
 
-TEST_CASE("selection is exact on exact scores, ties go to the lower index") {
+TEST_CASE(
+    "selection is exact on exact scores, ties go to the lower index, an own node is picked where asked") {
   Context ctx;
-  for (const LlsaCase& c : {LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3}, LlsaCase{512, 4, 2, {2, 3, 4, 5}, 4, 4},
-                            LlsaCase{1024, 8, 16, {8}, 1, 1}}) {
+  for (const LlsaCase& c :
+       {LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3}, LlsaCase{512, 4, 2, {2, 3, 4, 5}, 4, 4},
+        LlsaCase{1024, 8, 16, {8}, 1, 1}, LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3, true, true},
+        LlsaCase{512, 4, 2, {1, 3, 1, 5}, 4, 4, true, true}, LlsaCase{1024, 8, 16, {8}, 1, 1, true, true},
+        LlsaCase{64, 8, 4, {100, 1}, 2, 2, true, true}}) {
     LlsaProblem p(c, 2, 2, 9);
     for (double& x : p.q) x = std::round(x);  // few distinct scores: many ties
     for (double& x : p.k) x = std::round(x);
@@ -180,6 +184,14 @@ TEST_CASE("a NaN is picked only where numbers run out") {
         llsa_select(ctx, tensor_of(ctx, q, p.shape(), dtype), tensor_of(ctx, k, p.shape(), dtype), plan);
     picks = table_of(ctx, indices, c, 0);
     for (const auto& row : picks[1]) CHECK(row == std::vector<std::int64_t>{0, 1, 2, 3, 4, 9});
+    // The own node is picked although its score is NaN; the others as ever.
+    LlsaCase own = c;
+    own.own = true;
+    indices = llsa_select(ctx, tensor_of(ctx, q, p.shape(), dtype), tensor_of(ctx, k, p.shape(), dtype),
+                          llsa_plan(c.n, options_of(own)));
+    picks = table_of(ctx, indices, c, 0);
+    CHECK(picks[1][3] == std::vector<std::int64_t>{0, 1, 2, 3, 4, 9});
+    CHECK(picks[1][7] == std::vector<std::int64_t>{0, 1, 2, 3, 7, 9});
   }
 }
 

@@ -68,13 +68,19 @@ TEST_CASE("attention kinds and the order of sparse_topk") {
   CHECK(c.llsa.enriched == 1);
   CHECK_FALSE(c.llsa.reweight);
   CHECK(read(R"(, "attn_type": "sparse_l2", "sparse_topk": 6)").llsa.topk == std::vector<int>{6});
+  c = read(R"(, "attn_type": "vsa", "sparse_topk": 6, "vsa_gate": false)");
+  CHECK(c.attention == AttentionKind::vsa);
+  CHECK(c.llsa.topk == std::vector<int>{6});
+  CHECK_FALSE(c.vsa_gate);
+  CHECK(read(R"(, "attn_type": "vsa")").vsa_gate);
+  CHECK(read(R"(, "attn_type": "sla_varlen")").attention == AttentionKind::sla);
 }
 
 TEST_CASE("what this model cannot do is refused") {
   for (const char* extra :
-       {R"(, "attn_type": "vsa")", R"(, "attn_type": "sla")", R"(, "attn_type": "sparse_l0")",
-        R"(, "attn_type": 3)", R"(, "activation_fn": "gelu")", R"(, "norm_eps": 1e-6)",
-        R"(, "pred_x0": true)", R"(, "image_rescale": 0.5)", R"(, "shift": 3.0)",
+       {R"(, "attn_type": "vsa", "sparse_topk": [4, 8])", R"(, "attn_type": "top_k")",
+        R"(, "attn_type": "sparse_l0")", R"(, "attn_type": 3)", R"(, "activation_fn": "gelu")",
+        R"(, "norm_eps": 1e-6)", R"(, "pred_x0": true)", R"(, "image_rescale": 0.5)", R"(, "shift": 3.0)",
         R"(, "qk_norm": "layer_norm")", R"(, "sparse_topk": [1, 2, 3], "attn_type": "sparse_l2")"})
     CHECK_THROWS_AS(read(extra), ValueError);
   CHECK(contains(message_of([] { parse_diffusers_config(R"({"axes_dims_rope": [16, 56]})", "c"); }),
@@ -94,7 +100,7 @@ TEST_CASE("a configuration survives the published form") {
   c.height = c.width = 64;
   c.classes = 7;
   c.attention = AttentionKind::llsa;
-  c.llsa = {4, {3, 2, 5}, 3, 2, false};
+  c.llsa = {4, {3, 2, 5}, 3, 2, false, true};
   c.pos_embed = true;
   const DitConfig back = parse_diffusers_config(diffusers_config_json(c), "config.json").config;
   CHECK(back.head_dim == 16);
@@ -105,6 +111,7 @@ TEST_CASE("a configuration survives the published form") {
   CHECK(back.llsa.levels == 3);
   CHECK(back.llsa.enriched == 2);
   CHECK_FALSE(back.llsa.reweight);
+  CHECK(back.llsa.own);
   CHECK(back.pos_embed);
   CHECK(back.qk_norm);
   CHECK(back.reorder);
@@ -114,6 +121,14 @@ TEST_CASE("a configuration survives the published form") {
   c.llsa = {16, {8}, -1, -1, true};
   CHECK(diffusers_reader_obstacle(c).empty());
   CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"sparse_l2\""));
+  for (const AttentionKind kind : {AttentionKind::vsa, AttentionKind::sla}) {
+    c.attention = kind;
+    c.vsa_gate = false;
+    const DitConfig same = parse_diffusers_config(diffusers_config_json(c), "config.json").config;
+    CHECK(same.attention == kind);
+    CHECK(same.llsa.topk == c.llsa.topk);
+    CHECK(same.vsa_gate == (kind == AttentionKind::sla));  // which says nothing about it
+  }
   c.attention = AttentionKind::full;
   CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"pixel\""));
   CHECK(parse_diffusers_config(diffusers_config_json(c), "config.json").notes.empty());
@@ -139,6 +154,8 @@ TEST_CASE("why the published program cannot load a model") {
        }},
       {"enriches all levels", [](DitConfig& c) { c.llsa.enriched = 1; }},
       {"re-weights", [](DitConfig& c) { c.llsa.reweight = false; }},
+      {"own block", [](DitConfig& c) { c.llsa.own = true; }},
+      {"does not know vsa attention", [](DitConfig& c) { c.attention = AttentionKind::vsa; }},
       // Full attention, asked for or because there are too few tokens for a level, has none of these.
       {"",
        [](DitConfig& c) {

@@ -36,7 +36,7 @@ TEST_CASE("every field survives JSON") {
   c.attention_bias = false;
   c.reorder = false;
   c.attention = AttentionKind::llsa;
-  c.llsa = {4, {3, 2}, 2, 1, false};
+  c.llsa = {4, {3, 2}, 2, 1, false, true};
   c.init = InitKind::published;
   c.pos_embed = true;
   c.class_std = 0.5;
@@ -58,7 +58,8 @@ TEST_CASE("wrong keys and values are named") {
   CHECK(contains(parse_error(R"({"num_layers": 2.7})"), "got the number 2.7"));
   CHECK(contains(parse_error(R"({"num_layers": "4"})"), "got the string"));
   CHECK(contains(parse_error(R"({"num_layers": null})"), "got null"));
-  CHECK(contains(parse_error(R"({"llsa_attention": "vsa"})"), "one of \"full\", \"llsa\", \"auto\""));
+  CHECK(contains(parse_error(R"({"llsa_attention": "top"})"),
+                 "one of \"full\", \"llsa\", \"vsa\", \"sla\", \"auto\""));
   CHECK(contains(parse_error(R"({"llsa_levels": "all"})"), "one of \"auto\""));
   CHECK(contains(parse_error(R"({"llsa_levels": -1})"), "from 0 to 62"));
   CHECK(contains(parse_error(R"({"llsa_topk": 0})"), "from 1 to"));

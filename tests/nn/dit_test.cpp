@@ -87,7 +87,8 @@ TEST_CASE("adaLN-Zero starts at zero output, the published law does not") {
 }
 
 TEST_CASE("the gradient of the loss along a random direction, by differences in f64") {
-  for (const AttentionKind kind : {AttentionKind::full, AttentionKind::llsa})
+  for (const AttentionKind kind :
+       {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla})
     for (const bool rich : {false, true}) {
       CAPTURE(name_of(kind));
       CAPTURE(rich);
@@ -95,7 +96,7 @@ TEST_CASE("the gradient of the loss along a random direction, by differences in 
       DitConfig c = small();
       c.attention = kind;
       c.qk_norm = c.attention_bias = c.reorder = rich;
-      c.pos_embed = rich;
+      c.pos_embed = c.vsa_gate = rich;
       c.classes = rich ? 3 : 0;
       c.patch = rich ? 1 : 2;
       Dit model(ctx, c, 1, DType::f64);
@@ -229,7 +230,8 @@ TEST_CASE("bad inputs are errors") {
 }
 
 TEST_CASE("equal bits for 1, 2 and 3 threads: a step, 20 steps, no waiting for the device") {
-  for (const AttentionKind kind : {AttentionKind::full, AttentionKind::llsa}) {
+  for (const AttentionKind kind :
+       {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla}) {
     CAPTURE(name_of(kind));
     DitConfig c = small();
     c.attention = kind;

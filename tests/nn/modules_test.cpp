@@ -117,7 +117,7 @@ TEST_CASE("Attention is its parts") {
     const std::string name = rich ? "rich" : "plain";
     AttentionOptions options{.heads = 2, .head_dim = 8};
     options.bias = options.qk_norm = rich;
-    if (rich) options.llsa = sparse;
+    if (rich) options.kind = sparse;
     const Attention layer(params, name, options);
     const auto at = [&](const std::string& end) { return params.at(name + end); };
     const auto head = [&](const char* letter) {
@@ -158,7 +158,7 @@ TEST_CASE("causal attention of a token is full attention of the tokens up to it"
   Parameters params(ctx, 1, DType::f64);
   AttentionOptions options{.heads = 2, .head_dim = 4};
   const Attention full(params, "full", options);
-  options.causal = true;
+  options.kind = FullAttentionOptions{.causal = true};
   const Attention causal(params, "causal", options);
   for (const Parameter& p : params.all())  // the same weights
     if (p.name.rfind("full.", 0) == 0)
@@ -170,8 +170,54 @@ TEST_CASE("causal attention of a token is full attention of the tokens up to it"
     const Var upto = full(slice(x, 1, 0, n));
     CHECK(test::relative_error(ctx, got.slice(1, n - 1, n), upto.value().slice(1, n - 1, n)) <= 1e-12);
   }
-  options.llsa.emplace();
-  CHECK_THROWS_AS(Attention(params, "both", options), ValueError);
+}
+
+TEST_CASE("VSA and SLA start as attention over the picked blocks alone, and their layers learn") {
+  Context ctx(1);
+  const std::int64_t b = 2, n = 10, heads = 2, d = 8, c = heads * d;
+  const Var x = random_var(ctx, Shape{b, n, c});
+  const VsaOptions picks{3, 2};
+  for (const bool vsa : {true, false}) {
+    CAPTURE(vsa);
+    Parameters params(ctx, 1, DType::f64);
+    AttentionOptions options{.heads = 2, .head_dim = 8, .bias = false};
+    options.kind = picks;
+    if (!vsa) options.kind = SlaOptions{picks.block, picks.topk};
+    const Attention layer(params, "a", options);
+    const auto head = [&](const char* letter) {
+      const Var y = linear(x, params.at(cat("a.to_", letter, ".weight")), Var());
+      return permute(reshape(y, Shape{b, n, heads, d}), {0, 2, 1, 3});
+    };
+    const Var q = head("q"), k = head("k"), v = head("v");
+    const auto project = [&](const Var& o) {
+      return linear(reshape(permute(o, {0, 2, 1, 3}), Shape{b, n, c}), params.at("a.to_out.0.weight"),
+                    params.at("a.to_out.0.bias"));
+    };
+    const LlsaPlan plan = kernels::picked_blocks_plan(n, picks.block, picks.topk);
+    const auto table = kernels::llsa_select(ctx, q.value(), k.value(), plan);
+    CHECK(test::relative_error(ctx, layer(x).value(), project(llsa_attend(q, k, v, table, plan)).value()) <=
+          1e-12);
+
+    const std::string name = vsa ? "a.to_gate_compress" : "a.proj_l";
+    const Var weight = params.at(name + ".weight"), bias = params.at(name + ".bias");
+    CHECK(weight.shape() == (vsa ? Shape{c, c} : Shape{d, d}));
+    kernels::copy(ctx, kernels::random_normal(ctx, weight.shape(), DType::f64, 3, 1), weight.value());
+    kernels::copy(ctx, kernels::random_normal(ctx, bias.shape(), DType::f64, 3, 2), bias.value());
+    const auto gate = [&] {
+      return permute(reshape(linear(x, weight, bias), Shape{b, n, heads, d}), {0, 2, 1, 3});
+    };
+    const Var expected = vsa ? vsa_attention(q, k, v, gate(), picks)
+                             : sla_attention(q, k, v, weight, bias, {picks.block, picks.topk});
+    CHECK(test::relative_error(ctx, layer(x).value(), project(expected).value()) <= 1e-12);
+    backward(sum(square(layer(x))));
+    const auto gradient = kernels::to_vector<double>(ctx, weight.grad());
+    CHECK(std::any_of(gradient.begin(), gradient.end(), [](double g) { return std::abs(g) > 1e-6; }));
+    if (vsa) {
+      options.vsa_gate = false;
+      const Attention plain(params, "plain", options);
+      CHECK_FALSE(params.contains("plain.to_gate_compress.weight"));
+    }
+  }
 }
 
 TEST_CASE("Sequential takes layers, functions, lambdas and others of its kind") {

@@ -282,6 +282,29 @@ TEST_CASE("a run starts from the weights of another resolution") {
   CHECK(contains(failure_of<IoError>(options, dir / "deep"), "missing"));
 }
 
+TEST_CASE("a run starts from the weights of another kind of attention") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 2;
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  std::string before;
+  for (const auto& step : {std::pair{AttentionKind::vsa, ""},
+                           {AttentionKind::sla, "proj_l: it starts at zero"},
+                           {AttentionKind::llsa, "proj_l is not used"},
+                           {AttentionKind::vsa, "to_gate_compress: it starts at zero"},
+                           {AttentionKind::full, "to_gate_compress is not used"}}) {
+    options.model.attention = step.first;
+    const std::string name = dir / cat(name_of(step.first), before.size());
+    options.init_from = before;
+    messages.clear();
+    CHECK(train(options, name, false, callbacks).step == 2);
+    CHECK(contains(messages, step.second));
+    before = name;
+  }
+}
+
 TEST_CASE("a folder that cannot be written to is named before any work") {
   const test::TempDir dir;
   fs::permissions(dir.path(), fs::perms{0555});

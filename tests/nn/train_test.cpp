@@ -57,6 +57,30 @@ TEST_CASE("a resumed run equals an uninterrupted one bit for bit, with any numbe
   }
 }
 
+TEST_CASE("with VSA and SLA, too") {
+  const test::TempDir dir;
+  for (const AttentionKind kind : {AttentionKind::vsa, AttentionKind::sla}) {
+    CAPTURE(name_of(kind));
+    TrainOptions options = tiny_options();
+    options.model.attention = kind;
+    const std::string whole = dir / cat("whole_", name_of(kind)), parts = dir / cat("parts_", name_of(kind));
+    const std::string expected = state_bytes(run(options, whole).checkpoint);
+    CHECK(run(options, parts, false, stopping_after(7)).step == 7);
+    options.threads = 3;
+    const TrainResult second = run(options, parts, true);
+    CHECK(state_bytes(second.checkpoint) == expected);
+    // The layers that start at zero have learnt.
+    Context ctx(1);
+    const auto model = load_diffusers_model(ctx, second.checkpoint);
+    const std::string layer = kind == AttentionKind::vsa ? "to_gate_compress" : "proj_l";
+    const auto& weight = model->parameters().at("transformer_blocks.0.attn1." + layer + ".weight");
+    double largest = 0;
+    for (const float x : kernels::to_vector<float>(ctx, weight.value()))
+      largest = std::max(largest, std::abs(double{x}));
+    CHECK(largest > 1e-4);
+  }
+}
+
 TEST_CASE("in bf16, too: equal bits for 1, 2 and 3 threads, and for a run that was resumed") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "core/philox.h"
@@ -36,16 +37,17 @@ PickTable oracle_select(const LlsaCase& c, const Matrix& q, const Matrix& k) {
   for (int l = c.levels; l >= 1; --l) {
     for (std::int64_t i = 0; i < c.count(l); ++i) {
       const std::vector<double> query = pooled(c, q, l, i);
-      std::vector<std::pair<double, std::int64_t>> scored;
+      std::vector<std::tuple<bool, double, std::int64_t>> scored;
       for (std::int64_t t : candidates(c, picks, l, i)) {
         const double s = dot(query, pooled(c, k, l, t));
-        scored.emplace_back(std::isnan(s) ? std::numeric_limits<double>::infinity() : -s, t);
+        scored.emplace_back(!(c.own && t == i), std::isnan(s) ? std::numeric_limits<double>::infinity() : -s,
+                            t);
       }
-      std::sort(scored.begin(), scored.end());  // by score, then by index
+      std::sort(scored.begin(), scored.end());  // an own node first, then by score, then by index
       std::vector<std::int64_t> best;
       const auto keep =
           std::min(scored.size(), static_cast<std::size_t>(c.topk[static_cast<std::size_t>(l) - 1]));
-      for (std::size_t e = 0; e < keep; ++e) best.push_back(scored[e].second);
+      for (std::size_t e = 0; e < keep; ++e) best.push_back(std::get<2>(scored[e]));
       std::sort(best.begin(), best.end());
       picks[static_cast<std::size_t>(l)].push_back(best);
     }

@@ -17,6 +17,7 @@ struct LlsaCase {
   int levels = 0;
   int enriched = 0;
   bool reweight = true;
+  bool own = false;
 
   std::int64_t span(int level) const {
     std::int64_t s = 1;

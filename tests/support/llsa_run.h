@@ -16,6 +16,7 @@ inline LlsaOptions options_of(const LlsaCase& c) {
   o.levels = c.levels;
   o.enriched = c.enriched;
   o.reweight = c.reweight;
+  o.own = c.own;
   return o;
 }
 

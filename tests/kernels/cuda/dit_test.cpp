@@ -80,7 +80,8 @@ Outcome train(Context& ctx, const DitConfig& config, DType dtype, int steps) {
 TEST_CASE("training steps agree with the CPU") {
   if (!cuda_device()) return;
   Contexts both;
-  for (const AttentionKind attention : {AttentionKind::full, AttentionKind::llsa}) {
+  for (const AttentionKind attention :
+       {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla}) {
     CAPTURE(name_of(attention));
     const DitConfig config = small(attention);
     const Outcome cpu = train(both.cpu, config, DType::f32, 3), gpu = train(both.gpu, config, DType::f32, 3);

@@ -132,7 +132,7 @@ void check_by_score_gap(const Pooled& p, const std::vector<std::int32_t>& tables
 
 TEST_SUITE_BEGIN("kernels/cuda/llsa_select");
 
-TEST_CASE("selection in bf16: the CPU's tables on exact scores with ties, B, K, L, D, ragged N") {
+TEST_CASE("selection in bf16: the CPU's tables on exact scores with ties, B, K, L, D, ragged N, own nodes") {
   if (!cuda_device()) return;
   Context cpu, gpu(kGpu);
   std::uint64_t seed = 0;
@@ -147,7 +147,10 @@ TEST_CASE("selection in bf16: the CPU's tables on exact scores with ties, B, K, 
           CAPTURE(topk);
           CAPTURE(n);
           CAPTURE(levels);
-          const Pooled p(plan_of(n, block, {topk}, levels), 1 + n % 2, 32 << seed % 3, seed, true);
+          LlsaPlan plan = plan_of(n, block, {topk}, levels);
+          plan.own = seed % 2 == 1;
+          CAPTURE(plan.own);
+          const Pooled p(plan, 1 + n % 2, 32 << seed % 3, seed, true);
           ++seed;
           CHECK(p.select(gpu) == p.select(cpu));
         }

@@ -104,10 +104,13 @@ TEST_CASE("pyramid: equal bits in all lane and block orders") {
 TEST_CASE("selection: exact scores, many ties, the CPU's tables in every order") {
   if (!cuda_device()) return;
   Context cpu;
-  for (const LlsaCase& c : {LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3}, LlsaCase{512, 4, 2, {2, 3, 4, 5}, 4, 4},
-                            LlsaCase{1000, 16, 16, {8, 8}, 2, 2}, LlsaCase{97, 5, 2, {5, 4, 3, 2, 1}, 5, 5},
-                            LlsaCase{127, 4, 5, {100, 100}, 2, 2}, LlsaCase{600, 9, 2, {20}, 1, 1}}) {
+  for (const LlsaCase& c :
+       {LlsaCase{256, 4, 4, {3, 3, 3}, 3, 3}, LlsaCase{512, 4, 2, {2, 3, 4, 5}, 4, 4},
+        LlsaCase{1000, 16, 16, {8, 8}, 2, 2}, LlsaCase{97, 5, 2, {5, 4, 3, 2, 1}, 5, 5},
+        LlsaCase{127, 4, 5, {100, 100}, 2, 2}, LlsaCase{600, 9, 2, {20}, 1, 1},
+        LlsaCase{512, 4, 2, {1, 3, 4, 5}, 4, 4, true, true}, LlsaCase{600, 9, 2, {20}, 1, 1, true, true}}) {
     CAPTURE(c.n);
+    CAPTURE(c.own);
     LlsaProblem p(c, 2, 1, 9);
     for (double& x : p.q) x = std::round(x);  // few distinct scores: many ties
     for (double& x : p.k) x = std::round(x);

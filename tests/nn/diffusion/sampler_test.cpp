@@ -82,8 +82,7 @@ TEST_CASE("a host that stops the work gets the images that were finished") {
     const int steps = expected.first, images = expected.second;
     CAPTURE(steps);
     int asked = 0;
-    const Tensor some =
-        sample(ctx, model, options, {.should_stop = [&] { return ++asked == steps; }});
+    const Tensor some = sample(ctx, model, options, {.should_stop = [&] { return ++asked == steps; }});
     CHECK(asked == steps);
     REQUIRE(some.size(0) == images);
     if (images > 0) CHECK(test::relative_error(ctx, some, all.slice(0, 0, images)) == 0);

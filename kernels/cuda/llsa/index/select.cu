@@ -31,6 +31,10 @@ __global__ void score_candidates(SelectLevel<T> s, std::int64_t first, std::int6
     keys[at] = 0;
     return;
   }
+  if (s.own && key == row % s.count) {
+    keys[at] = kFirst<Key>;
+    return;
+  }
   const T* const q = s.q + row * s.d;
   const T* const k = s.k + (row / s.count * s.count + key) * s.d;
   A sum = 0;
@@ -103,6 +107,7 @@ void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<T
       s.block = plan.block;
       s.topk = plan.topk[at];
       s.width = plan.width[at];
+      s.own = plan.own;
       if (level < plan.levels) {
         s.parents = index[at + 1].data<std::int32_t>();
         s.parent_count = plan.count[at + 2];

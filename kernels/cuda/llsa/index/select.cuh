@@ -20,6 +20,7 @@ struct SelectLevel {
   std::uint16_t* words = nullptr;         // R_l, words in units of 16 bits, by parent and candidate; or null
   std::int64_t heads = 0, count = 0, parent_count = 0, candidates = 0;
   int d = 0, block = 1, parent_width = 0, topk = 0, width = 0, word_units = 0;
+  bool own = false;  // the query's own node comes before all others
 
   /// The picks whose children are the candidates of a row, below the coarsest level.
   __device__ const std::int32_t* picks_above(std::int64_t row) const {
@@ -55,6 +56,10 @@ __device__ __forceinline__ auto ordered(A x) {
   const Key bits = O::bits(x + A(0));  // -0 becomes +0
   return (bits & kSign) ? static_cast<Key>(~bits) : static_cast<Key>(bits | kSign);
 }
+
+/// Above all scores: of a query's own node, where it is always picked.
+template <class Key>
+constexpr Key kFirst = static_cast<Key>(~Key{0});
 
 /// The best of a row: all keys above `key`, and the first `room` of those that equal it.
 template <class Key>

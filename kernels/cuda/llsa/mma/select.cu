@@ -208,8 +208,11 @@ __global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> 
       for (int half = 0; half < S::kHalves; ++half) SIMT_UNROLL
       for (int r = 0; r < 2; ++r) {
         const int column = 8 * half + lane % 4 * 2, row = 16 * tile + 8 * r + lane / 4;
-        const Pack<Key, 2> pair = {column < valid ? ordered(sum[tile][half][2 * r]) : 0,
-                                   column + 1 < valid ? ordered(sum[tile][half][2 * r + 1]) : 0};
+        const auto key_at = [&](int i) {
+          if (column + i >= valid) return Key{0};
+          return s.own && key + column + i == first + row ? kFirst<Key> : ordered(sum[tile][half][2 * r + i]);
+        };
+        const Pack<Key, 2> pair = {key_at(0), key_at(1)};
         store_pack(keys + row * S::kStride + c + column, pair);
       }
     }
