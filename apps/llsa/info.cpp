@@ -34,8 +34,9 @@ int run_info(const InfoArgs& args) {
   }
   if (config.attention == nn::AttentionKind::llsa) {
     const LlsaPlan plan = config.plan();
-    std::printf(": block %d, %d levels (%d enriched), %lld keys per query", plan.block, plan.levels,
-                plan.enriched, static_cast<long long>(plan.keys_per_query()));
+    std::printf(": block %d, %d levels (%d enriched), %lld keys per query%s", plan.block, plan.levels,
+                plan.enriched, static_cast<long long>(plan.keys_per_query()),
+                plan.own ? ", the own block always picked" : "");
   }
   std::printf("\nclasses      ");
   if (config.classes == 0) std::printf("none");
