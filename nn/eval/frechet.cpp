@@ -1,4 +1,4 @@
-// Features by the library's own convolution; statistics, covariance and the matrix square root in double.
+// Features by the library's own convolution; means and deviations over the pixels in double.
 #include "nn/eval/frechet.h"
 
 #include <algorithm>
@@ -23,124 +23,13 @@ constexpr double kRidge = 1e-6;
 constexpr std::int64_t kPixelsPerPass = std::int64_t{1} << 16;  // bounds the memory of a pass over the layers
 constexpr std::uint64_t kSplitStream = 0x6672656368657400u;     // "frechet"
 
-/// A dense square matrix, row by row.
-struct Matrix {
-  int n = 0;
-  std::vector<double> values;
-
-  explicit Matrix(int size)
-      : n(size), values(static_cast<std::size_t>(size) * static_cast<std::size_t>(size), 0.0) {}
-  double& operator()(int i, int j) {
-    return values[static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)];
-  }
-  double operator()(int i, int j) const {
-    return values[static_cast<std::size_t>(i) * static_cast<std::size_t>(n) + static_cast<std::size_t>(j)];
-  }
-};
-
-Matrix multiply(const Matrix& a, const Matrix& b) {
-  Matrix c(a.n);
-  for (int i = 0; i < a.n; ++i) {
-    for (int k = 0; k < a.n; ++k) {
-      for (int j = 0; j < a.n; ++j) c(i, j) += a(i, k) * b(k, j);
-    }
-  }
-  return c;
-}
-
-/// Makes a symmetric matrix diagonal, so that it holds its eigenvalues, and leaves the eigenvectors as
-/// columns of `vectors`, by Jacobi's method in cyclic order. A rotation in the plane (p, q) makes a_pq zero
-/// when t = tan(angle) is the smaller root of
-///
-///   t^2 + 2 theta t - 1 = 0,   theta = (a_qq - a_pp) / (2 a_pq)
-///
-/// Sweeps over all planes converge quadratically.
-void diagonalize(Matrix& a, Matrix& vectors) {
-  for (int i = 0; i < a.n; ++i) vectors(i, i) = 1.0;
-  double total = 0;
-  for (const double value : a.values) total += value * value;
-  for (int sweep = 0; sweep < 64; ++sweep) {
-    double off = 0;
-    for (int p = 0; p < a.n; ++p) {
-      for (int q = p + 1; q < a.n; ++q) off += a(p, q) * a(p, q);
-    }
-    if (off <= 1e-32 * total) return;
-    for (int p = 0; p < a.n; ++p) {
-      for (int q = p + 1; q < a.n; ++q) {
-        if (a(p, q) == 0.0) continue;
-        const double theta = (a(q, q) - a(p, p)) / (2.0 * a(p, q));
-        const double t = std::copysign(1.0, theta) / (std::abs(theta) + std::sqrt(theta * theta + 1.0));
-        const double c = 1.0 / std::sqrt(t * t + 1.0);
-        const double s = t * c;
-        for (int k = 0; k < a.n; ++k) {
-          const double kp = a(k, p);
-          const double kq = a(k, q);
-          a(k, p) = c * kp - s * kq;
-          a(k, q) = s * kp + c * kq;
-        }
-        for (int k = 0; k < a.n; ++k) {
-          const double pk = a(p, k);
-          const double qk = a(q, k);
-          a(p, k) = c * pk - s * qk;
-          a(q, k) = s * pk + c * qk;
-          const double vp = vectors(k, p);
-          const double vq = vectors(k, q);
-          vectors(k, p) = c * vp - s * vq;
-          vectors(k, q) = s * vp + c * vq;
-        }
-      }
-    }
-  }
-}
-
-/// V sqrt(max(L, 0)) V^T of a symmetric matrix V L V^T.
-Matrix square_root(Matrix a) {
-  Matrix vectors(a.n);
-  diagonalize(a, vectors);
-  Matrix root(a.n);
-  for (int i = 0; i < a.n; ++i) {
-    for (int j = 0; j < a.n; ++j) {
-      for (int k = 0; k < a.n; ++k)
-        root(i, j) += vectors(i, k) * std::sqrt(std::max(0.0, a(k, k))) * vectors(j, k);
-    }
-  }
-  return root;
-}
-
-struct Gaussian {
-  std::vector<double> mean;
-  Matrix covariance;
-};
-
-Gaussian fit(const Tensor& features) {
-  if (features.rank() != 2 || features.size(0) < 2 || features.size(1) < 1 || !features.is_contiguous()) {
-    throw ShapeError(cat("[frechet] expected contiguous features [n,F] with n >= 2, got ", features.shape()));
-  }
-  const std::int64_t n = features.size(0);
-  const int width = static_cast<int>(features.size(1));
-  const double* data = features.data<double>();
-  Gaussian result{std::vector<double>(static_cast<std::size_t>(width), 0.0), Matrix(width)};
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (int j = 0; j < width; ++j) {
-      if (!std::isfinite(data[i * width + j])) {
-        throw NonFiniteError(cat("[frechet] feature ", j, " of image ", i, " is not finite"));
-      }
-      result.mean[static_cast<std::size_t>(j)] += data[i * width + j] / static_cast<double>(n);
-    }
-  }
-  std::vector<double> centred(static_cast<std::size_t>(width));
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::size_t j = 0; j < centred.size(); ++j)
-      centred[j] = data[i * width + static_cast<std::int64_t>(j)] - result.mean[j];
-    for (int j = 0; j < width; ++j) {
-      for (int k = 0; k < width; ++k) {
-        result.covariance(j, k) += centred[static_cast<std::size_t>(j)] *
-                                   centred[static_cast<std::size_t>(k)] / static_cast<double>(n - 1);
-      }
-    }
-  }
-  for (int j = 0; j < width; ++j) result.covariance(j, j) += kRidge;
-  return result;
+/// The Gaussian of features [n,F], n >= 2.
+Gaussian fit(Context& ctx, const Tensor& features) {
+  if (features.rank() != 2 || features.size(0) < 2)
+    throw ShapeError(cat("[frechet] expected features [n,F] with n >= 2, got ", features.shape()));
+  Gaussian gaussian;
+  gaussian.add(ctx, features);
+  return gaussian;
 }
 
 /// Weights of the three layers, [10,c,3,3] each.
@@ -221,28 +110,8 @@ Tensor frechet_features(Context& ctx, const Tensor& images) {
   return features;
 }
 
-double frechet_distance(const Tensor& a, const Tensor& b) {
-  const Gaussian first = fit(a);
-  const Gaussian second = fit(b);
-  const int n = first.covariance.n;
-  if (second.covariance.n != n)
-    throw ShapeError(cat("[frechet] features ", a.shape(), " and ", b.shape(), " differ in width"));
-  double distance = 0;
-  for (std::size_t i = 0; i < first.mean.size(); ++i) {
-    distance += (first.mean[i] - second.mean[i]) * (first.mean[i] - second.mean[i]);
-  }
-  const Matrix root = square_root(first.covariance);
-  Matrix product = multiply(multiply(root, second.covariance), root);
-  for (int i = 0; i < n; ++i) {  // rounding leaves it a little asymmetric
-    for (int j = 0; j < i; ++j) product(i, j) = product(j, i) = 0.5 * (product(i, j) + product(j, i));
-  }
-  Matrix vectors(n);
-  diagonalize(product, vectors);
-  for (int i = 0; i < n; ++i) {
-    distance +=
-        first.covariance(i, i) + second.covariance(i, i) - 2.0 * std::sqrt(std::max(0.0, product(i, i)));
-  }
-  return std::max(0.0, distance);
+double frechet_distance(Context& ctx, const Tensor& a, const Tensor& b) {
+  return frechet_distance(ctx, fit(ctx, a), fit(ctx, b), kRidge);
 }
 
 FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int height, int width,
@@ -280,15 +149,15 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
                          " are needed for a count of ", count),
                      "lower --count, or add held-out images");
   }
-  reference_ = features.slice(0, count, done);
-  real_score_ = frechet_distance(features.slice(0, 0, count), reference_);
+  reference_ = fit(ctx, features.slice(0, count, done));
+  real_score_ = frechet_distance(ctx, fit(ctx, features.slice(0, 0, count)), reference_, kRidge);
 }
 
 double FrechetReference::score(Context& ctx, const Tensor& images) const {
   if (images.rank() != 4 || images.size(2) != height_ || images.size(3) != width_) {
     throw ShapeError(cat("[frechet] expected images [n,3,", height_, ",", width_, "], got ", images.shape()));
   }
-  return frechet_distance(frechet_features(ctx, images), reference_);
+  return frechet_distance(ctx, fit(ctx, frechet_features(ctx, images)), reference_, kRidge);
 }
 
 }  // namespace llsa::nn

@@ -1,9 +1,7 @@
 // How far a set of generated images is from real ones, without a pretrained network: the Frechet distance
 // between Gaussians fitted to random convolution features.
 //
-//   d(a, b) = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2),   S = covariance + 1e-6 I
-//
-// (Heusel et al., "GANs trained by a two time-scale update rule", 2017, with other features.) The features
+// The distance is that of gaussian.h, with 1e-6 added to the diagonals of the covariances. The features
 // come from three 3x3 convolutions with stride 2, padding 1, 10 channels, no bias and ReLU, whose weights are
 // N(0, 2 / fan_in) from Philox (seed 0, stream = layer). After each of them we take mean and standard
 // deviation over the pixels of each channel, 60 numbers in all. The scale of d is that of the weights, so
@@ -17,6 +15,7 @@
 #include "../../core/context.h"
 #include "../../core/tensor.h"
 #include "../data/image_folder.h"
+#include "gaussian.h"
 
 namespace llsa::nn {
 
@@ -28,7 +27,7 @@ Tensor frechet_features(Context& ctx, const Tensor& images);
 
 /// Distance of two sets of features f64 [n,F], [m,F] with n, m >= 2. Throws ShapeError for other shapes,
 /// NonFiniteError for features that are not finite.
-double frechet_distance(const Tensor& a, const Tensor& b);
+double frechet_distance(Context& ctx, const Tensor& a, const Tensor& b);
 
 /// Real images to score against: two disjoint random sets of a folder, chosen by Philox.
 class FrechetReference {
@@ -45,14 +44,14 @@ class FrechetReference {
   /// Distance of `count` other real images from the reference: what a perfect model would reach.
   double real_score() const { return real_score_; }
   /// Images in the reference.
-  std::int64_t reference_count() const { return reference_.size(0); }
+  std::int64_t reference_count() const { return reference_.count(); }
   /// Files that could not be decoded; others have taken their places.
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
 
  private:
   int height_;
   int width_;
-  Tensor reference_;  // f64 [m,60]
+  Gaussian reference_;
   double real_score_ = 0;
   std::vector<SkippedFile> skipped_;
 };

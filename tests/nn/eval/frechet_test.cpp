@@ -46,9 +46,9 @@ TEST_CASE("the distance of one-dimensional Gaussians is (m1 - m2)^2 + (s1 - s2)^
   const Tensor b = features_of(ctx, 3, {-2, 0, 2});    // mean 0, variance 4
   const double s1 = std::sqrt(20.0 / 3.0 + 1e-6);
   const double s2 = std::sqrt(4.0 + 1e-6);
-  CHECK(close(frechet_distance(a, b), 16 + (s1 - s2) * (s1 - s2), 1e-12));
-  CHECK(close(frechet_distance(b, a), frechet_distance(a, b), 1e-12));
-  CHECK(close(frechet_distance(a, a), 0, 1e-12));
+  CHECK(close(frechet_distance(ctx, a, b), 16 + (s1 - s2) * (s1 - s2), 1e-12));
+  CHECK(close(frechet_distance(ctx, b, a), frechet_distance(ctx, a, b), 1e-12));
+  CHECK(close(frechet_distance(ctx, a, a), 0, 1e-12));
 }
 
 TEST_CASE("covariances that do not commute: the closed form in two dimensions") {
@@ -80,7 +80,7 @@ TEST_CASE("covariances that do not commute: the closed form in two dimensions") 
   const double determinants = (p[2] * p[4] - p[3] * p[3]) * (q[2] * q[4] - q[3] * q[3]);
   const double expected = (p[0] - q[0]) * (p[0] - q[0]) + (p[1] - q[1]) * (p[1] - q[1]) + p[2] + p[4] + q[2] +
                           q[4] - 2 * std::sqrt(product_trace + 2 * std::sqrt(determinants));
-  CHECK(close(frechet_distance(features_of(ctx, 50, x), features_of(ctx, 50, y)), expected, 1e-10));
+  CHECK(close(frechet_distance(ctx, features_of(ctx, 50, x), features_of(ctx, 50, y)), expected, 1e-10));
 }
 
 TEST_CASE(
@@ -95,8 +95,8 @@ TEST_CASE(
     std::vector<double> shifted = x;
     for (double& value : shifted) value += 0.25;
     const Tensor a = features_of(ctx, n, x);
-    CHECK(close(frechet_distance(a, a), 0, 1e-8));
-    CHECK(close(frechet_distance(a, features_of(ctx, n, shifted)), 60 * 0.0625, 1e-8));
+    CHECK(close(frechet_distance(ctx, a, a), 0, 1e-8));
+    CHECK(close(frechet_distance(ctx, a, features_of(ctx, n, shifted)), 60 * 0.0625, 1e-8));
   }
 }
 
@@ -208,11 +208,11 @@ TEST_CASE("wrong shapes and values that are not finite are refused") {
   images.data<float>()[200] = std::numeric_limits<float>::quiet_NaN();
   CHECK_THROWS_AS(frechet_features(ctx, images), NonFiniteError);
   const Tensor a = ctx.zeros({3, 4}, DType::f64);
-  CHECK_THROWS_AS(frechet_distance(a, ctx.zeros({3, 5}, DType::f64)), ShapeError);
-  CHECK_THROWS_AS(frechet_distance(a, ctx.zeros({1, 4}, DType::f64)), ShapeError);
+  CHECK_THROWS_AS(frechet_distance(ctx, a, ctx.zeros({3, 5}, DType::f64)), ShapeError);
+  CHECK_THROWS_AS(frechet_distance(ctx, a, ctx.zeros({1, 4}, DType::f64)), ShapeError);
   Tensor infinite = ctx.zeros({3, 4}, DType::f64);
   infinite.data<double>()[5] = std::numeric_limits<double>::infinity();
-  CHECK_THROWS_AS(frechet_distance(a, infinite), NonFiniteError);
+  CHECK_THROWS_AS(frechet_distance(ctx, a, infinite), NonFiniteError);
 }
 
 TEST_SUITE_END();
