@@ -132,10 +132,23 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
 }
 
 CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
-  CLI::App* eval =
-      app.add_subcommand("eval", "Score a model against held-out images (random-feature Frechet distance)");
-  eval->add_option("model", args.model, "folder of a run, or of a checkpoint")->required();
-  eval->add_option("--data", args.data, "folder of held-out images")->required();
+  CLI::App* eval = app.add_subcommand("eval", "Score a model, or a folder of images, against real images");
+  eval->add_option("model", args.model, "folder of a run, or of a checkpoint");
+  eval->add_option("--images,--A", args.images, "score the images of this folder instead of a model's");
+  eval->add_option("--data,--B", args.data, "folder of real images")->required();
+  eval->add_option(
+      "--inception", args.inception,
+      "weights of the Inception network of 2015 (docs/evaluation.md): FID, Inception Score and KID; "
+      "default: the Frechet distance of random features");
+  eval->add_option("--resize", args.resize,
+                   "how images reach the network: aa (torchmetrics) or tf (TensorFlow)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"aa", "tf"}));
+  eval->add_option("--statistics", args.statistics,
+                   "with --inception: file that keeps the statistics of --data; made if it does not exist");
+  eval->add_option("--batch", args.batch, "images drawn at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
   eval->add_option("--count", args.count, "images to generate")
       ->capture_default_str()
       ->check(CLI::Range(2, 1000000));

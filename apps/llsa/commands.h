@@ -59,8 +59,13 @@ struct SampleArgs {
 int run_sample(const SampleArgs& args);
 
 struct EvalArgs {
-  std::string model;
+  std::string model;  ///< or, in its place, the folder of images
+  std::string images;
   std::string data;
+  std::string inception;  ///< weights: FID, Inception Score and KID instead of random features
+  std::string resize = "aa";
+  std::string statistics;       ///< file that keeps the statistics of data
+  std::int64_t batch = 64;      ///< images drawn at a time
   std::string background;       ///< empty = as in training
   std::int64_t max_pixels = 0;  ///< 0 = as in training
   std::int64_t count = 256;

@@ -1,17 +1,28 @@
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
 
 #include "apps/llsa/commands.h"
+#include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
 #include "core/device_choice.h"
+#include "core/text_file.h"
+#include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/image_io.h"
+#include "nn/data/transform.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
 #include "nn/eval/frechet.h"
+#include "nn/eval/image_statistics.h"
 #include "nn/json.h"
 #include "nn/train_folder.h"
 
@@ -19,73 +30,222 @@ namespace llsa::apps {
 
 namespace {
 
-// Held-out images are decoded like the training images.
+/// Images that a covariance of all Inception features needs.
+constexpr std::int64_t kEnoughImages = nn::Inception::kFeatures + 1;
+
+// Real images are decoded like the training images.
 nn::DecodeOptions decode_options(const EvalArgs& args, const std::string& checkpoint) {
   nn::TrainOptions training;
-  if (nn::has_training_state(checkpoint)) training = nn::read_training_options(checkpoint);
+  if (!checkpoint.empty() && nn::has_training_state(checkpoint))
+    training = nn::read_training_options(checkpoint);
   return {nn::parse_colour(args.background.empty() ? training.background : args.background),
           args.max_pixels > 0 ? args.max_pixels : training.max_pixels};
+}
+
+nn::ImageFolder open_folder(const std::string& path, const nn::DecodeOptions& decode) {
+  nn::ImageFolder folder(path, decode);
+  for (const std::string& warning : folder.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  return folder;
+}
+
+void warn_skipped(const std::vector<nn::SkippedFile>& files) {
+  for (const nn::SkippedFile& file : files)
+    std::fprintf(stderr, "warning: left out %s: %s\n", file.path.c_str(), file.reason.c_str());
+}
+
+/// A line that counts images, on a terminal.
+nn::Callbacks counting(const char* what) {
+  nn::Callbacks callbacks;
+  if (isatty(STDERR_FILENO) != 0)
+    callbacks.on_progress = [what](std::int64_t done, std::int64_t total) {
+      std::fprintf(stderr, "\r%s: %lld / %lld images\033[K%s", what, static_cast<long long>(done),
+                   static_cast<long long>(total), done == total ? "\r\033[K" : "");
+    };
+  return callbacks;
+}
+
+/// Draws images batch by batch and hands them on, on the CPU.
+void draw(Context& ctx, nn::Dit& model, nn::SampleOptions options, const char* what,
+          const std::function<void(const Tensor&)>& take) {
+  const nn::Callbacks progress = counting(what);
+  const std::int64_t count = options.count;
+  for (options.first = 0; options.first < count; options.first += options.batch) {
+    options.count = std::min(options.batch, count - options.first);
+    take(to_host(ctx, nn::sample(ctx, model, options)));
+    if (progress.on_progress) progress.on_progress(options.first + options.count, count);
+  }
+}
+
+/// What is scored: a model, or a folder of images.
+struct Subject {
+  std::string checkpoint;  // empty for a folder
+  nn::DiffusersModel about;
+  std::unique_ptr<nn::Dit> model;
+  std::optional<nn::ImageFolder> folder;
+  nn::SampleOptions sampling;
+};
+
+int eval_inception(const EvalArgs& args, Context& ctx, Context& host, Subject& subject,
+                   const nn::ImageFolder& data) {
+  const nn::Inception network(ctx, args.inception);
+  nn::FeatureOptions options;
+  options.resize = nn::inception_resize(args.resize);
+  if (subject.model) {
+    options.height = subject.about.config.height;
+    options.width = subject.about.config.width;
+  }
+  std::vector<nn::SkippedFile> skipped;
+  const auto of_data = [&] {
+    if (!args.statistics.empty() && path_exists(args.statistics))
+      return nn::load_statistics(args.statistics, network, data, options);
+    auto statistics = nn::statistics_of(ctx, host, network, data, options, &skipped, counting("real"));
+    if (!args.statistics.empty()) nn::save_statistics(args.statistics, statistics, network, data, options);
+    return statistics;
+  };
+  check_output(args.statistics);
+  const nn::ImageStatistics real = of_data();
+  nn::ImageStatistics found;
+  if (subject.model)
+    draw(ctx, *subject.model, subject.sampling, "drawn", [&](const Tensor& images) {
+      found.add(ctx, host, network(from_host(ctx, nn::levels_of(host, images)), options.resize));
+    });
+  else
+    found = nn::statistics_of(ctx, host, network, *subject.folder, options, &skipped, counting("scored"));
+  warn_skipped(skipped);
+  if (const std::int64_t least = std::min(real.count(), found.count()); least < kEnoughImages)
+    std::fprintf(stderr,
+                 "warning: %lld images are fewer than the %lld that a covariance of %lld features needs: FID "
+                 "comes out too "
+                 "large\n",
+                 static_cast<long long>(least), static_cast<long long>(kEnoughImages),
+                 static_cast<long long>(nn::Inception::kFeatures));
+
+  const double fid = nn::frechet_distance(host, found.gaussian(), real.gaussian());
+  const nn::MeanAndSpread kid = nn::kernel_inception_distance(host, found, real),
+                          is = found.inception_score();
+  if (args.json) {
+    const std::string line =
+        nn::JsonWriter()
+            .add(subject.model ? "checkpoint" : "images", subject.model ? subject.checkpoint : args.images)
+            .add("count", found.count())
+            .add("real", real.count())
+            .add("resize", args.resize)
+            .add("fid", fid)
+            .add("kid", kid.mean)
+            .add("kid_spread", kid.spread)
+            .add("inception_score", is.mean)
+            .add("inception_score_spread", is.spread)
+            .line();
+    std::printf("%s\n", line.c_str());
+    return 0;
+  }
+  std::printf("%lld images against %lld real ones, Inception-v3 of 2015, resize %s\n",
+              static_cast<long long>(found.count()), static_cast<long long>(real.count()),
+              args.resize.c_str());
+  std::printf("  Frechet Inception Distance  %10.4f   (smaller is better)\n", fid);
+  std::printf("  Kernel Inception Distance   %10.6f +- %.6f   (smaller is better)\n", kid.mean, kid.spread);
+  std::printf("  Inception Score             %10.4f +- %.4f   (larger is better)\n", is.mean, is.spread);
+  return 0;
+}
+
+int eval_random_features(const EvalArgs& args, Context& ctx, Context& host, Subject& subject,
+                         const nn::ImageFolder& data) {
+  std::int64_t count = args.count;
+  int height = subject.about.config.height, width = subject.about.config.width;
+  if (subject.folder) {
+    const nn::Image first = subject.folder->load(0);
+    count = subject.folder->size();
+    height = first.height;
+    width = first.width;
+  }
+  const nn::FrechetReference reference(host, data, height, width, count, args.reference);
+  warn_skipped(reference.skipped());
+  const auto score_of = [&](nn::Dit& model, const char* what) {
+    std::vector<Tensor> features;
+    draw(ctx, model, subject.sampling, what,
+         [&](const Tensor& images) { features.push_back(nn::frechet_features(host, images)); });
+    return reference.score_features(host, kernels::concat(host, features, 0));
+  };
+  const auto score_of_folder = [&] {
+    std::vector<Tensor> features;
+    std::vector<nn::SkippedFile> skipped;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Tensor image = nn::load_images(host, *subject.folder, {i}, height, width, &skipped);
+      if (image.defined()) features.push_back(nn::frechet_features(host, image));
+    }
+    warn_skipped(skipped);
+    return reference.score_features(host, kernels::concat(host, features, 0));
+  };
+  const double score = subject.model ? score_of(*subject.model, "drawn") : score_of_folder();
+  const double real = reference.real_score();
+  double untrained = 0;
+  if (subject.model) {
+    nn::Dit fresh(ctx, subject.about.config, args.seed, dtype_from_name(args.dtype));
+    untrained = score_of(fresh, "drawn by an untrained model");
+  }
+
+  if (args.json) {
+    nn::JsonWriter json;
+    json.add(subject.model ? "checkpoint" : "images", subject.model ? subject.checkpoint : args.images)
+        .add("count", count)
+        .add("reference", reference.reference_count())
+        .add("score", score)
+        .add("real", real)
+        .add("score_over_real", score / real);
+    if (subject.model) json.add("untrained", untrained).add("score_over_untrained", score / untrained);
+    std::printf("%s\n", json.line().c_str());
+    return 0;
+  }
+  std::printf("random-feature Frechet distance to %lld real images (smaller is better)\n",
+              static_cast<long long>(reference.reference_count()));
+  std::printf("  %lld images of this %s        %10.5f\n", static_cast<long long>(count),
+              subject.model ? "model" : "folder", score);
+  std::printf("  %lld other real images           %10.5f   (%s / real %.2f)\n", static_cast<long long>(count),
+              real, subject.model ? "model" : "folder", score / real);
+  if (subject.model)
+    std::printf("  %lld images of an untrained model %9.5f   (model / untrained %.3f)\n",
+                static_cast<long long>(count), untrained, score / untrained);
+  return 0;
 }
 
 }  // namespace
 
 int run_eval(const EvalArgs& args) {
-  const std::string checkpoint = nn::resolve_checkpoint(args.model);
-  const nn::DiffusersModel about = nn::read_diffusers_model(checkpoint);
-  const nn::ImageFolder held_out(args.data, decode_options(args, checkpoint));
-  for (const std::string& warning : held_out.warnings())
-    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  if (args.model.empty() == args.images.empty())
+    throw UsageError("llsa eval scores a model or a folder of images: expected one of them",
+                     "llsa eval RUN --data DIR, or llsa eval --images DIR --data DIR");
+  if (!args.statistics.empty() && args.inception.empty())
+    throw UsageError("--statistics holds what Inception says of images: expected --inception, too");
+  Subject subject;
+  if (!args.model.empty()) {
+    subject.checkpoint = nn::resolve_checkpoint(args.model);
+    subject.about = nn::read_diffusers_model(subject.checkpoint);
+    for (const std::string& note : subject.about.notes) print_note(note);
+  }
+  const nn::DecodeOptions decode = decode_options(args, subject.checkpoint);
+  const nn::ImageFolder data = open_folder(args.data, decode);
 
-  // Images are drawn on the device and scored on the CPU.
+  // Images are drawn on the device and scored on the CPU, but for the Inception network, which runs on the device.
   Context host(args.threads);
   const DeviceChoice choice = choose_device(args.device);
   const DType dtype = dtype_from_name(args.dtype);
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
   print_note(passed_over_text(choice));
-  const nn::FrechetReference reference(host, held_out, about.config.height, about.config.width, args.count,
-                                       args.reference);
-  for (const nn::SkippedFile& file : reference.skipped())
-    std::fprintf(stderr, "warning: left out %s: %s\n", file.path.c_str(), file.reason.c_str());
-  nn::SampleOptions sampling;
-  sampling.count = args.count;
-  sampling.guidance = about.config.classes > 0 ? args.guidance : 1.0;
-  sampling.steps = args.steps;
-  sampling.seed = args.seed;
-  sampling.noise_scale = about.noise_scale;
-
-  const auto score_of = [&](nn::Dit& model) {
-    return reference.score(host, to_host(ctx, nn::sample(ctx, model, sampling)));
-  };
-  const auto trained = nn::load_diffusers_model(ctx, checkpoint, dtype);
-  print_note(nn::slower_attention_text(trained->config(), choice.device, dtype));
-  const double score = score_of(*trained);
-  nn::Dit fresh(ctx, about.config, args.seed, dtype);
-  const double untrained = score_of(fresh);
-  const double real = reference.real_score();
-
-  if (args.json) {
-    const std::string line = nn::JsonWriter()
-                                 .add("checkpoint", checkpoint)
-                                 .add("count", args.count)
-                                 .add("reference", reference.reference_count())
-                                 .add("score", score)
-                                 .add("real", real)
-                                 .add("untrained", untrained)
-                                 .add("score_over_real", score / real)
-                                 .add("score_over_untrained", score / untrained)
-                                 .line();
-    std::printf("%s\n", line.c_str());
-    return 0;
+  if (args.model.empty()) {
+    subject.folder.emplace(open_folder(args.images, decode));
+  } else {
+    subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype);
+    print_note(nn::slower_attention_text(subject.model->config(), choice.device, dtype));
+    subject.sampling.count = args.count;
+    subject.sampling.batch = args.batch;
+    subject.sampling.guidance = subject.about.config.classes > 0 ? args.guidance : 1.0;
+    subject.sampling.steps = args.steps;
+    subject.sampling.seed = args.seed;
+    subject.sampling.noise_scale = subject.about.noise_scale;
   }
-  std::printf("random-feature Frechet distance to %lld held-out images (smaller is better)\n",
-              static_cast<long long>(reference.reference_count()));
-  std::printf("  %lld images of this model        %10.5f\n", static_cast<long long>(args.count), score);
-  std::printf("  %lld other real images           %10.5f   (model / real %.2f)\n",
-              static_cast<long long>(args.count), real, score / real);
-  std::printf("  %lld images of an untrained model %9.5f   (model / untrained %.3f)\n",
-              static_cast<long long>(args.count), untrained, score / untrained);
-  return 0;
+  return args.inception.empty() ? eval_random_features(args, ctx, host, subject, data)
+                                : eval_inception(args, ctx, host, subject, data);
 }
 
 }  // namespace llsa::apps

@@ -57,9 +57,10 @@ double noise_scale(const Denoiser& model, const SampleOptions& options, std::int
 }
 
 void check_options(const Denoiser& model, const SampleOptions& options) {
-  if (options.count < 0 || options.batch < 1)
-    throw ValueError(cat("[sampler] expected a count of at least 0 and a batch of at least 1, got ",
-                         options.count, " and ", options.batch));
+  if (options.count < 0 || options.first < 0 || options.batch < 1)
+    throw ValueError(
+        cat("[sampler] expected a count and a first image of at least 0 and a batch of at least 1, got ",
+            options.count, ", ", options.first, " and ", options.batch));
   if (!(options.guidance >= 0.0))
     throw ValueError(cat("[sampler] expected a guidance of at least 0, got ", options.guidance));
   for (const std::int32_t c : options.classes)
@@ -90,10 +91,12 @@ Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Ten
 std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOptions& options) {
   if (model.classes == 0) return {};
   std::vector<std::int32_t> classes(static_cast<std::size_t>(options.count));
-  for (std::size_t i = 0; i < classes.size(); ++i)
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    const std::size_t number = i + static_cast<std::size_t>(options.first);
     classes[i] = options.classes.empty()
-                     ? static_cast<std::int32_t>(i % static_cast<std::size_t>(model.classes))
-                     : options.classes[i % options.classes.size()];
+                     ? static_cast<std::int32_t>(number % static_cast<std::size_t>(model.classes))
+                     : options.classes[number % options.classes.size()];
+  }
   return classes;
 }
 
@@ -122,7 +125,7 @@ Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options,
     const std::int64_t end = std::min(options.count, begin + options.batch);
     const Shape count{end - begin};
     std::vector<std::int64_t> ids(static_cast<std::size_t>(end - begin));
-    std::iota(ids.begin(), ids.end(), begin);
+    std::iota(ids.begin(), ids.end(), options.first + begin);
     Tensor classes;
     if (!all_classes.empty())
       classes = kernels::from_vector(

@@ -16,6 +16,7 @@ namespace llsa::nn {
 
 struct SampleOptions {
   std::int64_t count = 1;
+  std::int64_t first = 0;  ///< number of the first image: images first .. first + count - 1 are drawn
   /// The class of image i is classes[i % size]; empty = 0, 1, .. in turn. Ignored by a model without classes.
   std::vector<std::int32_t> classes = {};
   double guidance = 1.0;  ///< 1 = the class alone, one model pass; otherwise two passes in one batch
@@ -34,7 +35,7 @@ std::vector<double> euler_levels(int steps);
 Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
              int steps);
 
-/// The class of every image that sample() draws; empty for a model without classes.
+/// The class of every image that sample() draws, in order; empty for a model without classes.
 std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOptions& options);
 
 /// Draws images [n,channels,height,width], about [-1,1], not clamped, in the model's dtype. n is

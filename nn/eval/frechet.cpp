@@ -157,7 +157,11 @@ double FrechetReference::score(Context& ctx, const Tensor& images) const {
   if (images.rank() != 4 || images.size(2) != height_ || images.size(3) != width_) {
     throw ShapeError(cat("[frechet] expected images [n,3,", height_, ",", width_, "], got ", images.shape()));
   }
-  return frechet_distance(ctx, fit(ctx, frechet_features(ctx, images)), reference_, kRidge);
+  return score_features(ctx, frechet_features(ctx, images));
+}
+
+double FrechetReference::score_features(Context& ctx, const Tensor& features) const {
+  return frechet_distance(ctx, fit(ctx, features), reference_, kRidge);
 }
 
 }  // namespace llsa::nn

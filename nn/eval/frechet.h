@@ -41,6 +41,8 @@ class FrechetReference {
 
   /// Distance of images f32 [n,3,height,width] from the reference.
   double score(Context& ctx, const Tensor& images) const;
+  /// The same of their features, which may have been collected batch by batch.
+  double score_features(Context& ctx, const Tensor& features) const;
   /// Distance of `count` other real images from the reference: what a perfect model would reach.
   double real_score() const { return real_score_; }
   /// Images in the reference.

@@ -33,7 +33,8 @@ struct Reflection {
   }
 
   /// Reflects the columns [begin, end) of the rows `head` and body, body + stride, ...
-  void reflect_columns(double* head, double* body, std::int64_t stride, std::int64_t begin, std::int64_t end) const {
+  void reflect_columns(double* head, double* body, std::int64_t stride, std::int64_t begin,
+                       std::int64_t end) const {
     double sum[kColumns];
     const std::int64_t count = end - begin;
     std::copy(head + begin, head + end, sum);
@@ -53,8 +54,8 @@ struct Reflection {
 };
 
 /// Reflects all columns from `begin` on, in parallel.
-void reflect_all_columns(Context& ctx, const Reflection& reflection, double* head, double* body, std::int64_t stride,
-                         std::int64_t begin, std::int64_t end) {
+void reflect_all_columns(Context& ctx, const Reflection& reflection, double* head, double* body,
+                         std::int64_t stride, std::int64_t begin, std::int64_t end) {
   if (reflection.tau == 0) return;
   ctx.pool().parallel_ranges(end - begin, kColumns, [&](std::int64_t first, std::int64_t last) {
     reflection.reflect_columns(head, body, stride, begin + first, begin + last);
@@ -130,13 +131,13 @@ std::vector<double> bidiagonal(Context& ctx, const Tensor& matrix) {
 void check_features(const Tensor& features, std::int64_t width) {
   if (features.rank() != 2 || features.size(1) < 1 || (width > 0 && features.size(1) != width) ||
       !features.is_contiguous())
-    throw ShapeError(cat("[gaussian] expected contiguous features [n,", width > 0 ? cat(width) : std::string("F"),
-                         "], got ", features.shape()));
+    throw ShapeError(cat("[gaussian] expected contiguous features [n,",
+                         width > 0 ? cat(width) : std::string("F"), "], got ", features.shape()));
   const double* const x = features.data<double>();
   for (std::int64_t i = 0; i < features.numel(); ++i)
     if (!std::isfinite(x[i]))
-      throw NonFiniteError(cat("[gaussian] feature ", i % features.size(1), " of image ", i / features.size(1),
-                               " is not finite"));
+      throw NonFiniteError(cat("[gaussian] feature ", i % features.size(1), " of image ",
+                               i / features.size(1), " is not finite"));
 }
 
 /// R / sqrt(n - 1), with the ridge folded in.
@@ -222,7 +223,8 @@ double sum_of_singular_values(Context& ctx, const Tensor& matrix) {
 
 double frechet_distance(Context& ctx, const Gaussian& a, const Gaussian& b, double ridge) {
   if (a.count() < 2 || b.count() < 2)
-    throw ValueError(cat("[frechet] expected two images or more on both sides, got ", a.count(), " and ", b.count()));
+    throw ValueError(
+        cat("[frechet] expected two images or more on both sides, got ", a.count(), " and ", b.count()));
   if (a.width() != b.width())
     throw ShapeError(cat("[frechet] expected features of one width, got ", a.width(), " and ", b.width()));
   const Tensor ra = scaled_factor(ctx, a, ridge), rb = scaled_factor(ctx, b, ridge);

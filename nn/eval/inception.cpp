@@ -35,8 +35,8 @@ std::vector<Spec> network() {
   std::vector<Spec> all;
   std::string block;
   using Pair = std::array<std::int64_t, 2>;
-  const auto add = [&](const char* name, std::int64_t in, std::int64_t out, Pair kernel, std::int64_t stride = 1,
-                       Pair padding = {0, 0}) {
+  const auto add = [&](const char* name, std::int64_t in, std::int64_t out, Pair kernel,
+                       std::int64_t stride = 1, Pair padding = {0, 0}) {
     all.push_back({block + name, in, out, kernel, stride, padding});
   };
   const Pair one = {1, 1}, three = {3, 3}, row = {1, 7}, column = {7, 1}, by_row = {0, 3}, by_column = {3, 0};
@@ -102,13 +102,14 @@ std::vector<Spec> network() {
 }
 
 /// A tensor of the file, of the expected shape, in f64.
-std::vector<double> read(Context& host, const SafetensorsFile& file, const std::string& path, const std::string& name,
-                         const Shape& shape) {
+std::vector<double> read(Context& host, const SafetensorsFile& file, const std::string& path,
+                         const std::string& name, const Shape& shape) {
   const Tensor& x = file.at(name);
   if (!(x.shape() == shape) || !is_floating(x.dtype()))
-    throw IoError(cat(path, ": expected ", name, " of shape ", shape, " and a floating dtype, got ", x.shape(), " ",
-                      name_of(x.dtype())),
-                  "expected the Inception-v3 of 2015-12-05 with 1008 classes; that of torchvision is another network");
+    throw IoError(
+        cat(path, ": expected ", name, " of shape ", shape, " and a floating dtype, got ", x.shape(), " ",
+            name_of(x.dtype())),
+        "expected the Inception-v3 of 2015-12-05 with 1008 classes; that of torchvision is another network");
   auto values = kernels::to_vector<double>(host, x);
   if (!std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
     throw IoError(cat(path, ": ", name, " has a value that is not finite"));
@@ -149,10 +150,13 @@ Tensor max_pool(Context& ctx, const Tensor& x, std::int64_t stride) {
 /// 3 x 3 with stride 1 over a border; divided by the number of pixels inside the image.
 Tensor average_pool(Context& ctx, const Tensor& x) {
   const std::int64_t h = x.size(2), w = x.size(3);
-  const auto inside = [](std::int64_t i, std::int64_t n) { return std::min(i + 2, n) - std::max<std::int64_t>(i - 1, 0); };
+  const auto inside = [](std::int64_t i, std::int64_t n) {
+    return std::min(i + 2, n) - std::max<std::int64_t>(i - 1, 0);
+  };
   std::vector<float> share;
   for (std::int64_t i = 0; i < h; ++i)
-    for (std::int64_t j = 0; j < w; ++j) share.push_back(1.0f / static_cast<float>(inside(i, h) * inside(j, w)));
+    for (std::int64_t j = 0; j < w; ++j)
+      share.push_back(1.0f / static_cast<float>(inside(i, h) * inside(j, w)));
   const Tensor sums = along(ctx, along(ctx, with_border(ctx, x), 2, 1, kernels::add), 3, 1, kernels::add);
   return kernels::mul(ctx, sums, kernels::from_vector(ctx, share, {h, w}));
 }
@@ -216,13 +220,16 @@ Inception::Inception(Context& ctx, const std::string& path) : ctx_(ctx), fingerp
     for (std::size_t o = 0; o < b.size(); ++o) {
       const double factor = scale[o] / std::sqrt(variance[o] + kBatchNormEps);
       if (!std::isfinite(factor))
-        throw IoError(cat(path, ": ", name, ".bn.running_var has the value ", variance[o], ", expected one above 0"));
-      for (std::size_t i = o * per_channel; i < (o + 1) * per_channel; ++i) w[i] = static_cast<float>(weight[i] * factor);
+        throw IoError(
+            cat(path, ": ", name, ".bn.running_var has the value ", variance[o], ", expected one above 0"));
+      for (std::size_t i = o * per_channel; i < (o + 1) * per_channel; ++i)
+        w[i] = static_cast<float>(weight[i] * factor);
       b[o] = static_cast<float>(shift[o] - mean[o] * factor);
     }
     hash(fingerprint_, w);
     hash(fingerprint_, b);
-    convolutions_[name] = {kernels::from_vector(ctx, w, shape), kernels::from_vector(ctx, b, {out}), stride, padding};
+    convolutions_[name] = {kernels::from_vector(ctx, w, shape), kernels::from_vector(ctx, b, {out}), stride,
+                           padding};
   }
   const auto last = read(host, file, path, "fc.weight", {kClasses, kFeatures});
   const std::vector<float> classifier(last.begin(), last.end());
@@ -235,7 +242,8 @@ Tensor Inception::convolution(const Tensor& x, const std::string& name) const {
   return kernels::relu(ctx_, kernels::conv2d(ctx_, x, c.weight, c.bias, {c.stride, c.stride}, c.padding));
 }
 
-Tensor Inception::chain(const Tensor& x, const std::string& block, std::initializer_list<const char*> names) const {
+Tensor Inception::chain(const Tensor& x, const std::string& block,
+                        std::initializer_list<const char*> names) const {
   Tensor y = x;
   for (const char* name : names) y = convolution(y, cat("Mixed_", block, ".", name));
   return y;
@@ -247,25 +255,30 @@ Tensor Inception::block(const Tensor& x, const std::string& name) const {
   const auto pooled = [&](const Tensor& y) { return chain(y, name, {"branch_pool"}); };
   if (name[0] == '5')
     return joined({branch({"branch1x1"}), branch({"branch5x5_1", "branch5x5_2"}),
-                   branch({"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}), pooled(average_pool(ctx_, x))});
+                   branch({"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}),
+                   pooled(average_pool(ctx_, x))});
   if (name == "6a")
     return joined({branch({"branch3x3"}), branch({"branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3"}),
                    max_pool(ctx_, x, 2)});
   if (name[0] == '6')
-    return joined({branch({"branch1x1"}), branch({"branch7x7_1", "branch7x7_2", "branch7x7_3"}),
-                   branch({"branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"}),
-                   pooled(average_pool(ctx_, x))});
+    return joined(
+        {branch({"branch1x1"}), branch({"branch7x7_1", "branch7x7_2", "branch7x7_3"}),
+         branch({"branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3", "branch7x7dbl_4", "branch7x7dbl_5"}),
+         pooled(average_pool(ctx_, x))});
   if (name == "7a")
     return joined({branch({"branch3x3_1", "branch3x3_2"}),
-                   branch({"branch7x7x3_1", "branch7x7x3_2", "branch7x7x3_3", "branch7x7x3_4"}), max_pool(ctx_, x, 2)});
+                   branch({"branch7x7x3_1", "branch7x7x3_2", "branch7x7x3_3", "branch7x7x3_4"}),
+                   max_pool(ctx_, x, 2)});
   const Tensor single = branch({"branch3x3_1"}), twice = branch({"branch3x3dbl_1", "branch3x3dbl_2"});
-  return joined({branch({"branch1x1"}), chain(single, name, {"branch3x3_2a"}), chain(single, name, {"branch3x3_2b"}),
-                 chain(twice, name, {"branch3x3dbl_3a"}), chain(twice, name, {"branch3x3dbl_3b"}),
+  return joined({branch({"branch1x1"}), chain(single, name, {"branch3x3_2a"}),
+                 chain(single, name, {"branch3x3_2b"}), chain(twice, name, {"branch3x3dbl_3a"}),
+                 chain(twice, name, {"branch3x3dbl_3b"}),
                  pooled(name == "7b" ? average_pool(ctx_, x) : max_pool(ctx_, with_border(ctx_, x), 1))});
 }
 
 Tensor Inception::resized(const Tensor& levels, InceptionResize resize) const {
-  const Tensor columns = resize_matrix(ctx_, levels.size(3), resize), rows = resize_matrix(ctx_, levels.size(2), resize);
+  const Tensor columns = resize_matrix(ctx_, levels.size(3), resize),
+               rows = resize_matrix(ctx_, levels.size(2), resize);
   return kernels::matmul(ctx_, rows, kernels::matmul(ctx_, levels, columns, false, true));
 }
 
@@ -298,8 +311,8 @@ Tensor levels_of(Context& ctx, const Tensor& images) {
   for (std::int64_t i = 0; i < x.numel(); ++i) {
     const float value = x.data<float>()[i];
     if (std::isnan(value))
-      throw NonFiniteError(cat("[inception] image ", i / std::max<std::int64_t>(x.numel() / x.size(0), 1), " of ",
-                               x.size(0), " holds a NaN"));
+      throw NonFiniteError(cat("[inception] image ", i / std::max<std::int64_t>(x.numel() / x.size(0), 1),
+                               " of ", x.size(0), " holds a NaN"));
     levels.data<float>()[i] = std::round(std::clamp((value + 1.0f) * 127.5f, 0.0f, 255.0f));
   }
   return levels;

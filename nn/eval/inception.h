@@ -22,7 +22,7 @@ namespace llsa::nn {
 /// How images are brought to 299 x 299. They are different metrics, also where images are enlarged.
 enum class InceptionResize {
   aa,  ///< antialiased, half-pixel centres: as torchmetrics from 1.8 on
-  tf   ///< two neighbours, corner-aligned without the last one: as the TensorFlow op and its ports (torch-fidelity)
+  tf  ///< two neighbours, corner-aligned without the last one: as the TensorFlow op and its ports (torch-fidelity)
 };
 /// "aa", "tf". The inverse throws ValueError for another word.
 std::string name_of(InceptionResize resize);
