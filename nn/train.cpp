@@ -73,8 +73,10 @@ FlowOptions flow_options(const TrainOptions& options) {
   return flow;
 }
 
-HeldOutLossOptions held_out_options(const TrainOptions& options) {
-  return {.images = options.eval_images, .batch = options.batch, .flow = flow_options(options)};
+std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder>& images,
+                                         const TrainOptions& options) {
+  if (!images) return std::nullopt;
+  return HeldOutLoss(images, {options.eval_images, options.batch, flow_options(options)});
 }
 
 AdamWOptions adamw_options(const TrainOptions& options) {
@@ -132,16 +134,16 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
 TrainResult train(const TrainOptions& given, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks) {
   const TrainCallbacks host = complete(callbacks);
-  const auto all_images = std::make_shared<const ImageFolder>(given.data, decode_options(given));
-  const TrainOptions options = resolve(given, *all_images);
-  const auto [images, held_out_images] =
-      hold_out(all_images, options.held_out, decode_options(options), options.model.classes > 0);
+  const auto images = std::make_shared<const ImageFolder>(given.data, decode_options(given));
+  const TrainOptions options = resolve(given, *images);
+  const HeldOutSplit split =
+      hold_out(images, options.held_out, decode_options(options), options.model.classes > 0);
   const DeviceChoice choice = choose_device(options.device);
   Context ctx(choice.device, static_cast<int>(options.threads));
   ctx.allow_tf32(options.tf32);
 
   // Batches of images; the model; the loss of its prediction; the update of its weights and their average.
-  Loader loader(ctx, images, loader_options(options));
+  Loader loader(ctx, split.training, loader_options(options));
   Dit model(ctx, options.model, static_cast<std::uint64_t>(options.seed), dtype_from_name(options.dtype));
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
@@ -150,21 +152,10 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   TrainStep step(model.parameters(), optimizer, &ema,
                  flow_objective(ctx, model, loader, flow_options(options)),
                  {options.accumulate, options.graph, std::ref(host.on_message)});
+  std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
 
-  std::optional<HeldOutLoss> held_out;
-  if (held_out_images) held_out.emplace(held_out_images, held_out_options(options));
-
-  const TrainRun run{options,
-                     host,
-                     *images,
-                     ctx,
-                     loader,
-                     model,
-                     optimizer,
-                     ema,
-                     schedule,
-                     step,
-                     held_out ? &*held_out : nullptr};
+  const TrainRun run{options,   host, *split.training, ctx,  loader,  model,
+                     optimizer, ema,  schedule,        step, held_out};
   introduce(run, choice);
   TrainFolder folder(run, out);
   std::int64_t start = 0;

@@ -42,7 +42,7 @@ struct TrainCallbacks {
   std::function<void(const EvaluationReport&)> on_evaluation = {};
   /// A sentence for the user: warnings, files written.
   std::function<void(const std::string&)> on_message = {};
-  /// Asked before every step, after every step of drawing a sample grid and after every batch of held-out
+  /// Asked before every step, after every step of drawing a sample grid and between two batches of held-out
   /// images; true = save and return. An evaluation that was ended so is made when the run is resumed.
   std::function<bool()> should_stop = {};
 };

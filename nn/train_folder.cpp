@@ -51,7 +51,7 @@ void require_resumable(const RunFolder& files, const TrainOptions& stored, const
 std::string images_text(const HeldOutLoss& loss) { return std::to_string(loss.folder().fingerprint()); }
 
 // Losses over other images cannot be compared.
-void require_same_held_out(const RunFolder& files, const HeldOutLoss* held_out) {
+void require_same_held_out(const RunFolder& files, const std::optional<HeldOutLoss>& held_out) {
   const auto best = files.best();
   if (!best || !held_out || best->images == images_text(*held_out)) return;
   throw ValueError(cat("the held-out images in ", held_out->folder().root(),

@@ -35,7 +35,7 @@ struct TrainRun {
   Ema& ema;
   const Schedule& schedule;
   TrainStep& step;
-  HeldOutLoss* held_out;  ///< null when no image is held out
+  std::optional<HeldOutLoss>& held_out;  ///< nothing when no image is held out
 };
 
 class TrainFolder {

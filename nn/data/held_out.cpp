@@ -36,7 +36,7 @@ void require_apart(const ImageFolder& training, const ImageFolder& held_out) {
     throw ValueError(
         cat("[held out] the held-out image ", held_out.root(), "/", found->second->path,
             " is also a training image, ", training.root(), "/", entry.path),
-        "keep the held-out folder outside of the training folder, without links from one to the other");
+        "keep held-out and training images in folders apart, without links from one to the other");
   }
 }
 

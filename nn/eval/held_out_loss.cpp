@@ -71,7 +71,7 @@ std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& mode
     sum += count * flow_loss(ctx, model, noisy(ctx, images, done)).item();
     done += static_cast<std::size_t>(images.size(0));
     if (callbacks.on_progress) callbacks.on_progress(static_cast<std::int64_t>(done), size());
-    if (callbacks.should_stop && callbacks.should_stop()) return std::nullopt;
+    if (done < images_.size() && callbacks.should_stop && callbacks.should_stop()) return std::nullopt;
   }
   if (images_.empty())
     throw IoError(cat("[held-out loss] none of the images in ", folder_->root(),

@@ -31,7 +31,7 @@ class HeldOutLoss {
   HeldOutLoss(std::shared_ptr<const ImageFolder> folder, const HeldOutLossOptions& options);
 
   /// The mean over the images, computed batch by batch without a graph. Nothing when should_stop, which is
-  /// asked after every batch, has ended it; progress is counted in images. Files that cannot be decoded are
+  /// asked between two batches, has ended it; progress is counted in images. Files that cannot be decoded are
   /// left out, from then on. Throws IoError when that are all, and what flow_loss() throws.
   std::optional<double> operator()(Context& ctx, const Denoiser& model, const Callbacks& callbacks = {});
 
