@@ -181,11 +181,11 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
     // Losses are read first, so that nothing is saved that has diverged.
     if (log || save || draw || evaluate || meter.full()) meter.read();
     meter.pause();
-    const bool best = evaluate && folder.evaluate(meter.step());
+    if (evaluate) folder.evaluate(meter.step());
     meter.unpause();
     if (log) meter.report();
     meter.pause();
-    if (save || best || finished()) folder.save(meter.step());
+    if ((save || finished()) && folder.saved_step() != meter.step()) folder.save(meter.step());
     if (draw) folder.draw(meter.step());  // after saving: it takes more memory than a step, and may fail
     meter.unpause();
   }

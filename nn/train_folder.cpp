@@ -113,7 +113,7 @@ void TrainFolder::settle_products(bool resumed) {
   kernels::tune_products(run_.ctx, run_.options.tune);
 }
 
-bool TrainFolder::evaluate(std::int64_t step) {
+void TrainFolder::evaluate(std::int64_t step) {
   HeldOutLoss& loss_of = *run_.held_out;
   const std::size_t known = loss_of.skipped().size();
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
@@ -123,15 +123,19 @@ bool TrainFolder::evaluate(std::int64_t step) {
   for (std::size_t i = known; i < loss_of.skipped().size(); ++i)
     run_.host.on_message(
         cat("left out held-out ", loss_of.skipped()[i].path, ": ", loss_of.skipped()[i].reason));
-  if (!loss) return false;
+  if (!loss) return;
   held_out_loss_ = loss;
   const auto best = files_.best();
   const bool lowest = std::isfinite(*loss) && (!best || *loss < best->held_out_loss);
+  if (lowest) {
+    if (saved_step_ != step) save(step);
+    files_.mark_best({step, *loss, images_text(loss_of)});
+    files_.prune(run_.options.keep);  // the one that was the best
+  }
+  // The log comes last: a run that is killed before evaluates again when it is resumed from this step.
   const EvaluationReport report{step, *loss, lowest};
   log_->write(report);
-  if (lowest) files_.mark_best({step, *loss, images_text(loss_of)});
   run_.host.on_evaluation(report);
-  return lowest;
 }
 
 std::string TrainFolder::best_checkpoint() const {

@@ -52,10 +52,10 @@ class TrainFolder {
   std::int64_t resume();
 
   TrainLog& log() { return *log_; }
-  /// Computes the held-out loss of the averaged weights, logs and reports it, and marks the checkpoint of this
-  /// step as the best if no earlier loss is as low. Returns whether it did: that checkpoint has to be saved
-  /// then. Ends early, with nothing done, when the host wants to stop.
-  bool evaluate(std::int64_t step);
+  /// Computes the held-out loss of the averaged weights after `step` steps, logs and reports it. If no earlier
+  /// one is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
+  /// wants to stop.
+  void evaluate(std::int64_t step);
   /// The loss of the last evaluation.
   std::optional<double> held_out_loss() const { return held_out_loss_; }
   /// Path of the best checkpoint; empty when there is none.

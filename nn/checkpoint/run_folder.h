@@ -54,9 +54,9 @@ class RunFolder {
   std::string checkpoint_path(std::int64_t step) const;
 
   /// Makes the folder and its sub-folders, locks the folder for this process as long as this object lives,
-  /// and checks that a file can be written. Removes what a killed run left half-written, and the mark of a best
-  /// checkpoint that is not there. Throws IoError
-  /// naming the path and the reason, also when another process has locked the folder.
+  /// and checks that a file can be written. Removes what a killed run left half-written, and the mark of a
+  /// best checkpoint that is not there any more. Throws IoError naming the path and the reason, also when
+  /// another process has locked the folder.
   void prepare();
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
@@ -68,8 +68,7 @@ class RunFolder {
   /// nothing of the new checkpoint remains.
   std::string save(std::int64_t step, const std::function<void(const std::string&)>& fill) const;
 
-  /// Marks the checkpoint of best.step as the best, in best.json. It may be saved after that, so that a run
-  /// that is killed between the two does not take an earlier one for the best. Throws IoError.
+  /// Marks the checkpoint of best.step as the best, in best.json. Throws IoError.
   void mark_best(const BestCheckpoint& best) const;
   /// What is marked; nothing when there is no mark, or no checkpoint of that step. Throws IoError, and
   /// ValueError for a damaged mark.

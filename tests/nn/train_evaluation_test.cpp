@@ -155,6 +155,37 @@ TEST_CASE(
   CHECK(files.checkpoints().size() == 1);
 }
 
+TEST_CASE("in bf16, with recomputed blocks and without classes, too") {
+  const test::TempDir dir;
+  TrainOptions options = evaluated_options();
+  options.dtype = "bf16";
+  options.recompute = true;
+  options.model_classes = 0;
+  options.steps = 6;
+  const std::string expected = state_bytes(run(options, dir / "evaluated").checkpoint);
+  CHECK(logged(dir / "evaluated").size() == 2);
+  options.eval_every = 0;
+  CHECK(state_bytes(run(options, dir / "plain").checkpoint) == expected);
+}
+
+TEST_CASE("a run that was killed between the best checkpoint and its mark evaluates again") {
+  const test::TempDir dir;
+  TrainOptions options = evaluated_options();
+  options.steps = 8;
+  run(options, dir / "run");
+  const RunFolder files(dir / "run");
+  const auto losses = logged(dir / "run");
+  REQUIRE(losses.size() == 2);
+  REQUIRE(files.best());
+  const std::string mark = read_text_file(files.best_path()), log = read_text_file(files.log_path());
+  REQUIRE(files.best()->step == 8);
+  fs::remove(files.best_path());
+  test::write_file(files.log_path(), log.substr(0, log.find("{\"step\": 8, \"held_out_loss\"")));
+  CHECK(run(options, dir / "run", true).step == 8);
+  CHECK(read_text_file(files.best_path()) == mark);
+  CHECK(logged(dir / "run") == losses);
+}
+
 TEST_CASE("the best step is saved although no checkpoint is due") {
   const test::TempDir dir;
   TrainOptions options = evaluated_options();
@@ -177,7 +208,7 @@ TEST_CASE("marks of a best checkpoint: none, missing, damaged") {
   test::write_file(files.best_path(), "{\"step\": 4, ");
   options.steps = 5;
   CHECK(contains(failure_of<ValueError>(options, dir / "run", true), "best.json"));
-  files.mark_best({7, 0.1, "1"});  // as if killed before that checkpoint was saved
+  files.mark_best({7, 0.1, "1"});  // as if that checkpoint had been moved away
   CHECK_FALSE(files.best());
   CHECK(run(options, dir / "run", true).best_checkpoint == files.checkpoint_path(5));
 }

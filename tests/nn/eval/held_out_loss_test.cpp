@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,7 +23,6 @@ namespace {
 using namespace llsa;
 using namespace llsa::nn;
 using llsa::test::contains;
-namespace fs = std::filesystem;
 
 struct Fixture {
   test::TempDir dir;
