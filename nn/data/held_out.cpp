@@ -82,7 +82,7 @@ ImageFolder scan(const std::string& folder, const DecodeOptions& decode) {
   try {
     return ImageFolder(folder, decode);
   } catch (const IoError& error) {
-    throw IoError(cat("[held out] ", error.what()),
+    throw IoError(cat("held-out images: ", error.what()),
                   "give a folder of images, or a share of the training images such as 5%");
   }
 }
