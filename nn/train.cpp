@@ -2,14 +2,17 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "core/device_choice.h"
+#include "nn/data/held_out.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/loader.h"
 #include "nn/diffusion/flow.h"
 #include "nn/dit.h"
 #include "nn/ema.h"
+#include "nn/eval/held_out_loss.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "nn/train_folder.h"
@@ -22,6 +25,7 @@ namespace {
 // Without empty callbacks.
 TrainCallbacks complete(TrainCallbacks host) {
   if (!host.on_report) host.on_report = [](const StepReport&) {};
+  if (!host.on_evaluation) host.on_evaluation = [](const EvaluationReport&) {};
   if (!host.on_message) host.on_message = [](const std::string&) {};
   if (!host.should_stop) host.should_stop = [] { return false; };
   return host;
@@ -69,6 +73,12 @@ FlowOptions flow_options(const TrainOptions& options) {
   return flow;
 }
 
+std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder>& images,
+                                         const TrainOptions& options) {
+  if (!images) return std::nullopt;
+  return HeldOutLoss(images, {options.eval_images, options.batch, flow_options(options)});
+}
+
 AdamWOptions adamw_options(const TrainOptions& options) {
   return {.beta1 = options.beta1,
           .beta2 = options.beta2,
@@ -82,6 +92,22 @@ Schedule schedule_of(const TrainOptions& options) {
                           options.lr_final};
   schedule.validate();
   return schedule;
+}
+
+void introduce_held_out(const TrainRun& run) {
+  const ImageFolder& images = run.held_out->folder();
+  run.host.on_message(
+      cat("held out: ", images.size(), " images in ", images.root(),
+          run.held_out->size() < images.size()
+              ? cat("; the loss is that of ", run.held_out->size(), " of them (--eval-images)")
+              : std::string()));
+  if (images.root() != run.images.root())
+    for (const std::string& warning : images.warnings()) run.host.on_message(cat("held out: ", warning));
+  const std::vector<std::int64_t> counts = run.images.class_counts();
+  for (std::size_t i = 0; i < run.images.class_names().size(); ++i)
+    if (counts[i] == 0)
+      run.host.on_message(
+          cat("all images of the class ", run.images.class_names()[i], " are held out: none is trained on"));
 }
 
 // Says what is about to happen, because the first report may take minutes.
@@ -100,6 +126,7 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
         slower_attention_text(options.model, choice.device, dtype_from_name(options.dtype))})
     if (!text.empty()) run.host.on_message(text);
   for (const std::string& warning : run.images.warnings()) run.host.on_message(warning);
+  if (run.held_out) introduce_held_out(run);
 }
 
 }  // namespace
@@ -109,12 +136,14 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   const TrainCallbacks host = complete(callbacks);
   const auto images = std::make_shared<const ImageFolder>(given.data, decode_options(given));
   const TrainOptions options = resolve(given, *images);
+  const HeldOutSplit split =
+      hold_out(images, options.held_out, decode_options(options), options.model.classes > 0);
   const DeviceChoice choice = choose_device(options.device);
   Context ctx(choice.device, static_cast<int>(options.threads));
   ctx.allow_tf32(options.tf32);
 
   // Batches of images; the model; the loss of its prediction; the update of its weights and their average.
-  Loader loader(ctx, images, loader_options(options));
+  Loader loader(ctx, split.training, loader_options(options));
   Dit model(ctx, options.model, static_cast<std::uint64_t>(options.seed), dtype_from_name(options.dtype));
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
@@ -123,8 +152,10 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   TrainStep step(model.parameters(), optimizer, &ema,
                  flow_objective(ctx, model, loader, flow_options(options)),
                  {options.accumulate, options.graph, std::ref(host.on_message)});
+  std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
 
-  const TrainRun run{options, host, *images, ctx, loader, model, optimizer, ema, schedule, step};
+  const TrainRun run{options,   host, *split.training, ctx,  loader,  model,
+                     optimizer, ema,  schedule,        step, held_out};
   introduce(run, choice);
   TrainFolder folder(run, out);
   std::int64_t start = 0;
@@ -135,16 +166,26 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   TrainMeter meter(run, folder, start);
   const auto finished = [&] { return meter.step() >= options.steps; };
   const auto due = [&](std::int64_t every) { return every > 0 && meter.step() % every == 0; };
+  // A run that was stopped or killed before the evaluation of its last checkpoint makes up for it.
+  const auto evaluation_due = [&] {
+    return options.eval_every > 0 && meter.step() > 0 && folder.log().evaluated_step() < meter.step() &&
+           (due(options.eval_every) || finished());
+  };
+  if (evaluation_due()) folder.evaluate(meter.step());
   while (!finished() && !host.should_stop()) {
     meter.do_step();
     const bool log = due(options.log_every) || finished();
     const bool save = due(options.save_every);
     const bool draw = due(options.sample_every) || (finished() && options.sample_every > 0);
+    const bool evaluate = evaluation_due();
     // Losses are read first, so that nothing is saved that has diverged.
-    if (log || save || draw || meter.full()) meter.read();
+    if (log || save || draw || evaluate || meter.full()) meter.read();
+    meter.pause();
+    if (evaluate) folder.evaluate(meter.step());
+    meter.unpause();
     if (log) meter.report();
     meter.pause();
-    if (save || finished()) folder.save(meter.step());
+    if ((save || finished()) && folder.saved_step() != meter.step()) folder.save(meter.step());
     if (draw) folder.draw(meter.step());  // after saving: it takes more memory than a step, and may fail
     meter.unpause();
   }
@@ -153,7 +194,7 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
     meter.report();
     if (folder.saved_step() != meter.step()) folder.save(meter.step());
   }
-  return {meter.step(), !finished(), meter.loss(), folder.checkpoint()};
+  return {meter.step(), !finished(), meter.loss(), folder.checkpoint(), folder.best_checkpoint()};
 }
 
 }  // namespace llsa::nn

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "../core/context.h"
@@ -24,15 +25,25 @@ struct StepReport {
   double data_wait = 0;          ///< share of the time spent waiting for images
   double remaining_seconds = 0;
   AllocatorStats memory;
-  std::uint64_t synchronizations = 0;  ///< how often the host waited for the device since the last report
+  std::optional<double> held_out_loss;  ///< of the last evaluation since the run was begun or resumed
+  std::uint64_t synchronizations = 0;   ///< how often the host waited for the device since the last report
+};
+
+/// A held-out loss: that of the averaged weights on images that are not trained on (eval/held_out_loss.h).
+struct EvaluationReport {
+  std::int64_t step = 0;  ///< steps done
+  double held_out_loss = 0;
+  bool best = false;  ///< the lowest so far: the checkpoint of this step is kept
 };
 
 /// As in callbacks.h: each may be empty, and is called by the thread that called train().
 struct TrainCallbacks {
   std::function<void(const StepReport&)> on_report = {};
+  std::function<void(const EvaluationReport&)> on_evaluation = {};
   /// A sentence for the user: warnings, files written.
   std::function<void(const std::string&)> on_message = {};
-  /// Asked before every step, and after every step of drawing a sample grid; true = save and return.
+  /// Asked before every step, after every step of drawing a sample grid and between two batches of held-out
+  /// images; true = save and return. An evaluation that was ended so is made when the run is resumed.
   std::function<bool()> should_stop = {};
 };
 
@@ -41,6 +52,7 @@ struct TrainResult {
   bool stopped = false;  ///< by should_stop, before the last step
   double loss = 0;       ///< mean of the last report
   std::string checkpoint;
+  std::string best_checkpoint;  ///< that with the lowest held-out loss; empty when there is none
 };
 
 /// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in

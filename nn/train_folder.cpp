@@ -1,5 +1,7 @@
 #include "nn/train_folder.h"
 
+#include <cmath>
+#include <cstddef>
 #include <functional>
 
 #include "core/atomic_file.h"
@@ -46,6 +48,17 @@ void require_resumable(const RunFolder& files, const TrainOptions& stored, const
                    "with --init-from for the weights");
 }
 
+std::string images_text(const HeldOutLoss& loss) { return std::to_string(loss.folder().fingerprint()); }
+
+// Losses over other images cannot be compared.
+void require_same_held_out(const RunFolder& files, const std::optional<HeldOutLoss>& held_out) {
+  const auto best = files.best();
+  if (!best || !held_out || best->images == images_text(*held_out)) return;
+  throw ValueError(cat("the held-out images in ", held_out->folder().root(),
+                       " are not those of the saved run (files or classes were added, removed or renamed)"),
+                   cat("bring them back, or remove ", files.best_path(), " to look for the best anew"));
+}
+
 }  // namespace
 
 TrainFolder::TrainFolder(const TrainRun& run, const std::string& path)
@@ -76,6 +89,7 @@ std::int64_t TrainFolder::resume() {
                     read_checkpoint(files_, latest, [&] { return read_training_options(latest.path); }),
                     run_.options);
   files_.prepare();
+  require_same_held_out(files_, run_.held_out);
   saved_step_ = read_checkpoint(files_, latest, [&] {
     const std::int64_t step = restore_training_state(latest.path, state_);
     run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
@@ -97,6 +111,36 @@ void TrainFolder::settle_products(bool resumed) {
   if (run_.options.tune && run_.ctx.device().is_cpu())
     run_.host.on_message("tune: the cpu has one algorithm for every product, there is nothing to choose");
   kernels::tune_products(run_.ctx, run_.options.tune);
+}
+
+void TrainFolder::evaluate(std::int64_t step) {
+  HeldOutLoss& loss_of = *run_.held_out;
+  const std::size_t known = loss_of.skipped().size();
+  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+  const std::optional<double> loss =
+      loss_of(run_.ctx, run_.model, {.should_stop = std::ref(run_.host.should_stop)});
+  averaged.restore();
+  for (std::size_t i = known; i < loss_of.skipped().size(); ++i)
+    run_.host.on_message(
+        cat("left out held-out ", loss_of.skipped()[i].path, ": ", loss_of.skipped()[i].reason));
+  if (!loss) return;
+  held_out_loss_ = loss;
+  const auto best = files_.best();
+  const bool lowest = std::isfinite(*loss) && (!best || *loss < best->held_out_loss);
+  if (lowest) {
+    if (saved_step_ != step) save(step);
+    files_.mark_best({step, *loss, images_text(loss_of)});
+    files_.prune(run_.options.keep);  // the one that was the best
+  }
+  // The log comes last: a run that is killed before evaluates again when it is resumed from this step.
+  const EvaluationReport report{step, *loss, lowest};
+  log_->write(report);
+  run_.host.on_evaluation(report);
+}
+
+std::string TrainFolder::best_checkpoint() const {
+  const auto best = files_.best();
+  return best ? files_.checkpoint_path(best->step) : std::string();
 }
 
 void TrainFolder::save(std::int64_t step) {

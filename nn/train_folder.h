@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "checkpoint/run_folder.h"
@@ -13,6 +14,7 @@
 #include "data/loader.h"
 #include "dit.h"
 #include "ema.h"
+#include "eval/held_out_loss.h"
 #include "optim.h"
 #include "schedule.h"
 #include "train.h"
@@ -33,6 +35,7 @@ struct TrainRun {
   Ema& ema;
   const Schedule& schedule;
   TrainStep& step;
+  std::optional<HeldOutLoss>& held_out;  ///< nothing when no image is held out
 };
 
 class TrainFolder {
@@ -49,6 +52,14 @@ class TrainFolder {
   std::int64_t resume();
 
   TrainLog& log() { return *log_; }
+  /// Computes the held-out loss of the averaged weights after `step` steps, logs and reports it. If no earlier
+  /// one is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
+  /// wants to stop.
+  void evaluate(std::int64_t step);
+  /// The loss of the last evaluation.
+  std::optional<double> held_out_loss() const { return held_out_loss_; }
+  /// Path of the best checkpoint; empty when there is none.
+  std::string best_checkpoint() const;
   /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep.
   void save(std::int64_t step);
   /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
@@ -69,6 +80,7 @@ class TrainFolder {
   std::unique_ptr<TrainLog> log_;
   std::string checkpoint_;
   std::int64_t saved_step_ = -1;
+  std::optional<double> held_out_loss_;
 };
 
 /// The configuration that train() has stored with a checkpoint. Throws IoError when there is none.

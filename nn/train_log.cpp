@@ -14,8 +14,12 @@
 namespace llsa::nn {
 namespace {
 
+constexpr const char* kHeldOutLoss = "held_out_loss";
+
 // The lines of a log up to a step, or up to the first line that is not a JSON object with a step.
-std::string lines_until(const std::string& text, const std::string& path, std::int64_t step) {
+// `evaluated_step` becomes that of the last of them with a held-out loss.
+std::string lines_until(const std::string& text, const std::string& path, std::int64_t step,
+                        std::int64_t& evaluated_step) {
   std::string kept;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
@@ -23,7 +27,9 @@ std::string lines_until(const std::string& text, const std::string& path, std::i
     const std::string line = text.substr(begin, end - begin);
     try {
       JsonObject json(line, path);
-      if (json.integer("step", -1, 0, step) < 0) break;
+      const std::int64_t line_step = json.integer("step", -1, 0, step);
+      if (line_step < 0) break;
+      if (json.has(kHeldOutLoss)) evaluated_step = line_step;
     } catch (const ValueError&) {
       break;
     }
@@ -37,7 +43,8 @@ std::string lines_until(const std::string& text, const std::string& path, std::i
 
 TrainLog::TrainLog(const std::string& path, std::int64_t step) : path_(path) {
   const bool exists = path_exists(path);
-  write_file_atomically(path, exists && step > 0 ? lines_until(read_text_file(path), path, step) : "");
+  write_file_atomically(
+      path, exists && step > 0 ? lines_until(read_text_file(path), path, step, evaluated_step_) : "");
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(cat("cannot open ", path, ": ", std::strerror(errno)));
 }
@@ -45,19 +52,27 @@ TrainLog::TrainLog(const std::string& path, std::int64_t step) : path_(path) {
 TrainLog::~TrainLog() { ::close(descriptor_); }
 
 void TrainLog::write(const StepReport& report) {
-  const std::string line = JsonWriter()
-                               .add("step", report.step)
-                               .add("loss", report.loss)
-                               .add("gradient_norm", report.gradient_norm)
-                               .add("learning_rate", report.learning_rate)
-                               .add("tokens_per_second", report.tokens_per_second)
-                               .add("data_wait", report.data_wait)
-                               .add("memory_active", static_cast<std::int64_t>(report.memory.active))
-                               .add("memory_cached", static_cast<std::int64_t>(report.memory.cached))
-                               .add("memory_reserved", static_cast<std::int64_t>(report.memory.reserved))
-                               .add("memory_peak", static_cast<std::int64_t>(report.memory.peak))
-                               .line() +
-                           '\n';
+  append(JsonWriter()
+             .add("step", report.step)
+             .add("loss", report.loss)
+             .add("gradient_norm", report.gradient_norm)
+             .add("learning_rate", report.learning_rate)
+             .add("tokens_per_second", report.tokens_per_second)
+             .add("data_wait", report.data_wait)
+             .add("memory_active", static_cast<std::int64_t>(report.memory.active))
+             .add("memory_cached", static_cast<std::int64_t>(report.memory.cached))
+             .add("memory_reserved", static_cast<std::int64_t>(report.memory.reserved))
+             .add("memory_peak", static_cast<std::int64_t>(report.memory.peak))
+             .line());
+}
+
+void TrainLog::write(const EvaluationReport& report) {
+  append(JsonWriter().add("step", report.step).add(kHeldOutLoss, report.held_out_loss).line());
+  evaluated_step_ = report.step;
+}
+
+void TrainLog::append(const std::string& text) {
+  const std::string line = text + '\n';
   for (std::size_t done = 0; done < line.size();) {
     const ssize_t n = ::write(descriptor_, line.data() + done, line.size() - done);
     if (n < 0 && errno == EINTR) continue;

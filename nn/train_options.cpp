@@ -8,6 +8,7 @@
 
 #include "core/device_choice.h"
 #include "core/error.h"
+#include "nn/data/held_out.h"
 #include "nn/data/image_io.h"
 #include "nn/json.h"
 
@@ -77,6 +78,9 @@ const std::vector<Setting>& train_settings() {
       row("max_pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10),
       resumable(row("workers", "threads that decode images", &O::workers, 1, 256)),
       resumable(row("cache_mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6)),
+      checked(
+          row("held_out", "images not to train on: a folder, or a share of --data such as 5%", &O::held_out),
+          [](std::string_view text) { held_out_share(text); }),
       resumable(row("steps", "optimiser steps of the whole run", &O::steps, 1, kMany)),
       row("batch", "images per micro-batch", &O::batch, 1, 1e6),
       row("accumulate", "micro-batches per step", &O::accumulate, 1, 1e6),
@@ -112,7 +116,10 @@ const std::vector<Setting>& train_settings() {
       resumable(row("guidance", "guidance of such a grid; 1 = none", &O::guidance, 0, 1e3)),
       resumable(
           row("save_every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany)),
-      resumable(row("keep", "checkpoints kept", &O::keep, 1, 1e6)),
+      resumable(
+          row("keep", "checkpoints kept, beside the one with the lowest held-out loss", &O::keep, 1, 1e6)),
+      resumable(row("eval_every", "steps between held-out losses; 0 = none", &O::eval_every, 0, kMany)),
+      row("eval_images", "held-out images used for it at most; 0 = all", &O::eval_images, 0, kMany),
   };
   return settings;
 }
@@ -195,6 +202,10 @@ void TrainOptions::validate() const {
                          model.out_channels),
                      "leave both keys out to train on images");
   check_device_name(device);
+  held_out_share(held_out);
+  if (eval_every > 0 && held_out.empty())
+    throw ValueError(cat("eval_every is ", eval_every, ", which needs held-out images, got none"),
+                     "give --held-out a folder of images, or a share of the training images such as 5%");
 }
 
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {

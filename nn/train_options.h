@@ -28,6 +28,7 @@ struct TrainOptions {
   std::int64_t max_pixels = 64'000'000;
   std::int64_t workers = 1;
   std::int64_t cache_mb = 512;  ///< decoded images kept in memory
+  std::string held_out;         ///< images not to train on: a folder, a share such as "5%", or none
 
   // optimisation
   std::int64_t steps = 10'000;
@@ -65,8 +66,10 @@ struct TrainOptions {
   std::int64_t sample_count = 16;
   std::int64_t sample_steps = 20;
   double guidance = 1.5;
-  std::int64_t save_every = 500;  ///< steps between checkpoints; 0 = only at the end
-  std::int64_t keep = 2;          ///< checkpoints kept
+  std::int64_t save_every = 500;    ///< steps between checkpoints; 0 = only at the end
+  std::int64_t keep = 2;            ///< checkpoints kept, beside the best one
+  std::int64_t eval_every = 0;      ///< steps between held-out losses; 0 = none
+  std::int64_t eval_images = 1000;  ///< held-out images used at most; 0 = all
 
   /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError
   /// that names the key for an unknown, duplicate, wrongly typed or out-of-range one.

@@ -44,13 +44,14 @@ std::string bytes_text(double bytes) {
 }
 
 std::string report_text(const nn::StepReport& report) {
+  const std::string held_out = report.held_out_loss ? print("  held-out %.4f", *report.held_out_loss) : "";
   return print(
-      "step %lld/%lld  loss %.4f  |grad| %.3g  lr %.2e  %s tok/s  ETA %s  data %.0f%%  mem %s (peak %s, "
+      "step %lld/%lld  loss %.4f%s  |grad| %.3g  lr %.2e  %s tok/s  ETA %s  data %.0f%%  mem %s (peak %s, "
       "cached %s)",
       static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
-      report.gradient_norm, report.learning_rate, count_text(report.tokens_per_second).c_str(),
-      clock_text(report.remaining_seconds).c_str(), 100 * report.data_wait,
-      bytes_text(static_cast<double>(report.memory.active)).c_str(),
+      held_out.c_str(), report.gradient_norm, report.learning_rate,
+      count_text(report.tokens_per_second).c_str(), clock_text(report.remaining_seconds).c_str(),
+      100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
       bytes_text(static_cast<double>(report.memory.peak)).c_str(),
       bytes_text(static_cast<double>(report.memory.cached)).c_str());
 }

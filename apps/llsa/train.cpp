@@ -63,8 +63,11 @@ int run_train(const TrainArgs& args) {
   std::signal(SIGINT, on_stop_signal);
   std::signal(SIGTERM, on_stop_signal);
   const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
-  progress.message(cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ",
-                       result.checkpoint, result.stopped ? "; go on with --resume" : ""));
+  progress.message(
+      cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
+          result.best_checkpoint.empty() ? std::string()
+                                         : cat(", lowest held-out loss in ", result.best_checkpoint),
+          result.stopped ? "; go on with --resume" : ""));
   return 0;
 }
 

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/training_state.h"
+#include "nn/json.h"
 
 namespace llsa::nn {
 namespace {
@@ -41,10 +43,22 @@ void make_folder(const fs::path& path) {
   if (error) throw IoError(cat("cannot create the folder ", path.string(), ": ", error.message()));
 }
 
+bool is_checkpoint(const std::string& path) { return is_diffusers_model(path) || has_training_state(path); }
+
+void remove_file(const std::string& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  if (error) throw IoError(cat("cannot remove ", path, ": ", error.message()));
+}
+
 }  // namespace
 
 std::string RunFolder::sample_path(std::int64_t step) const {
   return root_ + "/samples/" + step_name(step) + ".png";
+}
+
+std::string RunFolder::checkpoint_path(std::int64_t step) const {
+  return root_ + "/checkpoints/" + step_name(step);
 }
 
 void RunFolder::prepare() {
@@ -60,6 +74,7 @@ void RunFolder::prepare() {
   write_file_atomically(probe, "");
   std::error_code ignored;
   fs::remove(probe, ignored);
+  if (!best()) remove_file(best_path());
 }
 
 std::vector<CheckpointPath> RunFolder::checkpoints() const {
@@ -69,7 +84,7 @@ std::vector<CheckpointPath> RunFolder::checkpoints() const {
        it.increment(error)) {
     const std::string path = it->path().string();
     const std::int64_t step = parse_step(it->path().filename().string());
-    if (step >= 0 && (is_diffusers_model(path) || has_training_state(path))) found.push_back({step, path});
+    if (step >= 0 && is_checkpoint(path)) found.push_back({step, path});
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
   return found;
@@ -81,16 +96,38 @@ std::optional<CheckpointPath> RunFolder::latest() const {
 }
 
 std::string RunFolder::save(std::int64_t step, const std::function<void(const std::string&)>& fill) const {
-  const std::string target = root_ + "/checkpoints/" + step_name(step);
+  const std::string target = checkpoint_path(step);
   AtomicDirectory directory(target);
   fill(directory.temporary());
   directory.commit();
   return target;
 }
 
+void RunFolder::mark_best(const BestCheckpoint& best) const {
+  write_file_atomically(best_path(), JsonWriter()
+                                         .add("step", best.step)
+                                         .add("held_out_loss", best.held_out_loss)
+                                         .add("images", best.images)
+                                         .pretty());
+}
+
+std::optional<BestCheckpoint> RunFolder::best() const {
+  const std::string path = best_path();
+  if (!path_exists(path)) return std::nullopt;
+  JsonObject json(read_text_file(path), path);
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  const BestCheckpoint best{json.integer("step", 0, 0, kMost),
+                            json.number("held_out_loss", kLargest, 0, kLargest), json.string("images", "")};
+  json.finish();
+  return is_checkpoint(checkpoint_path(best.step)) ? std::optional(best) : std::nullopt;
+}
+
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
+  const auto marked = best();
   for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < found.size(); ++i) {
+    if (marked && marked->step == found[i].step) continue;
     // The folder is first renamed to a temporary name, because a half-deleted folder must not look like a
     // checkpoint.
     const fs::path path = found[i].path;

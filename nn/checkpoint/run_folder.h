@@ -5,6 +5,7 @@
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
 //   .lock                              locked by the process that trains here
 //   log.jsonl                          one object per logged step
+//   best.json                          which checkpoint has the lowest held-out loss, where that is computed
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
@@ -33,6 +34,13 @@ struct CheckpointPath {
   std::string path;
 };
 
+/// The checkpoint with the lowest held-out loss.
+struct BestCheckpoint {
+  std::int64_t step = 0;
+  double held_out_loss = 0;
+  std::string images;  ///< which images these were: their ImageFolder::fingerprint() as text
+};
+
 class RunFolder {
  public:
   explicit RunFolder(std::string root) : root_(std::move(root)) {}
@@ -41,11 +49,14 @@ class RunFolder {
   std::string config_path() const { return root_ + "/config.json"; }
   std::string tuning_path() const { return root_ + "/tuning.json"; }
   std::string log_path() const { return root_ + "/log.jsonl"; }
+  std::string best_path() const { return root_ + "/best.json"; }
   std::string sample_path(std::int64_t step) const;
+  std::string checkpoint_path(std::int64_t step) const;
 
   /// Makes the folder and its sub-folders, locks the folder for this process as long as this object lives,
-  /// and checks that a file can be written. Removes what a killed run left half-written. Throws IoError
-  /// naming the path and the reason, also when another process has locked the folder.
+  /// and checks that a file can be written. Removes what a killed run left half-written, and the mark of a
+  /// best checkpoint that is not there any more. Throws IoError naming the path and the reason, also when
+  /// another process has locked the folder.
   void prepare();
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
@@ -57,7 +68,13 @@ class RunFolder {
   /// nothing of the new checkpoint remains.
   std::string save(std::int64_t step, const std::function<void(const std::string&)>& fill) const;
 
-  /// Removes all checkpoints but the last `keep`.
+  /// Marks the checkpoint of best.step as the best, in best.json. Throws IoError.
+  void mark_best(const BestCheckpoint& best) const;
+  /// What is marked; nothing when there is no mark, or no checkpoint of that step. Throws IoError, and
+  /// ValueError for a damaged mark.
+  std::optional<BestCheckpoint> best() const;
+
+  /// Removes all checkpoints but the last `keep` and the best.
   void prune(std::int64_t keep) const;
 
  private:

@@ -207,6 +207,15 @@ ImageFolder::ImageFolder(std::string root, const DecodeOptions& decode)
   fingerprint_ = hash_of(entries_);
 }
 
+ImageFolder ImageFolder::with_entries(std::vector<ImageEntry> entries,
+                                      std::vector<std::string> class_names) const {
+  ImageFolder folder = *this;
+  folder.entries_ = std::move(entries);
+  folder.class_names_ = std::move(class_names);
+  folder.fingerprint_ = hash_of(folder.entries_);
+  return folder;
+}
+
 std::vector<std::int64_t> ImageFolder::class_counts() const {
   std::vector<std::int64_t> counts(std::max<std::size_t>(1, class_names_.size()), 0);
   for (const auto& entry : entries_) ++counts[static_cast<std::size_t>(entry.label)];

@@ -36,6 +36,10 @@ class ImageFolder {
   /// may not be read, or holds no usable image.
   explicit ImageFolder(std::string root, const DecodeOptions& decode = {});
 
+  /// The same folder with other entries, whose labels index other names of classes: a part of it, or all of
+  /// it as another folder labels it.
+  ImageFolder with_entries(std::vector<ImageEntry> entries, std::vector<std::string> class_names) const;
+
   const std::string& root() const { return root_; }
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<ImageEntry>& entries() const { return entries_; }

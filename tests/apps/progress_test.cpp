@@ -25,6 +25,11 @@ TEST_CASE("the progress line shows every field of a report") {
   CHECK(apps::report_text(report) ==
         "step 40/300  loss 0.4322  |grad| 1.23  lr 3.00e-04  15.2k tok/s  ETA 12:34  data 3%  mem 12 MiB "
         "(peak 48 MiB, cached 3.0 KiB)");
+  report.held_out_loss = 0.51237;
+  CHECK(
+      apps::report_text(report) ==
+      "step 40/300  loss 0.4322  held-out 0.5124  |grad| 1.23  lr 3.00e-04  15.2k tok/s  ETA 12:34  data 3%  "
+      "mem 12 MiB (peak 48 MiB, cached 3.0 KiB)");
 }
 
 TEST_CASE("times, counts and bytes as text") {

@@ -6,6 +6,7 @@
 #include <exception>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/checkpoint/tuning_file.h"
+#include "nn/data/held_out.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/image_io.h"
 #include "nn/data/shapes.h"
@@ -76,6 +78,10 @@ const std::vector<Door>& doors() {
          nn::write_bytes(p, {1, 2, 3});
        }},
       {"ImageFolder", [](const std::string& p) { nn::ImageFolder folder(p); }},
+      {"hold_out",
+       [](const std::string& p) {
+         nn::hold_out(std::make_shared<const nn::ImageFolder>(images / "shapes"), p + "/", {}, true);
+       }},
       {"write_shapes",
        [](const std::string& p) {
          nn::ShapesOptions options;
@@ -90,6 +96,8 @@ const std::vector<Door>& doors() {
        Answer::may_return},
       {"RunFolder::save", [](const std::string& p) { nn::RunFolder(p).save(1, [](const std::string&) {}); }},
       {"RunFolder::prune", [](const std::string& p) { nn::RunFolder(p).prune(0); }, Answer::may_return},
+      {"RunFolder::mark_best", [](const std::string& p) { nn::RunFolder(p).mark_best({}); }},
+      {"RunFolder::best", [](const std::string& p) { nn::RunFolder(p).best(); }, Answer::may_return},
       {"checkpoint_to_resume", [](const std::string& p) { nn::checkpoint_to_resume(nn::RunFolder(p)); }},
       {"resolve_checkpoint", [](const std::string& p) { nn::resolve_checkpoint(p); }},
       {"has_training_state", [](const std::string& p) { nn::has_training_state(p); }},

@@ -167,6 +167,25 @@ TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit"
   }
 }
 
+TEST_CASE("evaluation changes no bit, whether steps are replayed or not, and gives the same loss") {
+  if (!cuda_device()) return;
+  const TempDir dir;
+  TrainOptions options = tiny_options();
+  options.held_out = "50%";
+  const std::string expected = run(options, dir / "plain").state;
+  options.eval_every = 2;
+  std::vector<std::string> marks;
+  for (const bool graph : {false, true}) {
+    CAPTURE(graph);
+    options.graph = graph;
+    const std::string out = dir / cat("graph", graph);
+    CHECK(run(options, out).state == expected);
+    marks.push_back(read_file(RunFolder(out).best_path()));
+  }
+  CHECK(contains(marks[0], "held_out_loss"));
+  CHECK(marks[0] == marks[1]);
+}
+
 TEST_CASE("a resumed run equals an uninterrupted one, whichever part is replayed") {
   if (!cuda_device()) return;
   const TempDir dir;
