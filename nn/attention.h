@@ -24,9 +24,10 @@ struct AttentionOptions {
   std::variant<FullAttentionOptions, LlsaOptions, VsaOptions, SlaOptions> kind = {};
   bool vsa_gate = true;  ///< VSA: the layer has a gate; without one, O_c counts in full
   bool qk_norm = false;  ///< RMS norm of q and k
-  bool norm_per_head = true;  ///< that norm is over the D channels of a head; otherwise over all C, before the split
+  bool norm_per_head =
+      true;  ///< that norm is over the D channels of a head; otherwise over all C, before the split
   double norm_eps = 1e-5;
-  bool bias = true;      ///< of q, k and v; the output projection always has one
+  bool bias = true;  ///< of q, k and v; the output projection always has one
   Init weight_init = Init::fan_in();
   Init bias_init = Init::fan_in();
   AttentionNames names = {};

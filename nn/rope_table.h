@@ -16,6 +16,7 @@ namespace llsa::nn {
 /// positive multiple of 4.
 kernels::RopeTable rope_table(Context& ctx, std::int64_t rows, std::int64_t columns, std::int64_t rope_rows,
                               std::int64_t rope_columns, std::int64_t head_dim,
-                              const std::vector<std::int32_t>& order, DType dtype, bool columns_first = false);
+                              const std::vector<std::int32_t>& order, DType dtype,
+                              bool columns_first = false);
 
 }  // namespace llsa::nn
