@@ -20,6 +20,14 @@ std::uint64_t noise_stream(int stage) {
   return name_stream("cascade sampler noise " + std::to_string(stage));
 }
 
+/// What does not depend on the stages.
+SampleOptions common(const CascadeSampleOptions& options) {
+  return {.count = options.count,
+          .classes = options.classes,
+          .guidance = options.guidance,
+          .batch = options.batch};
+}
+
 void check_steps(int steps) {
   if (steps < 1) throw ValueError(cat("[cascade_sampler] expected at least 1 step, got ", steps));
 }
@@ -62,6 +70,10 @@ Tensor cascade_euler(Context& ctx, const Denoiser& model, int stage, const Tenso
   return image;
 }
 
+std::vector<std::int32_t> sample_classes(const Denoiser& model, const CascadeSampleOptions& options) {
+  return sample_classes(model, common(options));
+}
+
 Tensor sample_cascade(Context& ctx, const Denoiser& model, const CascadeSampleOptions& options,
                       const Callbacks& callbacks) {
   check_steps(options.steps);
@@ -88,12 +100,7 @@ Tensor sample_cascade(Context& ctx, const Denoiser& model, const CascadeSampleOp
     }
     return x;
   };
-  return sample_batches(ctx, model,
-                        {.count = options.count,
-                         .classes = options.classes,
-                         .guidance = options.guidance,
-                         .batch = options.batch},
-                        total, callbacks, draw);
+  return sample_batches(ctx, model, common(options), total, callbacks, draw);
 }
 
 }  // namespace llsa::nn

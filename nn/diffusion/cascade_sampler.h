@@ -42,6 +42,9 @@ Tensor enter_stage(Context& ctx, int stage, const Tensor& x, const Tensor& noise
 Tensor cascade_euler(Context& ctx, const Denoiser& model, int stage, const Tensor& x, const Tensor& y,
                      double guidance, int steps, FunctionRef<bool(const Tensor&)> after_step);
 
+/// The class of every image that sample_cascade() draws; empty for a model without classes.
+std::vector<std::int32_t> sample_classes(const Denoiser& model, const CascadeSampleOptions& options);
+
 /// Draws images of the model's size, about [-1,1], not clamped, in the model's dtype, and fewer than options.count where
 /// should_stop ended the work, as sample() does. Progress is counted in Euler steps of all stages and batches. Throws
 /// ValueError for options outside their range and sides that 8 does not divide, and what cascade_euler() throws.

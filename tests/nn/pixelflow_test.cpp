@@ -10,8 +10,10 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
+#include "nn/data/shapes.h"
 #include "nn/diffusion/cascade_sampler.h"
 #include "nn/optim.h"
+#include "tests/support/files.h"
 #include "tests/support/tensors.h"
 
 namespace llsa::nn {
@@ -200,6 +202,33 @@ TEST_CASE("training lowers the loss") {
     if (step == 0) first = last;
   }
   CHECK(last < 0.7 * first);
+}
+
+TEST_CASE("a training step on a folder's images, with an average that starts as a copy") {
+  const test::TempDir dir;
+  write_shapes({.out = dir / "shapes", .count = 16, .size = 16});
+  Context ctx(2);
+  PixelFlowConfig c = small();
+  c.classes = 4;
+  PixelFlow model(ctx, c, 1);
+  const Denoiser denoiser = model;
+  Loader loader(ctx, std::make_shared<ImageFolder>(dir / "shapes"), {.batch = 8, .height = 16, .width = 16});
+  Loader same(ctx, std::make_shared<ImageFolder>(dir / "shapes"), {.batch = 8, .height = 16, .width = 16});
+  Parameters& params = model.parameters();
+  AdamW adam(params, {.weight_decay = 0.0, .clip = 1.0});
+  Ema average(params, {.max_decay = 0.75, .warm_up = false});
+  const Tensor start = kernels::clone(ctx, params.flat());
+  CHECK(test::same_bits(ctx, average.flat(), start));
+  const Batch batch = same.next();
+  const auto stages = make_cascade_batch(ctx, batch.x, batch.y, batch.sample_ids, {.null_class = 4});
+  const double expected = ctx.item(cascade_loss(ctx, denoiser, stages).value());
+  TrainStep step(params, adam, &average, cascade_objective(ctx, denoiser, loader));
+  step.run(1e-2);
+  CHECK(ctx.item(step.loss()) == doctest::Approx(expected).epsilon(1e-6));
+  const Tensor mixed = kernels::add(ctx, kernels::affine(ctx, start, 0.75, 0.0),
+                                    kernels::affine(ctx, params.flat(), 0.25, 0.0));
+  CHECK(test::relative_error(ctx, average.flat(), mixed) <= 1e-6);
+  CHECK_FALSE(test::same_bits(ctx, params.flat(), start));
 }
 
 TEST_CASE("bad configurations and inputs are errors") {
