@@ -22,10 +22,9 @@ struct AttentionOptions {
   int head_dim = 32;
   /// The kind of attention, by the options of its op.
   std::variant<FullAttentionOptions, LlsaOptions, VsaOptions, SlaOptions> kind = {};
-  bool vsa_gate = true;  ///< VSA: the layer has a gate; without one, O_c counts in full
-  bool qk_norm = false;  ///< RMS norm of q and k
-  bool norm_per_head =
-      true;  ///< that norm is over the D channels of a head; otherwise over all C, before the split
+  bool vsa_gate = true;       ///< VSA: the layer has a gate; without one, O_c counts in full
+  bool qk_norm = false;       ///< RMS norm of q and k
+  bool norm_per_head = true;  ///< of the D channels of a head; false: of all C channels, before the split
   double norm_eps = 1e-5;
   bool bias = true;  ///< of q, k and v; the output projection always has one
   Init weight_init = Init::fan_in();
@@ -34,8 +33,9 @@ struct AttentionOptions {
 };
 
 /// Attention of the tokens x [b,N,C] among themselves, C = heads head_dim. The parameters are name.to_q, to_k, to_v and
-/// to_out.0 with .weight and .bias, and name.norm_q.weight, name.norm_k.weight with qk_norm. VSA's gate is a linear layer of x, name.to_gate_compress [C,C]; SLA's projection
-/// of the linear part is name.proj_l [D,D]. Both start at zero, so that O = O_s at first.
+/// to_out.0 with .weight and .bias, and name.norm_q.weight, name.norm_k.weight with qk_norm. VSA's gate is a linear
+/// layer of x, name.to_gate_compress [C,C]; SLA's projection of the linear part is name.proj_l [D,D]. Both start at
+/// zero, so that O = O_s at first.
 class Attention {
  public:
   /// Throws ValueError without a head.
