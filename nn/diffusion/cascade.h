@@ -35,8 +35,8 @@ Tensor halve(Context& ctx, const Tensor& x);
 Tensor twice(Context& ctx, const Tensor& x);
 
 /// A stage's images from given noise: x [b,c,height,width] in [-1,1] at full resolution, eps of the stage's size, index
-/// i32 [b]. `t` of the result is T; y is left undefined. Throws ShapeError for another eps and for sides that 8 does not
-/// divide.
+/// i32 [b]. `t` of the result is T; y is left undefined. Throws ShapeError for another eps and for sides that cannot be
+/// halved as often as the stage needs.
 FlowBatch make_stage_batch(Context& ctx, int stage, const Tensor& x, const Tensor& eps, const Tensor& index);
 
 struct CascadeOptions {
