@@ -128,7 +128,10 @@ Tensor ema_decay(Context& ctx, const Tensor& step, const EmaOptions& options) {
   if (!(options.max_decay >= 0 && options.max_decay <= 1))
     throw ValueError(cat("[ema_decay] expected max_decay in [0, 1], got ", options.max_decay));
   const Tensor decay = ctx.empty(Shape{1}, DType::f64);
-  backend(ctx).optim.ema_decay(ctx, step, options, decay);
+  if (options.warm_up)
+    backend(ctx).optim.ema_decay(ctx, step, options, decay);
+  else
+    fill(ctx, decay, options.max_decay);
   return decay;
 }
 

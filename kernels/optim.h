@@ -74,9 +74,10 @@ void sgd_step(Context& ctx, const SgdBuffers& buffers, const SgdScalars& scalars
 
 struct EmaOptions {
   double power = 0.75, max_decay = 0.9999;
+  bool warm_up = true;  ///< false: the decay is max_decay from the first step on
 };
 /// decay = min(1 - n^(-power), max_decay) as f64 [1], for step n i64 [1] >= 1 (n = 1: 0, the average becomes
-/// the weights); 0 for n < 1.
+/// the weights); 0 for n < 1. Without warm-up it is max_decay for every n.
 Tensor ema_decay(Context& ctx, const Tensor& step, const EmaOptions& options = {});
 /// ema = decay ema + (1 - decay) w in place, unless skip (i32 [1] or undefined) is set. decay 0 copies w
 /// exactly.

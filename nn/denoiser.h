@@ -16,7 +16,7 @@
 namespace llsa::nn {
 
 struct Denoiser {
-  /// x_t [b,channels,h,w], t f32 [b] (1000 sigma, in 1..1000), y i32 [b] (a class, or `classes` for "no
+  /// x_t [b,channels,h,w], t f32 [b] (1000 sigma, in 1..1000; in a cascade its own time, 0..999), y i32 [b] (a class, or `classes` for "no
   /// class"; ignored and possibly undefined when classes is 0) -> the flow v, of the shape of x_t.
   using Function = std::function<Var(const Var& x_t, const Tensor& t, const Tensor& y)>;
 

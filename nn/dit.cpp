@@ -15,6 +15,7 @@
 #include "kernels/copy.h"
 #include "kernels/diffusion.h"
 #include "nn/morton.h"
+#include "nn/patches.h"
 #include "nn/rope_table.h"
 
 namespace llsa::nn {
@@ -39,6 +40,8 @@ struct Laws {
 
 Laws laws_of(const DitConfig& config) { return {config.init == InitKind::published}; }
 
+}  // namespace
+
 AttentionOptions attention_options(const DitConfig& config) {
   AttentionOptions options;
   options.heads = config.heads;
@@ -55,8 +58,6 @@ AttentionOptions attention_options(const DitConfig& config) {
   options.bias_init = laws_of(config).bias();
   return options;
 }
-
-}  // namespace
 
 struct Dit::Block {
   Attention attention;
@@ -186,11 +187,7 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
   const auto mods =
       chunk(reshape(transpose(all, 0, 1), Shape{b, 6 * c * config_.layers}), 6 * config_.layers, 1);
 
-  // Pixels to tokens: patches in raster order, (channel, row, column) inside a patch.
-  const Var patches =
-      permute(reshape(cast(x, parameters_.dtype()), Shape{b, config_.in_channels, rows, p, columns, p}),
-              {0, 2, 4, 1, 3, 5});
-  Var h = reshape(patches, Shape{b, rows * columns, config_.in_channels * p * p});
+  Var h = pixels_to_patches(cast(x, parameters_.dtype()), p);
   if (config_.reorder) h = gather_tokens(h, g.order, g.inverse);
   h = proj_in_(h);  // [b,N,C]
   if (pos_embed_.defined()) h = h + position(rows, columns, g);
@@ -209,9 +206,7 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
   const auto out = chunk(proj_out_1_(first), 2, 1);                // shift, scale
   h = proj_out_2_(layer_norm_modulate(h, out[0], out[1], kEps1));  // [b,N,p p out]
   if (config_.reorder) h = gather_tokens(h, g.inverse, g.order);
-  const Var pixels =
-      permute(reshape(h, Shape{b, rows, columns, p, p, config_.out_channels}), {0, 5, 1, 3, 2, 4});
-  return reshape(pixels, Shape{b, config_.out_channels, rows * p, columns * p});
+  return patches_to_pixels(h, rows, columns, p);
 }
 
 Dit::operator Denoiser() {

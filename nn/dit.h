@@ -80,6 +80,9 @@ class Dit {
   std::map<std::pair<std::int64_t, std::int64_t>, Grid> grids_;
 };
 
+/// The attention layer of such a DiT; its attention kind is resolved.
+AttentionOptions attention_options(const DitConfig& config);
+
 /// Bilinear resize (half-pixel centres, clamped at the border) of a position embedding [rows,columns,C] to
 /// another grid.
 Var resize_position_embedding(const Var& grid, std::int64_t rows, std::int64_t columns);

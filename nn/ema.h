@@ -3,7 +3,8 @@
 //   after the n-th update (n = 1, 2, ..):   average = d average + (1 - d) weights
 //   d = min(1 - n^-power, max_decay)
 //
-// The first update copies the weights. An optimiser that is given the average updates it in its own pass over
+// The first update copies the weights. Without warm-up (EmaOptions::warm_up), d is max_decay from the start, and the average
+// begins with the weights that it was made from. An optimiser that is given the average updates it in its own pass over
 // memory; update() is a pass of its own. To compute with the average, or to save it, let the parameters hold
 // it for a while:
 //

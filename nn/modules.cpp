@@ -52,6 +52,8 @@ Mlp::Mlp(Parameters& params, const std::string& name, std::int64_t width, std::i
     : up_(params, name + ".net.0.proj", width, hidden, options),
       down_(params, name + ".net.2", hidden, width, options) {}
 
+Mlp::Mlp(Linear up, Linear down) : up_(std::move(up)), down_(std::move(down)) {}
+
 Var Mlp::operator()(const Var& x) const { return down_(linear_gelu(x, up_.weight(), up_.bias())); }
 
 Var Sequential::operator()(const Var& x) const {

@@ -106,6 +106,8 @@ class Mlp {
  public:
   Mlp(Parameters& params, const std::string& name, std::int64_t width, std::int64_t hidden,
       const LinearOptions& options = {});
+  /// Of layers that have other names.
+  Mlp(Linear up, Linear down);
   Var operator()(const Var& x) const;
 
  private:

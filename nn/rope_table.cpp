@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/copy.h"
 
@@ -23,7 +24,7 @@ std::vector<double> axis_ids(std::int64_t n, std::int64_t r) {
 
 kernels::RopeTable rope_table(Context& ctx, std::int64_t rows, std::int64_t columns, std::int64_t rope_rows,
                               std::int64_t rope_columns, std::int64_t head_dim,
-                              const std::vector<std::int32_t>& order, DType dtype) {
+                              const std::vector<std::int32_t>& order, DType dtype, bool columns_first) {
   if (head_dim < 4 || head_dim % 4 != 0)
     throw ValueError(
         cat("[rope_table] expected a head dimension that is a positive multiple of 4, got ", head_dim));
@@ -45,8 +46,9 @@ kernels::RopeTable rope_table(Context& ctx, std::int64_t rows, std::int64_t colu
   cosines.reserve(order.size() * static_cast<std::size_t>(2 * quarter));
   sines.reserve(cosines.capacity());
   for (const std::int32_t token : order) {
-    const double ids[2] = {row_ids[static_cast<std::size_t>(token / columns)],
-                           column_ids[static_cast<std::size_t>(token % columns)]};
+    double ids[2] = {row_ids[static_cast<std::size_t>(token / columns)],
+                     column_ids[static_cast<std::size_t>(token % columns)]};
+    if (columns_first) std::swap(ids[0], ids[1]);
     for (const double id : ids)
       for (const double w : omega) {
         cosines.push_back(std::cos(id * w));

@@ -42,7 +42,7 @@ struct FlowOptions {
 struct FlowBatch {
   Tensor x_t;     ///< [b,c,h,w], dtype of the images
   Tensor target;  ///< same
-  Tensor t;       ///< f32 [b], 1000 sigma
+  Tensor t;       ///< f32 [b], 1000 sigma (a cascade has its own time)
   Tensor y;       ///< i32 [b], classes with some dropped; undefined when y was
 };
 

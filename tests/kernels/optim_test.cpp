@@ -168,6 +168,8 @@ TEST_CASE("ema_decay follows its law; ema_update follows its formula") {
   }
   CHECK(values_of(ctx, kernels::ema_decay(ctx, step_number(ctx, 0)))[0] == 0);
   CHECK(values_of(ctx, kernels::ema_decay(ctx, step_number(ctx, 100), {0.5, 0.8}))[0] == 0.8);
+  CHECK(values_of(ctx, kernels::ema_decay(ctx, step_number(ctx, 1),
+                                          {.max_decay = 0.8, .warm_up = false}))[0] == 0.8);
   const Buffers b(ctx, 33, DType::f64);
   const Values ema = values_of(ctx, b.ema), w = values_of(ctx, b.w);
   Values want(33);

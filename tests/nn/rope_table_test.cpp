@@ -23,21 +23,24 @@ std::vector<std::int32_t> raster(std::int64_t n) {
 
 TEST_SUITE_BEGIN("nn/rope_table");
 
-TEST_CASE("rows turn the first half, columns the second, ids travel with their tokens") {
+TEST_CASE("rows turn one half, columns the other, ids travel with their tokens") {
   Context ctx(1);
   const std::int64_t rows = 5, columns = 3, d = 16;
   const auto order = morton_order(rows, columns);
-  const auto table = rope_table(ctx, rows, columns, rows, columns, d, order, DType::f64);
-  REQUIRE(table.cos.shape() == Shape{15, 8});
-  const auto cosines = kernels::to_vector<double>(ctx, table.cos);
-  const auto sines = kernels::to_vector<double>(ctx, table.sin);
-  for (std::size_t i = 0; i < 15; ++i)
-    for (std::size_t j = 0; j < 8; ++j) {
-      const double id = j < 4 ? order[i] / columns : order[i] % columns;
-      const double angle = id * std::pow(10000.0, -2.0 * static_cast<double>(j % 4) / 8.0);
-      CHECK(cosines[8 * i + j] == doctest::Approx(std::cos(angle)).epsilon(1e-12));
-      CHECK(sines[8 * i + j] == doctest::Approx(std::sin(angle)).epsilon(1e-12));
-    }
+  for (const bool columns_first : {false, true}) {
+    CAPTURE(columns_first);
+    const auto table = rope_table(ctx, rows, columns, rows, columns, d, order, DType::f64, columns_first);
+    REQUIRE(table.cos.shape() == Shape{15, 8});
+    const auto cosines = kernels::to_vector<double>(ctx, table.cos);
+    const auto sines = kernels::to_vector<double>(ctx, table.sin);
+    for (std::size_t i = 0; i < 15; ++i)
+      for (std::size_t j = 0; j < 8; ++j) {
+        const double id = (j < 4) != columns_first ? order[i] / columns : order[i] % columns;
+        const double angle = id * std::pow(10000.0, -2.0 * static_cast<double>(j % 4) / 8.0);
+        CHECK(cosines[8 * i + j] == doctest::Approx(std::cos(angle)).epsilon(1e-12));
+        CHECK(sines[8 * i + j] == doctest::Approx(std::sin(angle)).epsilon(1e-12));
+      }
+  }
 }
 
 TEST_CASE("ids are scaled to the rope size and clamped to it") {

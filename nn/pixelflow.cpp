@@ -1,0 +1,218 @@
+// PixelFlow's parameters and forward pass.
+#include "nn/pixelflow.h"
+
+#include <numeric>
+#include <string>
+
+#include "autograd/copy.h"
+#include "autograd/elementwise.h"
+#include "autograd/index.h"
+#include "autograd/matmul.h"
+#include "autograd/norm.h"
+#include "autograd/recompute.h"
+#include "autograd/view.h"
+#include "kernels/copy.h"
+#include "kernels/diffusion.h"
+#include "nn/dit.h"
+#include "nn/morton.h"
+#include "nn/patches.h"
+#include "nn/rope_table.h"
+
+namespace llsa::nn {
+namespace {
+
+constexpr std::int64_t kTimeWidth = 256;
+constexpr double kEps = 1e-6;
+constexpr int kLast = kCascadeStages - 1;
+
+std::string block_name(int i) { return "transformer_blocks." + std::to_string(i); }
+
+const LinearOptions kXavier{.weight_init = Init::xavier(), .bias_init = Init::zeros()};
+const LinearOptions kZero{.weight_init = Init::zeros(), .bias_init = Init::zeros()};
+const LinearOptions kSmall{.weight_init = Init::normal(0.02), .bias_init = Init::zeros()};
+
+AttentionOptions attention_of(const PixelFlowConfig& config) {
+  AttentionOptions options = attention_options(config.last_stage());
+  options.norm_per_head = false;
+  options.norm_eps = kEps;
+  options.names = {
+      .q = "q_proj", .k = "k_proj", .v = "v_proj", .out = "o_proj", .q_norm = "q_norm", .k_norm = "k_norm"};
+  return options;
+}
+
+}  // namespace
+
+DitConfig PixelFlowConfig::last_stage() const {
+  DitConfig c;
+  c.heads = heads;
+  c.head_dim = head_dim;
+  c.layers = layers;
+  c.in_channels = c.out_channels = image_channels;
+  c.patch = patch;
+  c.height = c.width = size;
+  c.classes = classes;
+  c.attention = attention;
+  c.llsa = llsa;
+  c.vsa_gate = vsa_gate;
+  return c;
+}
+
+void PixelFlowConfig::validate() const {
+  last_stage().validate();
+  const int step = patch << kLast;
+  if (size % step == 0) return;
+  const int below = size / step * step;
+  throw ValueError(cat("[pixelflow] size ", size, " is not divisible by ", step, ": the patch size ", patch,
+                       " must divide an eighth of it, the side of the first stage"),
+                   below > 0 ? cat("the nearest sizes are ", below, " and ", below + step)
+                             : cat("the smallest size is ", step));
+}
+
+PixelFlowConfig PixelFlowConfig::resolved() const {
+  validate();
+  PixelFlowConfig out = *this;
+  out.attention = last_stage().resolved().attention;
+  return out;
+}
+
+struct PixelFlow::Block {
+  Attention attention;
+  RmsNorm norm;
+  Mlp mlp;
+
+  Block(Parameters& params, const std::string& name, const PixelFlowConfig& config)
+      : attention(params, name + ".attn1", attention_of(config)),
+        norm(params, name + ".norm3", config.channels(), kEps),
+        mlp(Linear(params, name + ".mlp.fc1", config.channels(), 4 * config.channels(), kXavier),
+            Linear(params, name + ".mlp.fc2", 4 * config.channels(), config.channels(), kXavier)) {}
+
+  /// in = x [b,N,C], then shift, scale, gate of attention and of the MLP, each [b,C].
+  Var operator()(const std::vector<Var>& in, const kernels::RopeTable& rope, bool full) const {
+    Var x = in[0];
+    x = gate_residual(x, attention(layer_norm_modulate(x, in[1], in[2], kEps), rope, full), in[3]);
+    const Shape row{x.size(0), 1, x.size(2)};
+    const Var h = norm(x) * (reshape(in[5], row) + 1.0) + reshape(in[4], row);
+    return gate_residual(x, mlp(h), in[6]);
+  }
+};
+
+PixelFlow::PixelFlow(Context& ctx, const PixelFlowConfig& config, std::uint64_t seed, DType dtype)
+    : ctx_(ctx), config_(config.resolved()), parameters_(ctx, seed, dtype) {
+  const std::int64_t c = config_.channels();
+  const std::int64_t p = config_.patch;
+  const std::int64_t patch_size = p * p * config_.image_channels;
+
+  // A convolution whose stride is its kernel is a linear layer on patches, so the weight has two shapes.
+  const Var weight =
+      parameters_.declare_joined({{"patch_embed.proj.weight", Shape{c, config_.image_channels, p, p},
+                                   Init::xavier().for_fans(patch_size, c)}},
+                                 Shape{c, patch_size});
+  patch_embed_ = Linear(weight, parameters_.declare("patch_embed.proj.bias", Shape{c}, Init::zeros()));
+  time_1_ = Linear(parameters_, "timestep_embedder.linear_1", kTimeWidth, c, kSmall);
+  time_2_ = Linear(parameters_, "timestep_embedder.linear_2", c, c, kSmall);
+  size_1_ = Linear(parameters_, "latent_size_embedder.linear_1", kTimeWidth, c, kSmall);
+  size_2_ = Linear(parameters_, "latent_size_embedder.linear_2", c, c, kSmall);
+  if (config_.classes > 0)
+    class_table_ = parameters_.declare("class_embedder.embedding_table.weight", Shape{config_.classes + 1, c},
+                                       Init::normal(0.02));
+
+  // The blocks read one vector, so that their modulations are one product.
+  std::vector<ParameterSpec> weights, biases;
+  for (int i = 0; i < config_.layers; ++i) {
+    const std::string name = block_name(i) + ".norm1.linear";
+    weights.push_back({name + ".weight", Shape{6 * c, c}, Init::zeros()});
+    biases.push_back({name + ".bias", Shape{6 * c}, Init::zeros()});
+  }
+  const std::int64_t all = 6 * c * config_.layers;
+  const Var modulation_weight = parameters_.declare_joined(weights, Shape{all, c});
+  modulation_ = Linear(modulation_weight, parameters_.declare_joined(biases, Shape{all}));
+
+  for (int i = 0; i < config_.layers; ++i)
+    blocks_.push_back(std::make_shared<const Block>(parameters_, block_name(i), config_));
+  proj_out_1_ = Linear(parameters_, "proj_out_1", c, 2 * c, kZero);
+  proj_out_2_ = Linear(parameters_, "proj_out_2", c, patch_size, kZero);
+  parameters_.lay_out();
+
+  for (int s = 0; s < kCascadeStages; ++s)
+    stages_[static_cast<std::size_t>(s)] =
+        make_stage(config_.side(s) / p, s < kLast || config_.attention == AttentionKind::full);
+}
+
+PixelFlow::~PixelFlow() = default;
+
+PixelFlow::Stage PixelFlow::make_stage(std::int64_t n, bool full) const {
+  Stage stage;
+  const Shape shape{n * n};
+  std::vector<std::int32_t> order(static_cast<std::size_t>(n * n));
+  std::iota(order.begin(), order.end(), 0);
+  if (!full) {
+    order = morton_order(n, n);
+    stage.order = kernels::from_vector(ctx_, order, shape);
+    stage.inverse = kernels::from_vector(ctx_, inverse_order(order), shape);
+  }
+  stage.rope = rope_table(ctx_, n, n, n, n, config_.head_dim, order,
+                          parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32,
+                          /*columns_first=*/true);
+  stage.size = kernels::from_vector(ctx_, std::vector<float>{static_cast<float>(n)}, Shape{1});
+  return stage;
+}
+
+int PixelFlow::stage_of(const Var& x) const {
+  if (x.rank() != 4 || x.size(1) != config_.image_channels || x.size(2) != x.size(3))
+    throw ShapeError(cat("[pixelflow] expected square images [b,", config_.image_channels,
+                         ",side,side], got ", x.shape()));
+  for (int s = 0; s < kCascadeStages; ++s)
+    if (x.size(2) == config_.side(s)) return s;
+  throw ShapeError(cat("[pixelflow] expected images with the side of a stage, ", config_.side(0), ", ",
+                       config_.side(1), ", ", config_.side(2), " or ", config_.side(3), ", got ", x.shape()));
+}
+
+Var PixelFlow::conditioning(const Tensor& t, const Tensor& y, const Stage& stage) const {
+  const DType dtype = parameters_.dtype();
+  const Var time(ctx_, kernels::time_embedding(ctx_, t, dtype));           // [b,256]
+  const Var size(ctx_, kernels::time_embedding(ctx_, stage.size, dtype));  // [1,256]
+  Var cond = time_2_(silu(time_1_(time))) + size_2_(silu(size_1_(size)));  // [b,C]
+  if (class_table_.defined()) cond = cond + embedding(class_table_, y);
+  return silu(cond);
+}
+
+Var PixelFlow::forward(const Var& x, const Tensor& t, const Tensor& y) const {
+  const int s = stage_of(x);
+  const Stage& stage = stages_[static_cast<std::size_t>(s)];
+  const std::int64_t b = x.size(0);
+  if (t.rank() != 1 || t.size(0) != b)
+    throw ShapeError(cat("[pixelflow] expected one time for each of ", b, " images, got ", t.shape()));
+  if (config_.classes > 0 && (!y.defined() || y.rank() != 1 || y.size(0) != b))
+    throw ShapeError(cat("[pixelflow] expected one class for each of ", b, " images, got ",
+                         y.defined() ? y.shape().str() : std::string("none")));
+  const Var cond = conditioning(t, y, stage);
+  const auto mods = chunk(modulation_(cond), 6 * config_.layers, 1);
+
+  Var h = pixels_to_patches(cast(x, parameters_.dtype()), config_.patch);
+  if (stage.order.defined()) h = gather_tokens(h, stage.order, stage.inverse);
+  h = patch_embed_(h);  // [b,N,C]
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    std::vector<Var> in = {h};
+    in.insert(in.end(), mods.begin() + static_cast<std::ptrdiff_t>(6 * i),
+              mods.begin() + static_cast<std::ptrdiff_t>(6 * (i + 1)));
+    const auto block = [layer = blocks_[i], rope = stage.rope, full = s < kLast](
+                           const std::vector<Var>& inputs) { return (*layer)(inputs, rope, full); };
+    h = recompute_ ? recompute(block, in) : block(in);
+  }
+  const auto out = chunk(proj_out_1_(cond), 2, 1);                // shift, scale
+  h = proj_out_2_(layer_norm_modulate(h, out[0], out[1], kEps));  // [b,N,p p channels]
+  if (stage.order.defined()) h = gather_tokens(h, stage.inverse, stage.order);
+  const std::int64_t n = config_.side(s) / config_.patch;
+  return patches_to_pixels(h, n, n, config_.patch);
+}
+
+PixelFlow::operator Denoiser() {
+  return {.predict = [this](const Var& x, const Tensor& t, const Tensor& y) { return forward(x, t, y); },
+          .channels = config_.image_channels,
+          .height = config_.size,
+          .width = config_.size,
+          .classes = config_.classes,
+          .dtype = parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32};
+}
+
+}  // namespace llsa::nn
