@@ -403,4 +403,13 @@ Figures bench_step(const BenchRequest& request) {
   return bench_steps(request, step_problems(device), step_cases(device), limits);
 }
 
+Timing time_training_step(Context& ctx, const nn::DitConfig& model, std::int64_t batch, DType dtype,
+                          const TimingLimits& limits) {
+  const BenchRequest request = {.ctx = ctx, .dtype = dtype, .ceilings = {}};
+  Trainer trainer(request, model, batch, false);
+  CallTimer timer(ctx);
+  return time_calls(
+      timer, [&](int) { trainer.run(1e-4); }, limits);
+}
+
 }  // namespace llsa::apps

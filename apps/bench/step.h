@@ -35,4 +35,8 @@ std::vector<nn::DitConfig> step_problems(Device device);
 Figures bench_steps(const BenchRequest& request, const std::vector<nn::DitConfig>& problems,
                     const std::vector<StepCase>& cases, const TimingLimits& limits);
 
+/// A training step of a model on `batch` synthetic images, computed op by op, as bench_steps measures it.
+Timing time_training_step(Context& ctx, const nn::DitConfig& model, std::int64_t batch, DType dtype,
+                          const TimingLimits& limits);
+
 }  // namespace llsa::apps

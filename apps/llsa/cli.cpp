@@ -178,6 +178,18 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
   return eval;
 }
 
+CLI::App* add_sweep(CLI::App& app, SweepArgs& args) {
+  CLI::App* sweep =
+      app.add_subcommand("sweep", "Train the variants of a file one after the other, and compare them");
+  sweep->add_option("file", args.file, "JSON: base, variants, seeds, plots (docs/sweeps.md)")->required();
+  sweep->add_option("--out", args.out, "folder of the runs and tables; runs that are there go on");
+  sweep->add_option("--jobs", args.jobs, "runs at a time, which share the processors")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  sweep->add_flag("--check", args.check, "check the file, print what each variant takes, and run nothing");
+  return sweep;
+}
+
 CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
@@ -220,12 +232,14 @@ int run_command_line(int argc, const char* const* argv) {
   Texts settings, model;
   SampleArgs sample_args;
   EvalArgs eval_args;
+  SweepArgs sweep_args;
   InfoArgs info_args;
   BenchArgs bench_args;
   add_data(app, shapes_args);
   CLI::App* train = add_train(app, train_args, settings, model);
   CLI::App* sample = add_sample(app, sample_args);
   CLI::App* eval = add_eval(app, eval_args);
+  CLI::App* sweep = add_sweep(app, sweep_args);
   CLI::App* info = app.add_subcommand("info", "Say what a checkpoint holds");
   info->add_option("model", info_args.model, "folder of a run, or of a checkpoint")->required();
   CLI::App* bench = add_bench(app, bench_args);
@@ -243,7 +257,7 @@ int run_command_line(int argc, const char* const* argv) {
     const std::string first = argc > 1 ? argv[1] : "";
     if (command == "llsa" && !first.empty() && first.front() != '-') {
       throw UsageError("there is no command '" + first + "'",
-                       "data, train, sample, eval, info, bench; see llsa --help");
+                       "data, train, sample, eval, sweep, info, bench; see llsa --help");
     }
     throw UsageError(error.what(), "see " + command + " --help");
   }
@@ -254,6 +268,7 @@ int run_command_line(int argc, const char* const* argv) {
   }
   if (sample->parsed()) return run_sample(sample_args);
   if (eval->parsed()) return run_eval(eval_args);
+  if (sweep->parsed()) return run_sweep(sweep_args);
   if (info->parsed()) return run_info(info_args);
   if (bench->parsed()) return run_bench(bench_args);
   return run_data_shapes(shapes_args);

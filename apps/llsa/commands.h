@@ -81,6 +81,14 @@ struct EvalArgs {
 };
 int run_eval(const EvalArgs& args);
 
+struct SweepArgs {
+  std::string file;
+  std::string out;
+  int jobs = 1;
+  bool check = false;
+};
+int run_sweep(const SweepArgs& args);
+
 struct InfoArgs {
   std::string model;
 };

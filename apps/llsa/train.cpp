@@ -1,10 +1,10 @@
-#include <csignal>
 #include <cstdio>
 #include <optional>
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/progress.h"
+#include "apps/llsa/stop_signal.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/train.h"
@@ -12,14 +12,6 @@
 
 namespace llsa::apps {
 namespace {
-
-volatile std::sig_atomic_t stop_requested = 0;
-
-// The first signal asks the run to save and end, the second one ends it at once.
-extern "C" void on_stop_signal(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
-}
 
 // The options before flags are applied: from the file, else those of the run to be resumed, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args) {
@@ -59,9 +51,8 @@ int run_train(const TrainArgs& args) {
   nn::TrainCallbacks callbacks;
   callbacks.on_report = [&](const nn::StepReport& report) { progress.report(report); };
   callbacks.on_message = [&](const std::string& text) { progress.message(text); };
-  callbacks.should_stop = [] { return stop_requested != 0; };
-  std::signal(SIGINT, on_stop_signal);
-  std::signal(SIGTERM, on_stop_signal);
+  callbacks.should_stop = stop_requested;
+  listen_for_stop();
   const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
   progress.message(
       cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,

@@ -1,10 +1,6 @@
 // The program as a user meets it: exit codes, messages, files.
 #include <doctest/doctest.h>
 
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -12,32 +8,17 @@
 
 #include "core/cuda/device.h"
 #include "tests/support/files.h"
+#include "tests/support/program.h"
 #include "tests/support/text.h"
 
 namespace {
 
 using llsa::test::contains;
+using llsa::test::llsa_program;
+using llsa::test::Outcome;
 
 namespace fs = std::filesystem;
 using llsa::test::TempDir;
-
-struct Outcome {
-  int code = -1;
-  std::string text;  ///< standard output and error
-};
-
-Outcome llsa_program(const std::string& arguments) {
-  const std::string command = "'" LLSA_PROGRAM "' " + arguments + " 2>&1";
-  std::FILE* pipe = popen(command.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  Outcome outcome;
-  std::array<char, 4096> buffer;
-  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    outcome.text.append(buffer.data(), n);
-  const int status = pclose(pipe);
-  if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
-  return outcome;
-}
 
 std::string tiny_training(const std::string& data, const std::string& out,
                           const std::string& more = "--steps 2") {
@@ -54,7 +35,7 @@ TEST_SUITE_BEGIN("apps/program");
 TEST_CASE("help and version go to standard output with code 0") {
   CHECK(llsa_program("--version").text.rfind("llsa ", 0) == 0);
   for (const std::string arguments : {"--help", "train --help", "sample --help", "eval --help", "info --help",
-                                      "bench --help", "data shapes --help"}) {
+                                      "bench --help", "sweep --help", "data shapes --help"}) {
     CAPTURE(arguments);
     const Outcome outcome = llsa_program(arguments + " 2>/dev/null");
     CHECK(outcome.code == 0);

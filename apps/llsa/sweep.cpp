@@ -1,0 +1,358 @@
+// llsa sweep: every variant and seed is an ordinary run in OUT/VARIANT/seed-S; the tables are made from the logs of the
+// runs and from steps that are timed at the end, variant by variant in turns.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "apps/bench/bench.h"
+#include "apps/bench/step.h"
+#include "apps/llsa/commands.h"
+#include "apps/llsa/progress.h"
+#include "apps/llsa/stop_signal.h"
+#include "apps/llsa/sweep_file.h"
+#include "core/atomic_file.h"
+#include "core/device_choice.h"
+#include "core/machine.h"
+#include "core/text_file.h"
+#include "nn/checkpoint/run_folder.h"
+#include "nn/dit.h"
+#include "nn/json.h"
+#include "nn/train.h"
+
+namespace llsa::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Measures = std::map<std::string, double>;
+
+constexpr int kTimingRounds = 3;
+
+/// A variant with a seed.
+struct Run {
+  const SweepVariant* variant;
+  std::int64_t seed;
+  std::string folder;
+  enum class State { waiting, running, finished, stopped, failed } state = State::waiting;
+  std::string error = {};
+  Measures measures = {};
+
+  std::string name() const { return cat(variant->name, ", seed ", seed); }
+};
+
+void say(const Run& run, const std::string& text) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  std::fprintf(stderr, "[%s] %s\n", run.name().c_str(), text.c_str());
+}
+
+/// Trains, or goes on; throws what train() throws.
+void train(Run& run, const Run* from, int jobs) {
+  nn::TrainOptions options = run.variant->options;
+  options.seed = run.seed;
+  if (from) options.init_from = from->folder;
+  if (jobs > 1 && options.threads == 0) options.threads = std::max(1, available_processors() / jobs);
+  nn::TrainCallbacks callbacks;
+  auto last = std::chrono::steady_clock::time_point();
+  callbacks.on_report = [&](const nn::StepReport& report) {
+    const auto now = std::chrono::steady_clock::now();
+    if (report.step < report.steps && now - last < std::chrono::seconds(10)) return;
+    last = now;
+    say(run, report_text(report));
+  };
+  callbacks.on_message = [&](const std::string& text) { say(run, text); };
+  callbacks.should_stop = stop_requested;
+  const nn::RunFolder files(run.folder);
+  const auto latest = files.latest();
+  fs::create_directories(fs::path(run.folder).parent_path());
+  const nn::TrainResult result = nn::train(options, run.folder, latest.has_value(), callbacks);
+  run.state = result.stopped ? Run::State::stopped : Run::State::finished;
+}
+
+/// All runs, `jobs` at a time. A run waits for the one that it starts from.
+class Scheduler {
+ public:
+  Scheduler(std::vector<Run>& runs, int jobs) : runs_(runs), jobs_(jobs) {}
+
+  void run() {
+    std::vector<std::thread> threads;
+    for (int i = 1; i < jobs_; ++i) threads.emplace_back([this] { work(); });
+    work();
+    for (std::thread& thread : threads) thread.join();
+  }
+
+ private:
+  Run* start_of(const Run& run) {
+    for (Run& other : runs_)
+      if (other.variant->name == run.variant->from && other.seed == run.seed) return &other;
+    return nullptr;
+  }
+
+  /// The next run that can begin; waits for one. Null when there is none.
+  Run* next() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      bool blocked = false;
+      for (Run& run : runs_) {
+        if (run.state != Run::State::waiting) continue;
+        const Run* from = start_of(run);
+        if (stop_requested()) {
+          run.state = Run::State::stopped;
+        } else if (from && from->state == Run::State::failed) {
+          run.state = Run::State::failed;
+          run.error = cat("the variant that it starts from, ", from->variant->name, ", failed");
+        } else if (from && from->state != Run::State::finished) {
+          blocked = from->state != Run::State::stopped;
+          if (!blocked) run.state = Run::State::stopped;
+        } else {
+          run.state = Run::State::running;
+          return &run;
+        }
+      }
+      if (!blocked) return nullptr;
+      changed_.wait(lock);
+    }
+  }
+
+  void work() {
+    while (Run* run = next()) {
+      std::string error;
+      try {
+        train(*run, start_of(*run), jobs_);
+      } catch (const std::exception& failure) {
+        error = failure.what();
+      }
+      const std::lock_guard lock(mutex_);
+      if (!error.empty()) {
+        run->state = Run::State::failed;
+        run->error = error;
+        say(*run, "failed: " + error);
+      }
+      changed_.notify_all();
+    }
+    changed_.notify_all();
+  }
+
+  std::vector<Run>& runs_;
+  int jobs_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+/// What the log of a finished run says.
+Measures read_log(const std::string& folder) {
+  Measures measures;
+  const std::string path = nn::RunFolder(folder).log_path(), text = read_text_file(path);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    nn::JsonObject line(text.substr(begin, end - begin), path);
+    begin = end + 1;
+    if (line.has("held_out_loss")) {
+      const double loss = line.number("held_out_loss", 0, -infinity, infinity);
+      measures["held_out_loss"] = loss;
+      const auto best = measures.try_emplace("best_held_out_loss", loss).first;
+      best->second = std::min(best->second, loss);
+    }
+    if (line.has("loss")) measures["loss"] = line.number("loss", 0, -infinity, infinity);
+    if (line.has("memory_peak"))
+      measures["peak_mib"] =
+          std::max(measures["peak_mib"], line.number("memory_peak", 0, 0, infinity) / (1 << 20));
+  }
+  return measures;
+}
+
+/// Times the steps of all variants with a finished run, in turns, so that a machine whose speed drifts is fair to all.
+void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
+  std::map<std::string, std::vector<double>> seconds;
+  for (int round = 0; round < kTimingRounds && !stop_requested(); ++round)
+    for (const SweepVariant& variant : sweep.variants) {
+      const auto finished = [&](const Run& run) {
+        return run.variant == &variant && run.state == Run::State::finished;
+      };
+      if (std::none_of(runs.begin(), runs.end(), finished)) continue;
+      const nn::TrainOptions& options = variant.options;
+      Context ctx(choose_device(options.device).device, static_cast<int>(options.threads));
+      ctx.allow_tf32(options.tf32);
+      seconds[variant.name].push_back(time_training_step(ctx, options.model, options.batch,
+                                                         dtype_from_name(options.dtype),
+                                                         {.calls = 10, .seconds = 2})
+                                          .median);
+    }
+  for (Run& run : runs) {
+    auto& rounds = seconds[run.variant->name];
+    if (run.state != Run::State::finished || rounds.empty()) continue;
+    std::sort(rounds.begin(), rounds.end());
+    const double step = rounds[rounds.size() / 2];
+    run.measures["step_ms"] = 1e3 * step;
+    run.measures["tokens_per_second"] =
+        static_cast<double>(run.variant->options.batch * run.variant->options.model.tokens()) / step;
+  }
+}
+
+// ---- tables -----------------------------------------------------------------------------------------------
+
+struct Summary {
+  double mean = 0, spread = 0;  // the spread is that of the seeds: the root of the mean squared difference
+  std::size_t count = 0;
+};
+
+std::optional<Summary> summary_of(const std::vector<Run>& runs, const SweepVariant& variant,
+                                  const std::string& key) {
+  std::vector<double> values;
+  for (const Run& run : runs)
+    if (run.variant == &variant && run.state == Run::State::finished)
+      if (const auto found = run.measures.find(key); found != run.measures.end())
+        values.push_back(found->second);
+  if (values.empty()) return std::nullopt;
+  Summary summary;
+  summary.count = values.size();
+  for (const double value : values) summary.mean += value / static_cast<double>(values.size());
+  for (const double value : values)
+    summary.spread += (value - summary.mean) * (value - summary.mean) / static_cast<double>(values.size());
+  summary.spread = std::sqrt(summary.spread);
+  return summary;
+}
+
+/// The last sample grid of a run, relative to the folder of the sweep; empty without one.
+std::string grid_of(const Run& run, const std::string& out) {
+  std::string last;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(run.folder + "/samples", ignored))
+    if (entry.path().extension() == ".png") last = std::max(last, entry.path().string());
+  return last.empty() ? "" : fs::path(last).lexically_relative(out).string();
+}
+
+const char* state_text(Run::State state) {
+  switch (state) {
+    case Run::State::finished:
+      return "finished";
+    case Run::State::failed:
+      return "failed";
+    default:
+      return "not finished";
+  }
+}
+
+std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const SweepArgs& args) {
+  const auto shown = [&](const SweepMeasure& measure) {
+    return std::any_of(sweep.variants.begin(), sweep.variants.end(), [&](const SweepVariant& variant) {
+      return summary_of(runs, variant, measure.key).has_value();
+    });
+  };
+  std::string head = "| variant |", line = "|---|";
+  for (const SweepMeasure& measure : sweep_measures())
+    if (shown(measure)) {
+      head += cat(" ", measure.title, " |");
+      line += "---:|";
+    }
+  std::string table = cat("# ", fs::path(args.file).stem().string(), "\n\n", head, "\n", line, "\n");
+  for (const SweepVariant& variant : sweep.variants) {
+    table += cat("| ", variant.name, " |");
+    for (const SweepMeasure& measure : sweep_measures()) {
+      if (!shown(measure)) continue;
+      const auto summary = summary_of(runs, variant, measure.key);
+      if (!summary)
+        table += " |";
+      else if (summary->spread > 0)
+        table += text(" %.*f ± %.*f |", measure.digits, summary->mean, measure.digits, summary->spread);
+      else
+        table += text(" %.*f |", measure.digits, summary->mean);
+    }
+    table += "\n";
+  }
+  table +=
+      cat("\nMean and spread over ", sweep.seeds.size(), sweep.seeds.size() == 1 ? " seed" : " seeds",
+          ". Steps were timed after the training, in ", kTimingRounds, " rounds through all variants.\n");
+  for (const Run& run : runs)
+    if (run.state != Run::State::finished)
+      table += cat("\n* ", run.name(), ": ", state_text(run.state), run.error.empty() ? "" : ": ", run.error,
+                   "\n");
+
+  std::string names = "|", rule = "|", images = "|";
+  for (const Run& run : runs) {
+    if (run.seed != sweep.seeds.front()) continue;
+    const std::string grid = grid_of(run, args.out);
+    if (grid.empty()) continue;
+    names += cat(" ", run.variant->name, " |");
+    rule += "---|";
+    images += cat(" ![](", grid, ") |");
+  }
+  if (images.size() > 1) table += cat("\n", names, "\n", rule, "\n", images, "\n");
+  return table;
+}
+
+std::string json_table(const Sweep& sweep, const std::vector<Run>& runs) {
+  nn::JsonWriter all;
+  for (const SweepVariant& variant : sweep.variants) {
+    nn::JsonWriter rows;
+    for (const Run& run : runs) {
+      if (run.variant != &variant) continue;
+      nn::JsonWriter row;
+      row.add("state", state_text(run.state)).add("folder", run.folder);
+      if (!run.error.empty()) row.add("error", run.error);
+      for (const auto& [key, value] : run.measures) row.add(key, value);
+      rows.add(cat("seed ", run.seed), row);
+    }
+    all.add(variant.name, rows);
+  }
+  return all.pretty();
+}
+
+/// What a variant takes, without running it.
+int check(const Sweep& sweep) {
+  std::printf("%-24s %10s %16s %12s %14s %8s\n", "variant", "tokens", "keys per query", "parameters",
+              "training state", "steps");
+  for (const SweepVariant& variant : sweep.variants) {
+    const nn::DitConfig model = variant.options.model.resolved();
+    Context ctx(1);
+    const double parameters = static_cast<double>(nn::Dit(ctx, model, 0).parameters().parameter_count());
+    const std::int64_t keys =
+        model.attention == nn::AttentionKind::full ? model.tokens() : model.plan().keys_per_query();
+    // Weights, gradients, two moments and the average, in f32.
+    std::printf("%-24s %10lld %16lld %12s %14s %8lld\n", variant.name.c_str(),
+                static_cast<long long>(model.tokens()), static_cast<long long>(keys),
+                count_text(parameters).c_str(), bytes_text(20 * parameters).c_str(),
+                static_cast<long long>(variant.options.steps));
+  }
+  std::printf("%zu variants, %zu seeds: %zu runs\n", sweep.variants.size(), sweep.seeds.size(),
+              sweep.variants.size() * sweep.seeds.size());
+  return 0;
+}
+
+}  // namespace
+
+int run_sweep(const SweepArgs& args) {
+  const Sweep sweep = parse_sweep(read_text_file(args.file), args.file);
+  if (args.check) return check(sweep);
+  if (args.out.empty()) throw UsageError("llsa sweep needs a folder for its runs", "give it with --out DIR");
+  std::error_code error;
+  fs::create_directories(args.out, error);
+  if (error) throw IoError(cat("cannot create ", args.out, ": ", error.message()));
+  listen_for_stop();
+  std::vector<Run> runs;
+  for (const SweepVariant& variant : sweep.variants)
+    for (const std::int64_t seed : sweep.seeds)
+      runs.push_back({&variant, seed, cat(args.out, "/", variant.name, "/seed-", seed)});
+  Scheduler(runs, args.jobs).run();
+  for (Run& run : runs)
+    if (run.state == Run::State::finished) run.measures = read_log(run.folder);
+  time_variants(sweep, runs);
+  const std::string table = markdown(sweep, runs, args);
+  write_file_atomically(args.out + "/table.md", table);
+  write_file_atomically(args.out + "/table.json", json_table(sweep, runs));
+  std::printf("%s\ntables: %s/table.md, %s/table.json\n", table.c_str(), args.out.c_str(), args.out.c_str());
+  const bool all =
+      std::all_of(runs.begin(), runs.end(), [](const Run& run) { return run.state == Run::State::finished; });
+  return all ? 0 : 1;
+}
+
+}  // namespace llsa::apps
