@@ -15,11 +15,15 @@
 
 namespace llsa::test {
 
-/// The i-th 64-bit word of a name.
-inline std::uint64_t word_of(const std::string& name, std::uint64_t i) {
+inline std::uint64_t hash_of(const std::string& name) {
   std::uint64_t h = 0xcbf29ce484222325u;
   for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  std::uint64_t z = h + (i + 1) * 0x9e3779b97f4a7c15u;
+  return h;
+}
+
+/// The i-th 64-bit word of a name with this hash.
+inline std::uint64_t word_of(std::uint64_t hash, std::uint64_t i) {
+  std::uint64_t z = hash + (i + 1) * 0x9e3779b97f4a7c15u;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
   z = (z ^ z >> 27) * 0x94d049bb133111ebu;
   return z ^ z >> 31;
@@ -34,12 +38,15 @@ inline Tensor inception_tensor(Context& ctx, const std::string& name, const Shap
   const bool product = ends_with(name, "conv.weight") || ends_with(name, "fc.weight");
   const bool positive = ends_with(name, "bn.weight") || ends_with(name, "bn.running_var");
   const double bound = std::sqrt(6.0 * static_cast<double>(shape[0]) / static_cast<double>(shape.numel()));
+  const bool last_bias = name == "fc.bias";
+  const std::uint64_t hash = hash_of(name);
+  float* const to = x.data<float>();
   for (std::int64_t i = 0; i < x.numel(); ++i) {
-    const double u = static_cast<double>(word_of(name, static_cast<std::uint64_t>(i)) >> 40) / 0x1p24;
-    x.data<float>()[i] = static_cast<float>(product             ? bound * (2 * u - 1)
-                                            : positive          ? 0.5 + u
-                                            : name == "fc.bias" ? u - 0.5
-                                                                : 0.2 * (u - 0.5));
+    const double u = static_cast<double>(word_of(hash, static_cast<std::uint64_t>(i)) >> 40) / 0x1p24;
+    to[i] = static_cast<float>(product     ? bound * (2 * u - 1)
+                               : positive  ? 0.5 + u
+                               : last_bias ? u - 0.5
+                                           : 0.2 * (u - 0.5));
   }
   return x;
 }

@@ -30,7 +30,7 @@ Image golden_image(int n) {
       for (int x = 0; x < width; ++x) {
         const int a = ((3 + c) * x + (5 + 2 * n) * y + 40 * c) % 512, t = a < 256 ? a : 511 - a;
         const std::uint64_t noise =
-            word_of(cat("image", n), static_cast<std::uint64_t>((c * height + y) * width + x)) >> 59;
+            word_of(hash_of(cat("image", n)), static_cast<std::uint64_t>((c * height + y) * width + x)) >> 59;
         image.at(x, y)[c] = static_cast<std::uint8_t>(std::clamp(t + static_cast<int>(noise) - 16, 0, 255));
       }
   return image;
@@ -85,7 +85,7 @@ TEST_CASE(
   const ImageStatistics made = statistics_of(ctx, ctx, network, folder, options, nullptr, callbacks);
   CHECK(seen == 6);
   CHECK(made.count() == 6);
-  CHECK(made.inception_score().mean >= 1);
+  CHECK(made.inception_score().mean >= 1 - 1e-12);
   const std::string kept = dir / "statistics.safetensors";
   save_statistics(kept, made, network, folder, options);
   const ImageStatistics loaded = load_statistics(kept, network, folder, options);
