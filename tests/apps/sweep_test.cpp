@@ -74,6 +74,26 @@ TEST_CASE("mistakes in a file are named with their place") {
                  "expected a key of the configuration"));
 }
 
+TEST_CASE("the files of the paper's comparisons are right, and the small one has equal keys per query") {
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(LLSA_SOURCE_DIR "/examples/paper")) {
+    if (entry.path().extension() != ".json") continue;
+    CAPTURE(entry.path().string());
+    CHECK_FALSE(parse_sweep(read_text_file(entry.path().string()), entry.path().string()).variants.empty());
+    ++files;
+  }
+  CHECK(files >= 5);
+  const Outcome tiny = llsa_program("sweep '" LLSA_SOURCE_DIR "/examples/paper/tiny.json' --check");
+  CHECK(tiny.code == 0);
+  for (const char* variant :
+       {"llsa-L1", "llsa-L2", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
+    CAPTURE(variant);
+    const std::size_t at = tiny.text.find(std::string("\n") + variant + " ");
+    REQUIRE(at != std::string::npos);
+    CHECK(contains(tiny.text.substr(at + 1, tiny.text.find('\n', at + 1) - at - 1), " 288 "));
+  }
+}
+
 TEST_CASE("runs, a failure among them; what is finished stays, what was interrupted goes on") {
   const TempDir dir;
   nn::ShapesOptions shapes;
