@@ -315,9 +315,9 @@ int check(const Sweep& sweep) {
     const nn::DitConfig model = variant.options.model.resolved();
     Context ctx(1);
     const double parameters = static_cast<double>(nn::Dit(ctx, model, 0).parameters().parameter_count());
-    std::int64_t keys =
+    // Of VSA and SLA: the tokens of the picked blocks, as the paper of LLSA counts.
+    const std::int64_t keys =
         model.attention == nn::AttentionKind::full ? model.tokens() : model.plan().keys_per_query();
-    if (model.attention == nn::AttentionKind::vsa) keys += model.plan().count[1];  // the means of all blocks
     // Weights, gradients, two moments and the average, in f32.
     std::printf("%-24s %10lld %16lld %12s %14s %8lld\n", variant.name.c_str(),
                 static_cast<long long>(model.tokens()), static_cast<long long>(keys),
