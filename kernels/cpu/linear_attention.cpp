@@ -46,28 +46,54 @@ void check_row(const Lists::Row& row, std::int64_t blocks) {
                            row.at[e], e > 0 ? cat(" after ", row.at[e - 1]) : std::string()));
 }
 
-/// sum = the sum of the matrices [first, first + count) of all blocks that the row leaves out. matrices[j] has
-/// `size` numbers.
+/// sum[x] += sign times each of the rows, in order, four rows at a time.
+template <class A>
+void add_rows(const std::vector<const A*>& rows, double sign, std::int64_t first, std::int64_t count,
+              double* sum) {
+  std::size_t r = 0;
+  for (; r + 4 <= rows.size(); r += 4) {
+    const A *const a = rows[r] + first, *const b = rows[r + 1] + first, *const c = rows[r + 2] + first,
+                   *const d = rows[r + 3] + first;
+#pragma omp simd
+    for (std::int64_t x = 0; x < count; ++x)
+      sum[x] = sum[x] + sign * static_cast<double>(a[x]) + sign * static_cast<double>(b[x]) +
+               sign * static_cast<double>(c[x]) + sign * static_cast<double>(d[x]);
+  }
+  for (; r < rows.size(); ++r) {
+    const A* const a = rows[r] + first;
+#pragma omp simd
+    for (std::int64_t x = 0; x < count; ++x) sum[x] += sign * static_cast<double>(a[x]);
+  }
+}
+
+/// left = the sum of the matrices of all blocks that the row leaves out. matrices[j] has `size` numbers;
+/// `rows` is working memory.
 template <class A>
 void sum_rest(const A* matrices, const double* total, std::int64_t size, std::int64_t blocks, Lists::Row row,
-              std::int64_t first, std::int64_t count, double* sum) {
-  const auto add = [&](std::int64_t j, double sign) {
-    const A* const from = matrices + j * size + first;
-#pragma omp simd
-    for (std::int64_t x = 0; x < count; ++x) sum[x] += sign * static_cast<double>(from[x]);
-  };
-  if (blocks <= 4 * row.count) {
-    std::fill_n(sum, count, 0.0);
+              std::vector<const A*>& rows, A* left) {
+  const bool direct = blocks <= 4 * row.count;
+  rows.clear();
+  if (direct) {
     std::int64_t e = 0;
     for (std::int64_t j = 0; j < blocks; ++j) {
       if (e < row.count && row.at[e] == j)
         ++e;
       else
-        add(j, 1.0);
+        rows.push_back(matrices + j * size);
     }
   } else {
-    std::copy_n(total + first, count, sum);
-    for (std::int64_t e = 0; e < row.count; ++e) add(row.at[e], -1.0);
+    for (std::int64_t e = 0; e < row.count; ++e) rows.push_back(matrices + row.at[e] * size);
+  }
+  constexpr std::int64_t kPart = 1024;  // numbers that stay in the first cache
+  double sum[kPart];
+  for (std::int64_t first = 0; first < size; first += kPart) {
+    const std::int64_t count = std::min(kPart, size - first);
+    if (direct)
+      std::fill_n(sum, count, 0.0);
+    else
+      std::copy_n(total + first, count, sum);
+    add_rows(rows, direct ? 1.0 : -1.0, first, count, sum);
+    for (std::int64_t x = 0; x < count; ++x) left[first + x] = static_cast<A>(sum[x]);
   }
 }
 
@@ -98,18 +124,13 @@ void rest(Context& ctx, const Heads<A>& a, const Heads<A>& b, const Heads<A>& c,
     sum_partials(ctx, s, heads, blocks, size, totals.data<double>());
     for_block_ranges(ctx, heads, blocks, per_chunk,
                      [&](std::int64_t head, std::int64_t first, std::int64_t last) {
-                       constexpr std::int64_t kPart = 1024;  // numbers that stay in the first cache
-                       double sum[kPart];
                        A* const left = scratch<0, A>(size);
+                       std::vector<const A*> listed;
                        for (std::int64_t i = first; i < last; ++i) {
                          const Lists::Row row = lists.row(begin + head, i);
                          check_row(row, blocks);
-                         for (std::int64_t at = 0; at < size; at += kPart) {
-                           const std::int64_t count = std::min(kPart, size - at);
-                           sum_rest(s + head * blocks * size, totals.data<double>() + head * size, size,
-                                    blocks, row, at, count, sum);
-                           for (std::int64_t x = 0; x < count; ++x) left[at + x] = static_cast<A>(sum[x]);
-                         }
+                         sum_rest(s + head * blocks * size, totals.data<double>() + head * size, size, blocks,
+                                  row, listed, left);
                          const std::int64_t t = i * block, count = std::min(block, tokens - t);
                          for (std::int64_t n = 0; n < count; ++n)
                            std::fill_n(y.row(begin + head, t + n), columns, A(0));
