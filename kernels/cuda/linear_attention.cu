@@ -157,8 +157,8 @@ void rest(Context& ctx, const Problem<A>& p, std::int64_t all_heads) {
   const std::int64_t bytes = p.blocks * size * static_cast<std::int64_t>(sizeof(A));
   const std::int64_t group = std::clamp<std::int64_t>(kMatrixBytes / std::max<std::int64_t>(bytes, 1), 1,
                                                       std::max<std::int64_t>(all_heads, 1));
-  const Tensor matrices = ctx.empty({group, p.blocks, size}, dtype_of<A>::value);
-  const Tensor totals = ctx.empty({group, size, 2}, dtype_of<A>::value);
+  const Tensor matrices = ctx.empty(Shape{group, p.blocks, size}, dtype_of<A>::value);
+  const Tensor totals = ctx.empty(Shape{group, size, 2}, dtype_of<A>::value);
   A* const s = device_data<A>(matrices);
   Sum<A>* const total = device_data<Sum<A>>(totals);
   for (std::int64_t first = 0; first < all_heads; first += group) {
