@@ -91,9 +91,10 @@ ImageFolder scan(const std::string& folder, const DecodeOptions& decode) {
 
 std::optional<double> held_out_share(std::string_view text) {
   if (text.empty() || text.back() != '%') return std::nullopt;
-  const char* const end = text.data() + text.size() - 1;
+  const std::string number(text.substr(0, text.size() - 1));
+  const char* const end = number.data() + number.size();
   double percent = 0;
-  const auto [parsed, error] = std::from_chars(text.data(), end, percent);
+  const auto [parsed, error] = std::from_chars(number.data(), end, percent);
   if (error != std::errc() || parsed != end || !(percent > 0 && percent <= 50))
     throw ValueError(cat("[held out] expected a share above 0% and at most 50%, got '", text, "'"),
                      "give a share such as 5%; a folder whose name ends in % is given as NAME%/");
