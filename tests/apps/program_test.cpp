@@ -10,8 +10,11 @@
 #include <sstream>
 #include <string>
 
+#include "core/context.h"
 #include "core/cuda/device.h"
+#include "core/safetensors.h"
 #include "tests/support/files.h"
+#include "tests/support/inception_weights.h"
 #include "tests/support/text.h"
 
 namespace {
@@ -262,6 +265,13 @@ TEST_CASE("train, resume, sample, eval and info of a PixelFlow") {
   CAPTURE(scored.text);
   CHECK(scored.code == 0);
   for (const char* key : {"\"score\"", "\"real\"", "\"untrained\""}) CHECK(contains(scored.text, key));
+  llsa::Context ctx;
+  llsa::write_safetensors(dir / "inception", llsa::test::inception_tensors(ctx));
+  const Outcome features = llsa_program("eval " + run + " --data " + data + " --count 4 --steps 2 --json " +
+                                        "--inception " + (dir / "inception"));
+  CAPTURE(features.text);
+  CHECK(features.code == 0);
+  CHECK(contains(features.text, "\"count\": 4"));
   const Outcome info = llsa_program("info " + run);
   CAPTURE(info.text);
   CHECK(info.code == 0);
