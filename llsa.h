@@ -38,5 +38,7 @@
 #include "nn/diffusion/cascade_sampler.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/dit.h"
+#include "nn/image_model.h"
 #include "nn/pixelflow.h"
 #include "nn/train_step.h"

@@ -20,7 +20,7 @@ int main(int argc, char** argv) try {
   llsa::nn::Callbacks callbacks;
   callbacks.on_progress = [](auto done, auto total) { std::cerr << "\rstep " << done << " of " << total; };
   callbacks.should_stop = [] { return cancelled != 0; };
-  const llsa::Tensor images = llsa::to_host(ctx, sample(ctx, *model, options, callbacks));
+  const llsa::Tensor images = llsa::to_host(ctx, model->draw(options, callbacks));
   std::cerr << "\n";
   if (images.size(0) < options.count) throw llsa::Error("cancelled");
   llsa::nn::write_png(argv[2], llsa::nn::make_grid(images, sample_classes(*model, options)));

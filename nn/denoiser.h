@@ -26,6 +26,7 @@ struct Denoiser {
   int classes = 0;                     ///< 0 = not class-conditional
   DType dtype = DType::f32;            ///< of the images that are drawn: f32, or f64
   double noise_scale = 0;              ///< s at that size, as in flow.h; 0 = noise_rescale of the size
+  bool cascade = false;  ///< learns in stages: its loss and its sampler are those of diffusion/cascade.h
 
   /// The flow. Throws ValueError where there is no function.
   Var operator()(const Var& x_t, const Tensor& t, const Tensor& y) const {

@@ -6,11 +6,35 @@
 #include <set>
 
 #include "core/error.h"
+#include "nn/diffusion/cascade.h"
+#include "nn/image_model.h"
 
 namespace llsa::nn {
 namespace {
 
-const char* const kClass = "RopeDiTTransformer2DModel";
+/// What the files of the layout say about a kind of model.
+struct KindNames {
+  const char* pipeline;
+  std::vector<std::string> model, scheduler;  // module, class
+  double norm_eps;
+  const std::string& model_class() const { return model[1]; }
+  const std::string& scheduler_class() const { return scheduler[1]; }
+};
+
+const KindNames& names_of(ModelKind kind) {
+  static const KindNames dit = {
+      "FlowMatchingPipeline",
+      {"llsa.models.rope_dit_transformer_2d", "RopeDiTTransformer2DModel"},
+      {"llsa.schedulers.flow_training_scheduler", "FlowMatchEulerDiscreteTrainingScheduler"},
+      1e-5};
+  static const KindNames pixelflow = {"PixelFlowPipeline",
+                                      {"llsa.models.pixelflow_transformer", "PixelFlowTransformer"},
+                                      {"llsa.schedulers.pixelflow_scheduler", "PixelFlowScheduler"},
+                                      1e-6};
+  return kind == ModelKind::pixelflow ? pixelflow : dit;
+}
+
+constexpr int kTimeSteps = 1000;
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what, std::string hint = {}) {
   throw ValueError(cat("[", where, "] ", what), std::move(hint));
@@ -63,10 +87,10 @@ std::vector<int> parse_topk(const std::string& where, const std::vector<std::int
 
 }  // namespace
 
-std::string diffusers_config_json(const DitConfig& given) {
+std::string diffusers_config_json(const DitConfig& given, ModelKind kind) {
   const DitConfig config = given.resolved();
   JsonWriter json;
-  json.add("_class_name", kClass).add("activation_fn", "gelu-approximate");
+  json.add("_class_name", names_of(kind).model_class()).add("activation_fn", "gelu-approximate");
   json.add("attention_bias", config.attention_bias).add("attention_head_dim", config.head_dim);
   const bool picks_blocks = config.attention == AttentionKind::vsa || config.attention == AttentionKind::sla;
   const LlsaPlan plan = config.attention == AttentionKind::llsa ? config.plan() : LlsaPlan();
@@ -75,7 +99,7 @@ std::string diffusers_config_json(const DitConfig& given) {
                         : sparse     ? cat("sparse_l", plan.levels)
                                      : std::string("pixel"));
   json.add("axes_dims_rope", std::vector<std::int64_t>{config.head_dim / 2, config.head_dim / 2});
-  json.add("in_channels", config.in_channels).add("norm_eps", 1e-5);
+  json.add("in_channels", config.in_channels).add("norm_eps", names_of(kind).norm_eps);
   json.add("num_attention_heads", config.heads);
   if (config.classes > 0)
     json.add("num_embeds_ada_norm", config.classes);
@@ -126,7 +150,9 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   const auto count_or_null = [&](const char* key, int otherwise, std::int64_t least, std::int64_t most) {
     return json.absent_or_null(key) ? otherwise : count(key, otherwise, least, most);
   };
-  json.choice("_class_name", kClass, {kClass});
+  const std::string dit = names_of(ModelKind::dit).model_class();
+  json.choice("_class_name", dit, {dit, names_of(ModelKind::pixelflow).model_class()});
+  out.kind = diffusers_model_kind(text, where);
   c.heads = count("num_attention_heads", 16, 1, 4096);
   c.head_dim = count("attention_head_dim", 72, 4, 4096);
   c.layers = count("num_layers", 28, 1, 4096);
@@ -147,7 +173,7 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   c.qk_norm = !json.absent_or_null("qk_norm") && !json.choice("qk_norm", "rms_norm", {"rms_norm"}).empty();
   c.attention_bias = json.boolean("attention_bias", true);
   c.reorder = json.boolean("token_permutation", false);
-  c.init = InitKind::published;
+  if (out.kind == ModelKind::dit) c.init = InitKind::published;
   c.pos_embed = json.boolean("llsa_pos_embed", false);
 
   const AttentionType type = parse_attention(where, json.string("attn_type", "pixel"));
@@ -167,8 +193,9 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
     refuse(where, cat("key \"axes_dims_rope\": expected [", c.head_dim / 2, ", ", c.head_dim / 2,
                       "], half of attention_head_dim for each axis"));
   json.choice("activation_fn", "gelu-approximate", {"gelu-approximate"});
-  if (const double eps = json.number("norm_eps", 1e-5, 0.0, 1.0); eps != 1e-5)
-    refuse(where, cat("key \"norm_eps\": expected 1e-05, got ", eps));
+  const double norm_eps = names_of(out.kind).norm_eps;
+  if (const double eps = json.number("norm_eps", norm_eps, 0.0, 1.0); eps != norm_eps)
+    refuse(where, cat("key \"norm_eps\": expected ", norm_eps, ", got ", eps));
   if (json.boolean("pred_x0", false))
     refuse(where, "key \"pred_x0\": models that predict x0 are not supported");
   if (!json.absent_or_null("image_rescale") && json.number("image_rescale", 1.0, 0.0, 1e6) != 1.0)
@@ -184,14 +211,21 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
     if (silent.count(key) == 0)
       out.notes.push_back(cat(where, ": key \"", key, "\" is not known here and was ignored"));
   try {
-    c.validate();
+    validate_model(out.kind, c);
   } catch (const ValueError& e) {
     throw ValueError(cat("[", where, "] ", e.what()), e.hint());
   }
   return out;
 }
 
-std::string diffusers_reader_obstacle(const DitConfig& given) {
+ModelKind diffusers_model_kind(const std::string& text, const std::string& where) {
+  const bool pixelflow =
+      JsonObject(text, where).string("_class_name", "") == names_of(ModelKind::pixelflow).model_class();
+  return pixelflow ? ModelKind::pixelflow : ModelKind::dit;
+}
+
+std::string diffusers_reader_obstacle(const DitConfig& given, ModelKind kind) {
+  if (kind == ModelKind::pixelflow) return "it knows no PixelFlow";
   const DitConfig config = given.resolved();
   if (config.pos_embed) return "it has a learned position embedding";
   if (config.height != config.width) return "its images are not square";
@@ -208,9 +242,9 @@ std::string diffusers_reader_obstacle(const DitConfig& given) {
 
 std::string scheduler_config_json(double noise_rescale) {
   return JsonWriter()
-      .add("_class_name", "FlowMatchEulerDiscreteTrainingScheduler")
+      .add("_class_name", names_of(ModelKind::dit).scheduler_class())
       .add("noise_rescale", noise_rescale)
-      .add("num_train_timesteps", 1000)
+      .add("num_train_timesteps", kTimeSteps)
       .add("shift", 1.0)
       .pretty();
 }
@@ -231,12 +265,29 @@ double parse_scheduler_config(const std::string& text, const std::string& where)
   return scale;
 }
 
-std::string model_index_json() {
+std::string cascade_scheduler_config_json() {
   return JsonWriter()
-      .add("_class_name", "FlowMatchingPipeline")
-      .add("denoiser", std::vector<std::string>{"llsa.models.rope_dit_transformer_2d", kClass})
-      .add("scheduler", std::vector<std::string>{"llsa.schedulers.flow_training_scheduler",
-                                                 "FlowMatchEulerDiscreteTrainingScheduler"})
+      .add("_class_name", names_of(ModelKind::pixelflow).scheduler_class())
+      .add("num_stages", kCascadeStages)
+      .add("num_train_timesteps", kTimeSteps)
+      .pretty();
+}
+
+void check_cascade_scheduler_config(const std::string& text, const std::string& where) {
+  JsonObject json(text, where);
+  const std::string name = names_of(ModelKind::pixelflow).scheduler_class();
+  json.choice("_class_name", name, {name});
+  json.integer("num_stages", kCascadeStages, kCascadeStages, kCascadeStages);
+  json.integer("num_train_timesteps", kTimeSteps, kTimeSteps, kTimeSteps);
+  json.finish();
+}
+
+std::string model_index_json(ModelKind kind) {
+  const KindNames& names = names_of(kind);
+  return JsonWriter()
+      .add("_class_name", names.pipeline)
+      .add("denoiser", names.model)
+      .add("scheduler", names.scheduler)
       .pretty();
 }
 

@@ -8,12 +8,13 @@
 
 namespace llsa::nn {
 
-/// denoiser/config.json for a resolved configuration. Full attention is "pixel", LLSA of L levels
-/// "sparse_l<L>". Enrichment, re-weighting and position embedding go into extra keys.
-std::string diffusers_config_json(const DitConfig& config);
+/// denoiser/config.json for a resolved configuration, of a PixelFlow that of its last stage. Full attention is "pixel",
+/// LLSA of L levels "sparse_l<L>". Enrichment, re-weighting and position embedding go into extra keys.
+std::string diffusers_config_json(const DitConfig& config, ModelKind kind = ModelKind::dit);
 
 struct DiffusersConfig {
-  DitConfig config;
+  ModelKind kind = ModelKind::dit;
+  DitConfig config;                ///< of a PixelFlow: its last stage
   std::vector<std::string> notes;  ///< keys that were ignored, one sentence each
 };
 
@@ -21,15 +22,22 @@ struct DiffusersConfig {
 /// this model cannot do (predicted x0, other RoPE axes or activations, ..) and for wrong types.
 DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where);
 
+/// The kind of model that a denoiser/config.json names; without a name a Dit.
+ModelKind diffusers_model_kind(const std::string& text, const std::string& where);
+
 /// Empty when other programs that read the layout can load such a model, otherwise the reason why not.
-std::string diffusers_reader_obstacle(const DitConfig& config);
+std::string diffusers_reader_obstacle(const DitConfig& config, ModelKind kind = ModelKind::dit);
 
 /// scheduler/scheduler_config.json.
 std::string scheduler_config_json(double noise_rescale);
 /// Its noise_rescale (1 when missing). Throws ValueError for a shift or image_rescale other than 1, or
 /// predicted x0.
 double parse_scheduler_config(const std::string& text, const std::string& where);
+/// The same file of a PixelFlow, whose sampler has no settings but the number of stages.
+std::string cascade_scheduler_config_json();
+/// Throws ValueError for another number of stages or of time steps.
+void check_cascade_scheduler_config(const std::string& text, const std::string& where);
 /// model_index.json.
-std::string model_index_json();
+std::string model_index_json(ModelKind kind = ModelKind::dit);
 
 }  // namespace llsa::nn

@@ -14,6 +14,7 @@
 #include "autograd/view.h"
 #include "kernels/copy.h"
 #include "kernels/diffusion.h"
+#include "nn/diffusion/flow.h"
 #include "nn/morton.h"
 #include "nn/patches.h"
 #include "nn/rope_table.h"
@@ -41,6 +42,14 @@ struct Laws {
 Laws laws_of(const DitConfig& config) { return {config.init == InitKind::published}; }
 
 }  // namespace
+
+Objective Dit::objective(Loader& loader, const FlowOptions& options) {
+  return flow_objective(ctx_, *this, loader, options);
+}
+
+Tensor Dit::draw(const SampleOptions& options, const Callbacks& callbacks) {
+  return sample(ctx_, *this, options, callbacks);
+}
 
 AttentionOptions attention_options(const DitConfig& config) {
   AttentionOptions options;

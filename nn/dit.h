@@ -22,40 +22,43 @@
 #include "attention.h"
 #include "denoiser.h"
 #include "dit_config.h"
+#include "image_model.h"
 #include "modules.h"
 #include "parameters.h"
 
 namespace llsa::nn {
 
-class Dit {
+class Dit : public ImageModel {
  public:
   /// Resolves the configuration (`auto` attention), allocates and initialises. dtype: f32, bf16 or f64, what
   /// it computes with.
   Dit(Context& ctx, const DitConfig& config, std::uint64_t seed, DType dtype = DType::f32);
-  ~Dit();
-  Dit(const Dit&) = delete;
-  Dit& operator=(const Dit&) = delete;
+  ~Dit() override;
 
   /// x [b,channels,height,width] in the model's dtype, t f32 [b] (model time 1..1000), y i32 [b] (class, or
   /// null_class(); ignored and may be undefined without classes) -> [b,out_channels,height,width]. Any size
   /// that the patch divides.
   Var forward(const Var& x, const Tensor& t, const Tensor& y);
   /// This model as flow_loss(), sample() and a TrainStep take it. It must outlive the Denoiser.
-  operator Denoiser();
+  operator Denoiser() override;
+  Objective objective(Loader& loader, const FlowOptions& options) override;
+  Tensor draw(const SampleOptions& options, const Callbacks& callbacks = {}) override;
   /// The deviation s of the noise that the model was trained with (flow.h), at the size it is made for; 0 =
   /// noise_rescale of the size, as for a new model. load_diffusers_model() sets it.
-  void set_noise_scale(double scale) { noise_scale_ = scale; }
+  void set_noise_scale(double scale) override { noise_scale_ = scale; }
 
-  Parameters& parameters() { return parameters_; }
-  const Parameters& parameters() const { return parameters_; }
+  ModelKind kind() const override { return ModelKind::dit; }
+  DitConfig last_stage() const override { return config_; }
+  std::vector<std::int64_t> tokens_per_stage() const override { return {config_.tokens()}; }
+  Parameters& parameters() override { return parameters_; }
+  const Parameters& parameters() const override { return parameters_; }
   /// Resolved: the attention kind is not `automatic`.
   const DitConfig& config() const { return config_; }
-  Context& context() const { return ctx_; }
+  Context& context() const override { return ctx_; }
   /// The class that stands for "no class".
   int null_class() const { return config_.classes; }
 
-  /// Recompute each block in backward instead of keeping its activations.
-  void set_recompute(bool on) { recompute_ = on; }
+  void set_recompute(bool on) override { recompute_ = on; }
 
  private:
   struct Block;

@@ -54,6 +54,8 @@ void write_count_or(JsonWriter& json, const std::string& key, int value, const c
 
 }  // namespace
 
+std::string name_of(ModelKind kind) { return kind == ModelKind::pixelflow ? "pixelflow" : "dit"; }
+
 std::string name_of(AttentionKind kind) {
   switch (kind) {
     case AttentionKind::full:
@@ -71,6 +73,12 @@ std::string name_of(AttentionKind kind) {
 }
 
 std::string name_of(InitKind kind) { return kind == InitKind::published ? "published" : "adaln_zero"; }
+
+ModelKind model_kind(const std::string& name) {
+  for (const auto kind : {ModelKind::dit, ModelKind::pixelflow})
+    if (name == name_of(kind)) return kind;
+  throw ValueError(cat("[dit_config] model: expected \"dit\" or \"pixelflow\", got \"", name, '"'));
+}
 
 AttentionKind attention_kind(const std::string& name) {
   for (const auto kind : {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla,

@@ -28,13 +28,16 @@
 
 namespace llsa::nn {
 
+enum class ModelKind { dit, pixelflow };
 enum class AttentionKind { full, llsa, vsa, sla, automatic };
 enum class InitKind { adaln_zero, published };
 
-/// "full", "llsa", "vsa", "sla", "auto"; "adaln_zero", "published".
+/// "dit", "pixelflow"; "full", "llsa", "vsa", "sla", "auto"; "adaln_zero", "published".
+std::string name_of(ModelKind kind);
 std::string name_of(AttentionKind kind);
 std::string name_of(InitKind kind);
 /// Inverses. Throw ValueError for another word.
+ModelKind model_kind(const std::string& name);
 AttentionKind attention_kind(const std::string& name);
 InitKind init_kind(const std::string& name);
 

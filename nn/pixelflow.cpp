@@ -13,7 +13,9 @@
 #include "autograd/view.h"
 #include "kernels/copy.h"
 #include "kernels/diffusion.h"
+#include "nn/diffusion/cascade_sampler.h"
 #include "nn/dit.h"
+#include "nn/json.h"
 #include "nn/morton.h"
 #include "nn/patches.h"
 #include "nn/rope_table.h"
@@ -55,6 +57,29 @@ DitConfig PixelFlowConfig::last_stage() const {
   c.llsa = llsa;
   c.vsa_gate = vsa_gate;
   return c;
+}
+
+PixelFlowConfig PixelFlowConfig::of_last_stage(const DitConfig& config) {
+  PixelFlowConfig out;
+  out.size = config.height;
+  out.patch = config.patch;
+  out.heads = config.heads;
+  out.head_dim = config.head_dim;
+  out.layers = config.layers;
+  out.image_channels = config.in_channels;
+  out.classes = config.classes;
+  out.attention = config.attention;
+  out.llsa = config.llsa;
+  out.vsa_gate = config.vsa_gate;
+  // The way back fills in what is always so in a PixelFlow. Both name the same keys in the same order.
+  const auto expected = JsonObject(out.last_stage().json(), "model").entries();
+  const auto given = JsonObject(config.json(), "model").entries();
+  for (std::size_t i = 0; i < given.size(); ++i)
+    if (given[i] != expected[i])
+      throw ValueError(cat("[pixelflow] ", given[i].first, ": expected ", expected[i].second,
+                           ", which a PixelFlow always has, got ", given[i].second),
+                       "leave it out, or take the model \"dit\"");
+  return out;
 }
 
 void PixelFlowConfig::validate() const {
@@ -212,7 +237,37 @@ PixelFlow::operator Denoiser() {
           .height = config_.size,
           .width = config_.size,
           .classes = config_.classes,
-          .dtype = parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32};
+          .dtype = parameters_.dtype() == DType::f64 ? DType::f64 : DType::f32,
+          .cascade = true};
+}
+
+Objective PixelFlow::objective(Loader& loader, const FlowOptions& options) {
+  return cascade_objective(ctx_, *this, loader, {.class_drop = options.class_drop, .seed = options.seed});
+}
+
+Tensor PixelFlow::draw(const SampleOptions& options, const Callbacks& callbacks) {
+  const auto own = [&](std::int64_t side) { return side == 0 || side == config_.size; };
+  if (!own(options.height) || !own(options.width))
+    throw ValueError(cat("[pixelflow] expected the size that the model is made for, ", config_.size, " x ",
+                         config_.size, ", got ", options.height, " x ", options.width));
+  return sample_cascade(ctx_, *this,
+                        {.count = options.count,
+                         .first = options.first,
+                         .classes = options.classes,
+                         .guidance = options.guidance,
+                         .steps = options.steps,
+                         .seed = options.seed,
+                         .batch = options.batch},
+                        callbacks);
+}
+
+std::vector<std::int64_t> PixelFlow::tokens_per_stage() const {
+  std::vector<std::int64_t> tokens;
+  for (int s = 0; s < kCascadeStages; ++s) {
+    const std::int64_t n = config_.side(s) / config_.patch;
+    tokens.push_back(n * n);
+  }
+  return tokens;
 }
 
 }  // namespace llsa::nn

@@ -20,6 +20,7 @@
 #include "denoiser.h"
 #include "diffusion/cascade.h"
 #include "dit_config.h"
+#include "image_model.h"
 #include "modules.h"
 #include "parameters.h"
 
@@ -44,6 +45,8 @@ struct PixelFlowConfig {
   std::int64_t side(int stage) const { return size >> (kCascadeStages - 1 - stage); }
   /// A DiT with the tokens and the attention of the last stage, whose rules and plan hold here, too.
   DitConfig last_stage() const;
+  /// The inverse. Throws ValueError naming the first key that a PixelFlow has no choice in.
+  static PixelFlowConfig of_last_stage(const DitConfig& config);
   /// Throws ValueError naming the first field that is out of range or does not fit the others; a size that eight patches
   /// do not divide names the nearest sizes that they do.
   void validate() const;
@@ -51,31 +54,33 @@ struct PixelFlowConfig {
   PixelFlowConfig resolved() const;
 };
 
-class PixelFlow {
+class PixelFlow : public ImageModel {
  public:
   /// Resolves the configuration, allocates and initialises: linear layers Xavier uniform, conditioning N(0, 0.02),
   /// modulation and output zero. dtype: f32, bf16 or f64, what it computes with.
   PixelFlow(Context& ctx, const PixelFlowConfig& config, std::uint64_t seed, DType dtype = DType::f32);
-  ~PixelFlow();
-  PixelFlow(const PixelFlow&) = delete;
-  PixelFlow& operator=(const PixelFlow&) = delete;
+  ~PixelFlow() override;
 
   /// x [b,channels,side,side] with the side of one of the four stages, t f32 [b] (model time 0..999), y i32 [b] (class, or
   /// null_class(); ignored and may be undefined without classes) -> the flow, of the shape of x and in the model's dtype.
   Var forward(const Var& x, const Tensor& t, const Tensor& y) const;
   /// This model as cascade_loss() and sample_cascade() take it. It must outlive the Denoiser.
-  operator Denoiser();
+  operator Denoiser() override;
+  Objective objective(Loader& loader, const FlowOptions& options) override;
+  Tensor draw(const SampleOptions& options, const Callbacks& callbacks = {}) override;
 
-  Parameters& parameters() { return parameters_; }
-  const Parameters& parameters() const { return parameters_; }
+  ModelKind kind() const override { return ModelKind::pixelflow; }
+  DitConfig last_stage() const override { return config_.last_stage(); }
+  std::vector<std::int64_t> tokens_per_stage() const override;
+  Parameters& parameters() override { return parameters_; }
+  const Parameters& parameters() const override { return parameters_; }
   /// Resolved: the attention kind is not `automatic`.
   const PixelFlowConfig& config() const { return config_; }
-  Context& context() const { return ctx_; }
+  Context& context() const override { return ctx_; }
   /// The class that stands for "no class".
   int null_class() const { return config_.classes; }
 
-  /// Recompute each block in backward instead of keeping its activations.
-  void set_recompute(bool on) { recompute_ = on; }
+  void set_recompute(bool on) override { recompute_ = on; }
 
  private:
   struct Block;

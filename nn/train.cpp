@@ -10,9 +10,9 @@
 #include "nn/data/image_folder.h"
 #include "nn/data/loader.h"
 #include "nn/diffusion/flow.h"
-#include "nn/dit.h"
 #include "nn/ema.h"
 #include "nn/eval/held_out_loss.h"
+#include "nn/image_model.h"
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "nn/train_folder.h"
@@ -42,8 +42,8 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
         "leave the key out to take the number from the folder, or set it to null to train without classes");
   }
   options.model.classes = static_cast<int>(options.model_classes);
-  options.model = options.model.resolved();
   options.validate();
+  options.model = options.model.resolved();
   return options;
 }
 
@@ -79,6 +79,13 @@ std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder
   return HeldOutLoss(images, {options.eval_images, options.batch, flow_options(options)});
 }
 
+// Published PixelFlow models average at a constant decay.
+EmaOptions ema_options(const TrainOptions& options) {
+  return {.power = options.ema_power,
+          .max_decay = options.ema_max,
+          .warm_up = options.model_kind() == ModelKind::dit};
+}
+
 AdamWOptions adamw_options(const TrainOptions& options) {
   return {.beta1 = options.beta1,
           .beta2 = options.beta2,
@@ -92,6 +99,15 @@ Schedule schedule_of(const TrainOptions& options) {
                           options.lr_final};
   schedule.validate();
   return schedule;
+}
+
+// "256 tokens each", "4, 16, 64, 256 tokens in 4 stages".
+std::string tokens_text(const ImageModel& model) {
+  const std::vector<std::int64_t> stages = model.tokens_per_stage();
+  std::string text = cat(stages[0]);
+  for (std::size_t i = 1; i < stages.size(); ++i) text += cat(", ", stages[i]);
+  return text +
+         (stages.size() == 1 ? std::string(" tokens each") : cat(" tokens in ", stages.size(), " stages"));
 }
 
 void introduce_held_out(const TrainRun& run) {
@@ -119,7 +135,7 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
           cuda ? ", " + cuda::device_properties(choice.device.index).name : std::string(), " in ",
           options.dtype, ": ", run.images.size(), " images",
           options.model.classes > 0 ? cat(" in ", options.model.classes, " classes") : std::string(), ", ",
-          options.model.tokens(), " tokens each, ", name_of(options.model.attention), " attention, ",
+          tokens_text(run.model), ", ", name_of(options.model.attention), " attention, ",
           run.model.parameters().parameter_count(), " parameters"));
   for (const std::string& text :
        {passed_over_text(choice),
@@ -144,13 +160,15 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
 
   // Batches of images; the model; the loss of its prediction; the update of its weights and their average.
   Loader loader(ctx, split.training, loader_options(options));
-  Dit model(ctx, options.model, static_cast<std::uint64_t>(options.seed), dtype_from_name(options.dtype));
+  const std::unique_ptr<ImageModel> made =
+      make_model(ctx, options.model_kind(), options.model, static_cast<std::uint64_t>(options.seed),
+                 dtype_from_name(options.dtype));
+  ImageModel& model = *made;
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
-  Ema ema(model.parameters(), {options.ema_power, options.ema_max});
+  Ema ema(model.parameters(), ema_options(options));
   const Schedule schedule = schedule_of(options);
-  TrainStep step(model.parameters(), optimizer, &ema,
-                 flow_objective(ctx, model, loader, flow_options(options)),
+  TrainStep step(model.parameters(), optimizer, &ema, model.objective(loader, flow_options(options)),
                  {options.accumulate, options.graph, std::ref(host.on_message)});
   std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
 

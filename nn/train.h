@@ -1,4 +1,4 @@
-// Training of a DiT: a folder of images in, a run folder with log, sample grids and checkpoints out.
+// Training of a DiT or a PixelFlow: a folder of images in, a run folder with log, sample grids and checkpoints out.
 //
 // To train a model of your own, or within a loop of your own, put the parts together yourself: a Loader, a
 // Denoiser, flow_objective, a TrainStep, write_training_state (examples/own_model.cpp).

@@ -167,8 +167,8 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.noise_scale = run_.options.noise_scale;
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
   // A callback may have a state of its own, so it is not copied.
-  const Tensor images = to_host(
-      run_.ctx, sample(run_.ctx, run_.model, sampling, {.should_stop = std::ref(run_.host.should_stop)}));
+  const Tensor images =
+      to_host(run_.ctx, run_.model.draw(sampling, {.should_stop = std::ref(run_.host.should_stop)}));
   averaged.restore();
   if (images.size(0) < sampling.count) return;
   write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));

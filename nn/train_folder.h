@@ -12,9 +12,9 @@
 #include "checkpoint/tuning_file.h"
 #include "data/image_folder.h"
 #include "data/loader.h"
-#include "dit.h"
 #include "ema.h"
 #include "eval/held_out_loss.h"
+#include "image_model.h"
 #include "optim.h"
 #include "schedule.h"
 #include "train.h"
@@ -30,7 +30,7 @@ struct TrainRun {
   const ImageFolder& images;
   Context& ctx;
   Loader& loader;
-  Dit& model;
+  ImageModel& model;
   AdamW& optimizer;
   Ema& ema;
   const Schedule& schedule;

@@ -10,6 +10,8 @@
 #include "core/error.h"
 #include "nn/data/held_out.h"
 #include "nn/data/image_io.h"
+#include "nn/diffusion/cascade.h"
+#include "nn/image_model.h"
 #include "nn/json.h"
 
 namespace llsa::nn {
@@ -38,6 +40,27 @@ bool parse_bool(const Setting& setting, const std::string& text) {
   throw ValueError(cat("--", setting.flag, " takes true or false, got '", text, "'"));
 }
 
+void validate_cascade(const TrainOptions& options) {
+  const TrainOptions defaults;
+  for (const Setting& setting : train_settings())
+    std::visit(
+        [&](auto member) {
+          if (setting.dit_only && options.*member != defaults.*member)
+            throw ValueError(
+                cat(setting.key, " has no meaning for the model pixelflow: expected its default, ",
+                    defaults.*member, ", got ", options.*member),
+                "leave it out");
+        },
+        setting.member);
+  if (const std::int64_t rest = options.batch % kCascadeStages; rest != 0) {
+    const std::int64_t below = options.batch - rest;
+    throw ValueError(cat("batch: pixelflow spreads it evenly over ", kCascadeStages,
+                         " stages, expected a multiple of ", kCascadeStages, ", got ", options.batch),
+                     below > 0 ? cat("the nearest are ", below, " and ", below + kCascadeStages)
+                               : cat("the smallest is ", kCascadeStages));
+  }
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
@@ -61,6 +84,10 @@ Setting resumable(Setting setting) {
   setting.resumable = true;
   return setting;
 }
+Setting dit_only(Setting setting) {
+  setting.dit_only = true;
+  return setting;
+}
 Setting checked(Setting setting, void (*check)(std::string_view)) {
   setting.check = check;
   return setting;
@@ -71,6 +98,7 @@ Setting checked(Setting setting, void (*check)(std::string_view)) {
 const std::vector<Setting>& train_settings() {
   using O = TrainOptions;
   static const std::vector<Setting> settings = {
+      row("model", "kind of model", &O::kind, {"dit", "pixelflow"}),
       row("data", "folder of images; its sub-folders are classes", &O::data),
       row("crop", "which part of an image that is not of the wanted shape", &O::crop, {"centre", "random"}),
       row("flip", "mirror half of the samples", &O::flip),
@@ -93,11 +121,11 @@ const std::vector<Setting>& train_settings() {
       row("beta2", "of AdamW", &O::beta2, 0, 1),
       row("eps", "of AdamW", &O::eps, 0, 1),
       row("clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9),
-      row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10),
+      dit_only(row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10)),
       row("ema_max", "largest decay of the weight average", &O::ema_max, 0, 1),
       row("class_drop", "share of samples trained without their class", &O::class_drop, 0, 1),
-      row("noise_level", "law of the noise level", &O::noise_level, {"uniform", "logit_normal"}),
-      row("noise_scale", "deviation of the noise; 0 = by image size", &O::noise_scale, 0, 1e6),
+      dit_only(row("noise_level", "law of the noise level", &O::noise_level, {"uniform", "logit_normal"})),
+      dit_only(row("noise_scale", "deviation of the noise; 0 = by image size", &O::noise_scale, 0, 1e6)),
       row("seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0),
       row("dtype", "what the model computes in", &O::dtype, {"f32", "bf16"}),
       row("recompute", "recompute each block in backward: less memory, more time", &O::recompute),
@@ -112,8 +140,10 @@ const std::vector<Setting>& train_settings() {
       resumable(row("log_every", "steps between entries of log.jsonl", &O::log_every, 1, kMany)),
       resumable(row("sample_every", "steps between sample grids; 0 = none", &O::sample_every, 0, kMany)),
       resumable(row("sample_count", "images of such a grid", &O::sample_count, 1, 1e6)),
-      resumable(row("sample_steps", "Euler steps of such a grid", &O::sample_steps, 1, 1e6)),
-      resumable(row("guidance", "guidance of such a grid; 1 = none", &O::guidance, 0, 1e3)),
+      resumable(row("sample_steps", "Euler steps of such a grid, for pixelflow in each stage",
+                    &O::sample_steps, 1, 1e6)),
+      resumable(row("guidance", "guidance of such a grid, for pixelflow in the last stage; 1 = none",
+                    &O::guidance, 0, 1e3)),
       resumable(
           row("save_every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany)),
       resumable(
@@ -191,7 +221,8 @@ std::string TrainOptions::json() const {
 }
 
 void TrainOptions::validate() const {
-  model.validate();
+  validate_model(model_kind(), model);
+  if (model_kind() == ModelKind::pixelflow) validate_cascade(*this);
   parse_colour(background);
   if (!(beta1 < 1 && beta2 < 1))
     throw ValueError(cat("beta1 and beta2 have to be below 1, got ", beta1, " and ", beta2));

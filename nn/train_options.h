@@ -17,7 +17,8 @@
 namespace llsa::nn {
 
 struct TrainOptions {
-  DitConfig model;                  ///< model.classes is set from model_classes
+  std::string kind = "dit";  ///< "dit" | "pixelflow"; its key is `model`
+  DitConfig model;           ///< of a PixelFlow: its last stage. model.classes is set from model_classes
   std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
 
   // data
@@ -78,6 +79,8 @@ struct TrainOptions {
   std::string json() const;
   /// Throws ValueError for settings that do not fit each other.
   void validate() const;
+
+  ModelKind model_kind() const { return nn::model_kind(kind); }
 };
 
 /// One row of the table.
@@ -91,6 +94,7 @@ struct Setting {
   double least = 0, most = 0;                 ///< range of numbers
   std::vector<std::string> choices = {};      ///< words allowed; empty = any text
   bool resumable = false;                     ///< --resume may change it
+  bool dit_only = false;                      ///< without meaning, and left at its default, for a PixelFlow
   void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };
 

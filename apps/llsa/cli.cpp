@@ -77,7 +77,7 @@ std::string help_of(const nn::Setting& setting) {
 }
 
 CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& model) {
-  CLI::App* train = app.add_subcommand("train", "Train a DiT on a folder of images");
+  CLI::App* train = app.add_subcommand("train", "Train a DiT or a PixelFlow on a folder of images");
   train->footer(
       "Flags override the file given by --config. What a run was started with is kept in RUN/config.json, "
       "which is itself such a "
@@ -116,10 +116,10 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   sample->add_option("--class", args.class_name, "name or number of a class; default: all in turn");
-  sample->add_option("--guidance", args.guidance, "1 = none")
+  sample->add_option("--guidance", args.guidance, "of a PixelFlow that of the last stage; 1 = none")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1000.0));
-  sample->add_option("--steps", args.steps, "Euler steps")
+  sample->add_option("--steps", args.steps, "Euler steps, of a PixelFlow in each stage")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   sample->add_option("--seed", args.seed, "of the noise")->capture_default_str();
@@ -155,10 +155,12 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
   eval->add_option("--reference", args.reference, "real images to score against")
       ->capture_default_str()
       ->check(CLI::Range(2, 1000000));
-  eval->add_option("--guidance", args.guidance, "1 = none")
+  eval->add_option("--guidance", args.guidance, "of a PixelFlow that of the last stage; 1 = none")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1000.0));
-  eval->add_option("--steps", args.steps, "Euler steps")->capture_default_str()->check(CLI::Range(1, 100000));
+  eval->add_option("--steps", args.steps, "Euler steps, of a PixelFlow in each stage")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   eval->add_option("--background", args.background,
                    "colour under transparent pixels; default: as in training, if the checkpoint says")

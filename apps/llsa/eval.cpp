@@ -65,13 +65,13 @@ nn::Callbacks counting(const char* what) {
 }
 
 /// Draws images batch by batch and hands them on, on the CPU.
-void draw(Context& ctx, nn::Dit& model, nn::SampleOptions options, const char* what,
+void draw(Context& ctx, nn::ImageModel& model, nn::SampleOptions options, const char* what,
           const std::function<void(const Tensor&)>& take) {
   const nn::Callbacks progress = counting(what);
   const std::int64_t count = options.count;
   for (options.first = 0; options.first < count; options.first += options.batch) {
     options.count = std::min(options.batch, count - options.first);
-    take(to_host(ctx, nn::sample(ctx, model, options)));
+    take(to_host(ctx, model.draw(options)));
     if (progress.on_progress) progress.on_progress(options.first + options.count, count);
   }
 }
@@ -80,7 +80,7 @@ void draw(Context& ctx, nn::Dit& model, nn::SampleOptions options, const char* w
 struct Subject {
   std::string checkpoint;  // empty for a folder
   nn::DiffusersModel about;
-  std::unique_ptr<nn::Dit> model;
+  std::unique_ptr<nn::ImageModel> model;
   std::optional<nn::ImageFolder> folder;
   nn::SampleOptions sampling;
 };
@@ -160,7 +160,7 @@ int eval_random_features(const EvalArgs& args, Context& ctx, Context& host, Subj
   }
   const nn::FrechetReference reference(host, data, height, width, count, args.reference);
   warn_skipped(reference.skipped());
-  const auto score_of = [&](nn::Dit& model, const char* what) {
+  const auto score_of = [&](nn::ImageModel& model, const char* what) {
     std::vector<Tensor> features;
     draw(ctx, model, subject.sampling, what,
          [&](const Tensor& images) { features.push_back(nn::frechet_features(host, images)); });
@@ -180,8 +180,9 @@ int eval_random_features(const EvalArgs& args, Context& ctx, Context& host, Subj
   const double real = reference.real_score();
   double untrained = 0;
   if (subject.model) {
-    nn::Dit fresh(ctx, subject.about.config, args.seed, dtype_from_name(args.dtype));
-    untrained = score_of(fresh, "drawn by an untrained model");
+    const auto fresh =
+        nn::make_model(ctx, subject.about.kind, subject.about.config, args.seed, dtype_from_name(args.dtype));
+    untrained = score_of(*fresh, "drawn by an untrained model");
   }
 
   if (args.json) {
@@ -236,7 +237,7 @@ int run_eval(const EvalArgs& args) {
     subject.folder.emplace(open_folder(args.images, decode));
   } else {
     subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype);
-    print_note(nn::slower_attention_text(subject.model->config(), choice.device, dtype));
+    print_note(nn::slower_attention_text(subject.model->last_stage(), choice.device, dtype));
     subject.sampling.count = args.count;
     subject.sampling.batch = args.batch;
     subject.sampling.guidance = subject.about.config.classes > 0 ? args.guidance : 1.0;

@@ -10,6 +10,21 @@
 
 namespace llsa::apps {
 
+namespace {
+
+void print_stages(const nn::ImageModel& model) {
+  const nn::DitConfig last = model.last_stage();
+  const std::vector<std::int64_t> tokens = model.tokens_per_stage();
+  std::printf("stages       ");
+  for (std::size_t s = 0; s < tokens.size(); ++s) {
+    const int side = last.height >> (tokens.size() - 1 - s);
+    std::printf("%s%d x %d: %lld tokens", s ? ", " : "", side, side, static_cast<long long>(tokens[s]));
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
 int run_info(const InfoArgs& args) {
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::DiffusersModel model = nn::read_diffusers_model(checkpoint);
@@ -17,15 +32,18 @@ int run_info(const InfoArgs& args) {
 
   // Loading checks every tensor against the configuration.
   Context ctx(1);
-  const auto dit = nn::load_diffusers_model(ctx, checkpoint);
+  const auto loaded = nn::load_diffusers_model(ctx, checkpoint);
+  const bool pixelflow = model.kind == nn::ModelKind::pixelflow;
   std::printf("checkpoint   %s\n", checkpoint.c_str());
-  std::printf("model        %lld parameters: %d blocks, width %d, %d heads of %d\n",
-              static_cast<long long>(dit->parameters().parameter_count()), config.layers, config.channels(),
-              config.heads, config.head_dim);
+  std::printf("model        %s%lld parameters: %d blocks, width %d, %d heads of %d\n",
+              pixelflow ? "PixelFlow, " : "", static_cast<long long>(loaded->parameters().parameter_count()),
+              config.layers, config.channels(), config.heads, config.head_dim);
   std::printf("images       %d x %d pixels, patch %d: %lld tokens%s\n", config.height, config.width,
               config.patch, static_cast<long long>(config.tokens()),
-              config.reorder ? " in Morton order" : "");
-  std::printf("attention    %s", nn::name_of(config.attention).c_str());
+              config.reorder && !pixelflow ? " in Morton order" : "");
+  if (pixelflow) print_stages(*loaded);
+  std::printf("attention    %s%s", pixelflow ? "in the last stage " : "",
+              nn::name_of(config.attention).c_str());
   if (config.attention == nn::AttentionKind::vsa || config.attention == nn::AttentionKind::sla) {
     const LlsaPlan plan = config.plan();
     std::printf(": block %d, %d of %lld blocks picked, %lld keys per query%s", plan.block, plan.width[0],
@@ -45,8 +63,9 @@ int run_info(const InfoArgs& args) {
     std::printf("%s%s", c ? ", " : "",
                 at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
   }
-  std::printf("\nnoise scale  %g\n", model.noise_scale);
-  const std::string obstacle = nn::diffusers_reader_obstacle(config);
+  std::printf("\n");
+  if (!pixelflow) std::printf("noise scale  %g\n", model.noise_scale);
+  const std::string obstacle = nn::diffusers_reader_obstacle(config, model.kind);
   std::printf("diffusers reader   %s\n",
               obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
   if (nn::has_training_state(checkpoint)) {

@@ -81,7 +81,7 @@ int run_sample(const SampleArgs& args) {
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
   const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype);
-  print_note(nn::slower_attention_text(at_size(model->config(), options), choice.device, dtype));
+  print_note(nn::slower_attention_text(at_size(model->last_stage(), options), choice.device, dtype));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;
   nn::Callbacks callbacks;
@@ -90,7 +90,7 @@ int run_sample(const SampleArgs& args) {
       std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
                    static_cast<long long>(total));
     };
-  const Tensor images = to_host(ctx, nn::sample(ctx, *model, options, callbacks));
+  const Tensor images = to_host(ctx, model->draw(options, callbacks));
   if (live) std::fprintf(stderr, "\r\033[K");
 
   // A grid of several classes is sorted by them.

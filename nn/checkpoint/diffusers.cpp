@@ -15,6 +15,7 @@
 #include "kernels/make.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/diffusers_config.h"
+#include "nn/dit.h"
 #include "nn/json.h"
 #include "nn/parameter_file.h"
 
@@ -86,9 +87,11 @@ std::string diffusers_weights_path(const std::string& directory) {
 DiffusersModel read_diffusers_model(const std::string& directory) {
   const std::string config = config_path(directory).string();
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
-  DiffusersModel model{std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
+  DiffusersModel model{parsed.kind, std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
   const std::string scheduler = scheduler_path(directory).string();
-  if (path_exists(scheduler)) {
+  if (model.kind == ModelKind::pixelflow) {
+    if (path_exists(scheduler)) check_cascade_scheduler_config(read_text_file(scheduler), scheduler);
+  } else if (path_exists(scheduler)) {
     model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
@@ -113,7 +116,7 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   return model;
 }
 
-void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
+void write_diffusers_model(const std::string& directory, const ImageModel& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names) {
   const fs::path root = directory;
   for (const char* folder : {"denoiser", "scheduler"}) {
@@ -129,9 +132,12 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
         to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
   }
   write_safetensors(diffusers_weights_path(directory), tensors, {{"format", "pt"}});
-  write_file_atomically((root / "model_index.json").string(), model_index_json());
-  write_file_atomically(config_path(directory).string(), diffusers_config_json(model.config()));
-  write_file_atomically(scheduler_path(directory).string(), scheduler_config_json(noise_scale));
+  write_file_atomically((root / "model_index.json").string(), model_index_json(model.kind()));
+  write_file_atomically(config_path(directory).string(),
+                        diffusers_config_json(model.last_stage(), model.kind()));
+  write_file_atomically(scheduler_path(directory).string(), model.kind() == ModelKind::pixelflow
+                                                                ? cascade_scheduler_config_json()
+                                                                : scheduler_config_json(noise_scale));
   if (!class_names.empty()) {
     write_file_atomically(classes_path(directory).string(), JsonWriter().add("names", class_names).pretty());
   }
@@ -144,16 +150,21 @@ Tensor read_diffusers_weights(const Parameters& store, const std::string& direct
   return read_weights(store, tensors, path);
 }
 
-std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype) {
+std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path, DType dtype) {
   const std::string directory = resolve_checkpoint(path);
   const DiffusersModel about = read_diffusers_model(directory);
-  auto model = std::make_unique<Dit>(ctx, about.config, 0, dtype);
+  auto model = make_model(ctx, about.kind, about.config, 0, dtype);
   model->parameters().load(read_diffusers_weights(model->parameters(), directory));
   model->set_noise_scale(about.noise_scale);
   return model;
 }
 
-std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory) {
+std::vector<std::string> init_from_diffusers_model(ImageModel& model, const std::string& directory) {
+  const std::string config = config_path(directory).string();
+  if (const ModelKind kind = diffusers_model_kind(read_text_file(config), config); kind != model.kind())
+    throw ValueError(
+        cat(directory, " holds weights of the model ", name_of(kind), ", expected ", name_of(model.kind())),
+        cat("start from a checkpoint of the model ", name_of(model.kind())));
   Parameters& store = model.parameters();
   Context& ctx = store.context();
   const std::string path = diffusers_weights_path(directory);

@@ -4,7 +4,7 @@
 //   model_index.json
 //   denoiser/config.json
 //   denoiser/diffusion_pytorch_model.safetensors     F32, metadata {"format": "pt"}
-//   scheduler/scheduler_config.json                  noise_rescale
+//   scheduler/scheduler_config.json                  noise_rescale; of a PixelFlow the number of stages
 //   classes.json                                     names of the classes, if any; other readers ignore it
 #pragma once
 
@@ -15,14 +15,15 @@
 
 #include "../../core/context.h"
 #include "../../core/tensor.h"
-#include "../dit.h"
+#include "../image_model.h"
 
 namespace llsa::nn {
 
 /// What such a directory says about its model, without the weights.
 struct DiffusersModel {
-  DitConfig config;
-  double noise_scale = 1.0;              ///< s, the deviation of the noise that the model was trained with
+  ModelKind kind = ModelKind::dit;
+  DitConfig config;                      ///< of a PixelFlow: its last stage
+  double noise_scale = 1.0;              ///< s, the deviation of the noise that a Dit was trained with
   std::vector<std::string> class_names;  ///< empty when unknown
   std::vector<std::string> notes;        ///< what was ignored or assumed, one sentence each
 };
@@ -38,8 +39,8 @@ DiffusersModel read_diffusers_model(const std::string& directory);
 std::string diffusers_weights_path(const std::string& directory);
 
 /// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
-/// parameters.
-void write_diffusers_model(const std::string& directory, const Dit& model, const Tensor& flat,
+/// parameters. A PixelFlow has no noise scale.
+void write_diffusers_model(const std::string& directory, const ImageModel& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
 /// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
@@ -47,12 +48,13 @@ void write_diffusers_model(const std::string& directory, const Dit& model, const
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
 
 /// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
-std::unique_ptr<Dit> load_diffusers_model(Context& ctx, const std::string& path, DType dtype = DType::f32);
+std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path,
+                                                 DType dtype = DType::f32);
 
-/// Starts a model from weights of the same or another resolution and kind of attention. Everything has to fit but
+/// Starts a model from weights of the same kind of model, at the same or another resolution and kind of attention. Everything has to fit but
 /// two things. The position embedding is resized, or keeps its initial values if the file has none. VSA's
 /// to_gate_compress and SLA's proj_l start at zero if the file has none, and are left out if this model has none.
 /// Returns what was done, one sentence each.
-std::vector<std::string> init_from_diffusers_model(Dit& model, const std::string& directory);
+std::vector<std::string> init_from_diffusers_model(ImageModel& model, const std::string& directory);
 
 }  // namespace llsa::nn

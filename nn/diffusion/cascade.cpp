@@ -5,6 +5,7 @@
 #include <string>
 
 #include "autograd/elementwise.h"
+#include "core/function_ref.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
@@ -24,6 +25,38 @@ constexpr std::array<double, kCascadeStages + 1> kTimes = {0, 175, 426, 719, 999
 
 Tensor mix(Context& ctx, double a, const Tensor& x, double b, const Tensor& y) {
   return kernels::add(ctx, kernels::affine(ctx, x, a, 0.0), kernels::affine(ctx, y, b, 0.0));
+}
+
+void require_images(const Tensor& x) {
+  if (x.rank() != 4) throw ShapeError(cat("[cascade] expected images [b,c,height,width], got ", x.shape()));
+}
+
+// One batch for each stage s, of the samples begin_of(s) .. begin_of(s) + each - 1.
+std::vector<FlowBatch> make_batches(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& sample_ids,
+                                    const CascadeOptions& options, std::int64_t each,
+                                    FunctionRef<std::int64_t(int)> begin_of) {
+  const int least = 1 << (kCascadeStages - 1);
+  if (x.size(2) % least != 0 || x.size(3) % least != 0)
+    throw ShapeError(cat("[cascade] expected sides that ", least, " divides, got ", x.shape()));
+  // Levels are (index + 1) / 1000; half an index more than the index is safe to truncate.
+  const Tensor level =
+      kernels::noise_levels(ctx, sample_ids, NoiseLevel::uniform, options.seed, kIndexStream);
+  const Tensor index = kernels::cast(ctx, kernels::affine(ctx, level, kIndices, -0.5), DType::i32);
+  Tensor classes;
+  if (y.defined())
+    classes = kernels::drop_classes(ctx, y, sample_ids, options.class_drop, options.null_class, options.seed,
+                                    kDropStream);
+  std::vector<FlowBatch> stages;
+  for (int s = 0; s < kCascadeStages; ++s) {
+    const std::int64_t begin = begin_of(s), end = begin + each;
+    const int factor = 1 << (kCascadeStages - 1 - s);
+    const Tensor eps = kernels::random_normal_samples(
+        ctx, Shape{each, x.size(1), x.size(2) / factor, x.size(3) / factor}, x.dtype(), options.seed,
+        noise_stream(s), sample_ids.slice(0, begin, end));
+    stages.push_back(make_stage_batch(ctx, s, x.slice(0, begin, end), eps, index.slice(0, begin, end)));
+    if (classes.defined()) stages.back().y = classes.slice(0, begin, end);
+  }
+  return stages;
 }
 
 }  // namespace
@@ -79,34 +112,19 @@ FlowBatch make_stage_batch(Context& ctx, int stage, const Tensor& x, const Tenso
 
 std::vector<FlowBatch> make_cascade_batch(Context& ctx, const Tensor& x, const Tensor& y,
                                           const Tensor& sample_ids, const CascadeOptions& options) {
-  if (x.rank() != 4) throw ShapeError(cat("[cascade] expected images [b,c,height,width], got ", x.shape()));
+  require_images(x);
   const std::int64_t b = x.size(0), each = b / kCascadeStages;
-  const int least = 1 << (kCascadeStages - 1);
   if (b < 1 || b % kCascadeStages != 0)
     throw ShapeError(
         cat("[cascade] expected a batch that is spread evenly over ", kCascadeStages, " stages, got ", b),
         cat("take a multiple of ", kCascadeStages));
-  if (x.size(2) % least != 0 || x.size(3) % least != 0)
-    throw ShapeError(cat("[cascade] expected sides that ", least, " divides, got ", x.shape()));
-  // Levels are (index + 1) / 1000; half an index more than the index is safe to truncate.
-  const Tensor level =
-      kernels::noise_levels(ctx, sample_ids, NoiseLevel::uniform, options.seed, kIndexStream);
-  const Tensor index = kernels::cast(ctx, kernels::affine(ctx, level, kIndices, -0.5), DType::i32);
-  Tensor classes;
-  if (y.defined())
-    classes = kernels::drop_classes(ctx, y, sample_ids, options.class_drop, options.null_class, options.seed,
-                                    kDropStream);
-  std::vector<FlowBatch> stages;
-  for (int s = 0; s < kCascadeStages; ++s) {
-    const std::int64_t begin = s * each, end = begin + each;
-    const int factor = 1 << (kCascadeStages - 1 - s);
-    const Tensor eps = kernels::random_normal_samples(
-        ctx, Shape{each, x.size(1), x.size(2) / factor, x.size(3) / factor}, x.dtype(), options.seed,
-        noise_stream(s), sample_ids.slice(0, begin, end));
-    stages.push_back(make_stage_batch(ctx, s, x.slice(0, begin, end), eps, index.slice(0, begin, end)));
-    if (classes.defined()) stages.back().y = classes.slice(0, begin, end);
-  }
-  return stages;
+  return make_batches(ctx, x, y, sample_ids, options, each, [each](int stage) { return stage * each; });
+}
+
+std::vector<FlowBatch> make_full_cascade_batch(Context& ctx, const Tensor& x, const Tensor& y,
+                                               const Tensor& sample_ids, const CascadeOptions& options) {
+  require_images(x);
+  return make_batches(ctx, x, y, sample_ids, options, x.size(0), [](int) { return std::int64_t{0}; });
 }
 
 Var cascade_loss(Context& ctx, const Denoiser& model, const std::vector<FlowBatch>& stages) {

@@ -50,6 +50,11 @@ struct CascadeOptions {
 std::vector<FlowBatch> make_cascade_batch(Context& ctx, const Tensor& x, const Tensor& y,
                                           const Tensor& sample_ids, const CascadeOptions& options);
 
+/// Every sample in every stage, with the index that it has in make_cascade_batch and noise of its own in each: the loss of
+/// these four batches is the mean over the samples and the stages. Any b.
+std::vector<FlowBatch> make_full_cascade_batch(Context& ctx, const Tensor& x, const Tensor& y,
+                                               const Tensor& sample_ids, const CascadeOptions& options);
+
 /// The loss of a model that is called once per stage; a scalar to call backward() on. Throws ShapeError when a
 /// prediction has another shape than the images.
 Var cascade_loss(Context& ctx, const Denoiser& model, const std::vector<FlowBatch>& stages);

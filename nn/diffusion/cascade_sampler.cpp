@@ -23,6 +23,7 @@ std::uint64_t noise_stream(int stage) {
 /// What does not depend on the stages.
 SampleOptions common(const CascadeSampleOptions& options) {
   return {.count = options.count,
+          .first = options.first,
           .classes = options.classes,
           .guidance = options.guidance,
           .batch = options.batch};

@@ -22,6 +22,7 @@ namespace llsa::nn {
 
 struct CascadeSampleOptions {
   std::int64_t count = 1;
+  std::int64_t first = 0;  ///< number of the first image: images first .. first + count - 1 are drawn
   /// The class of image i is classes[i % size]; empty = 0, 1, .. in turn. Ignored by a model without classes.
   std::vector<std::int32_t> classes = {};
   double guidance = 2.4;  ///< g, of the last stage

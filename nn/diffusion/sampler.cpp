@@ -66,6 +66,9 @@ std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOpti
 }
 
 Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options, const Callbacks& callbacks) {
+  if (model.cascade)
+    throw ValueError("[sampler] expected a model without stages, got one that learns in stages",
+                     "draw with sample_cascade(), or with the draw() of a PixelFlow");
   const std::uint64_t stream = name_stream("sampler start");
   const auto draw = [&](const Tensor& ids, const Tensor& y, FunctionRef<bool()> go_on) {
     const std::int64_t height = options.height > 0 ? options.height : model.height;

@@ -41,7 +41,7 @@ std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOpti
 /// Draws images [n,channels,height,width], about [-1,1], not clamped, in the model's dtype. n is
 /// options.count; where should_stop ended the work, only the images of complete batches are returned, and n
 /// may be 0. Progress is counted in Euler steps of all batches. Throws ValueError for options outside their
-/// range, and what euler() throws.
+/// range and a model in stages (Denoiser::cascade), and what euler() throws.
 Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options,
               const Callbacks& callbacks = {});
 

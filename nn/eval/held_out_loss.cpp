@@ -8,6 +8,7 @@
 #include "kernels/make.h"
 #include "nn/data/held_out.h"
 #include "nn/data/transform.h"
+#include "nn/diffusion/cascade.h"
 #include "nn/init.h"
 
 namespace llsa::nn {
@@ -45,7 +46,8 @@ Tensor HeldOutLoss::load(Context& host, const Denoiser& model, std::size_t begin
   return images;
 }
 
-FlowBatch HeldOutLoss::noisy(Context& ctx, const Tensor& images, std::size_t begin) const {
+// The mean over the images, which are a batch from `begin` on.
+Var HeldOutLoss::loss(Context& ctx, const Denoiser& model, const Tensor& images, std::size_t begin) const {
   std::vector<std::int32_t> classes;
   std::vector<std::int64_t> ids;
   for (std::size_t i = begin; i < begin + static_cast<std::size_t>(images.size(0)); ++i) {
@@ -55,8 +57,12 @@ FlowBatch HeldOutLoss::noisy(Context& ctx, const Tensor& images, std::size_t beg
   const Tensor x = ctx.empty(images.shape(), DType::f32);
   ctx.upload(images.data<float>(), x);
   const Shape one_each{images.size(0)};
-  return make_flow_batch(ctx, x, kernels::from_vector(ctx, classes, one_each),
-                         kernels::from_vector(ctx, ids, one_each), options_.flow);
+  const Tensor y = kernels::from_vector(ctx, classes, one_each),
+               sample_ids = kernels::from_vector(ctx, ids, one_each);
+  if (!model.cascade) return flow_loss(ctx, model, make_flow_batch(ctx, x, y, sample_ids, options_.flow));
+  return cascade_loss(
+      ctx, model,
+      make_full_cascade_batch(ctx, x, y, sample_ids, {.class_drop = 0, .seed = options_.flow.seed}));
 }
 
 std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& model,
@@ -68,7 +74,7 @@ std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& mode
     const Tensor images = load(host, model, done);
     if (!images.defined()) continue;
     const auto count = static_cast<double>(images.size(0));
-    sum += count * flow_loss(ctx, model, noisy(ctx, images, done)).item();
+    sum += count * loss(ctx, model, images, done).item();
     done += static_cast<std::size_t>(images.size(0));
     if (callbacks.on_progress) callbacks.on_progress(static_cast<std::int64_t>(done), size());
     if (done < images_.size() && callbacks.should_stop && callbacks.should_stop()) return std::nullopt;

@@ -1,4 +1,5 @@
-// The flow loss (nn/diffusion/flow.h) of a model on images that it was not trained on.
+// The flow loss (nn/diffusion/flow.h) of a model on images that it was not trained on; of a model that learns in stages
+// (Denoiser::cascade) the mean of the cascade loss over all of them, for which every image is in every stage.
 //
 // Every image has noise and a noise level of its own, functions of its path (nn/data/held_out.h) and of
 // nothing else. So losses can be compared between the steps of a run and between runs with different seeds,
@@ -43,7 +44,7 @@ class HeldOutLoss {
 
  private:
   Tensor load(Context& host, const Denoiser& model, std::size_t begin);
-  FlowBatch noisy(Context& ctx, const Tensor& images, std::size_t begin) const;
+  Var loss(Context& ctx, const Denoiser& model, const Tensor& images, std::size_t begin) const;
   const ImageEntry& entry(std::int64_t index) const;
 
   std::shared_ptr<const ImageFolder> folder_;

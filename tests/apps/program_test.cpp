@@ -6,8 +6,11 @@
 #include <sstream>
 #include <string>
 
+#include "core/context.h"
 #include "core/cuda/device.h"
+#include "core/safetensors.h"
 #include "tests/support/files.h"
+#include "tests/support/inception_weights.h"
 #include "tests/support/program.h"
 #include "tests/support/text.h"
 
@@ -21,11 +24,11 @@ namespace fs = std::filesystem;
 using llsa::test::TempDir;
 
 std::string tiny_training(const std::string& data, const std::string& out,
-                          const std::string& more = "--steps 2") {
+                          const std::string& more = "--steps 2", int batch = 2) {
   return "train --data " + data + " --out " + out +
-         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --batch 2 --sample-count 2 "
-         "--sample-steps 2 --threads 1 " +
-         more;
+         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --sample-count 2 "
+         "--sample-steps 2 --threads 1 --batch " +
+         std::to_string(batch) + " " + more;
 }
 
 }  // namespace
@@ -219,6 +222,67 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(info.code == 0);
   CHECK(contains(info.text, "circle, ring, square, triangle"));
   CHECK(contains(info.text, "can be resumed"));
+}
+
+TEST_CASE("train, resume, sample, eval and info of a PixelFlow") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 16 --size 8 --out " + data).code == 0);
+  const std::string flags = "--model pixelflow --attention llsa --held-out 25% --eval-every 2 ";
+  const Outcome trained = llsa_program(tiny_training(data, run, flags + "--steps 2", 4));
+  CAPTURE(trained.text);
+  CHECK(trained.code == 0);
+  CHECK(contains(trained.text, "1, 4, 16, 64 tokens in 4 stages, llsa attention"));
+  CHECK(fs::exists(run + "/samples/step_000000002.png"));
+  CHECK(contains(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
+
+  CHECK(llsa_program("sample " + run + " --count 2 --steps 2 --guidance 2.4 --class ring --out " +
+                     (dir / "rings.png"))
+            .code == 0);
+  CHECK(fs::exists(dir / "rings.png"));
+  CHECK(contains(llsa_program("sample " + run + " --count 2 --size 16 --out " + (dir / "no.png")).text,
+                 "expected the size that the model is made for, 8 x 8, got 16 x 16"));
+  const Outcome scored = llsa_program("eval " + run + " --data " + data + " --count 4 --steps 2 --json");
+  CAPTURE(scored.text);
+  CHECK(scored.code == 0);
+  for (const char* key : {"\"score\"", "\"real\"", "\"untrained\""}) CHECK(contains(scored.text, key));
+  llsa::Context ctx;
+  llsa::write_safetensors(dir / "inception", llsa::test::inception_tensors(ctx));
+  const Outcome features = llsa_program("eval " + run + " --data " + data + " --count 4 --steps 2 --json " +
+                                        "--inception " + (dir / "inception"));
+  CAPTURE(features.text);
+  CHECK(features.code == 0);
+  CHECK(contains(features.text, "\"count\": 4"));
+  const Outcome info = llsa_program("info " + run);
+  CAPTURE(info.text);
+  CHECK(info.code == 0);
+  CHECK(contains(info.text, "PixelFlow, "));
+  CHECK(contains(info.text,
+                 "stages       1 x 1: 1 tokens, 2 x 2: 4 tokens, 4 x 4: 16 tokens, 8 x 8: 64 tokens"));
+  CHECK(contains(info.text, "attention    in the last stage llsa: block 4"));
+  CHECK(!contains(info.text, "noise scale"));
+  CHECK(contains(info.text, "can be resumed"));
+
+  const struct {
+    const char* given;
+    int batch;
+    const char* says;
+  } cases[] = {
+      {"unet", 4, "--model takes one of dit, pixelflow, got 'unet'"},
+      {"pixelflow", 6, "hint: the nearest are 4 and 8"},
+      {"pixelflow --pos-embed", 4, "llsa_pos_embed"},
+      {"pixelflow --reorder false", 4, "token_permutation"},
+      {"pixelflow --noise-scale 2", 4, "noise_scale has no meaning for the model pixelflow"},
+      {"pixelflow --patch 2", 4, "the smallest size is 16"},
+  };
+  for (const auto& wrong : cases) {
+    CAPTURE(wrong.given);
+    const Outcome outcome =
+        llsa_program(tiny_training(data, dir / "wrong", "--model " + std::string(wrong.given), wrong.batch));
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 2);
+    CHECK(contains(outcome.text, wrong.says));
+  }
 }
 
 TEST_CASE("a flag of yes or no means yes when it is given alone") {
