@@ -120,6 +120,8 @@ std::string text(const char* format, ...) {
 int run_bench(const BenchArgs& args) {
   if (args.graph && args.what != "step")
     throw UsageError("--graph is for llsa bench step, not for " + args.what, "leave it out");
+  if (!args.plots.empty() && args.what != "paper")
+    throw UsageError("--plots is for llsa bench paper, not for " + args.what, "leave it out");
   check_output(args.json);
   const DeviceChoice choice = choose_device(args.device);
   print_note(passed_over_text(choice));
@@ -137,9 +139,10 @@ int run_bench(const BenchArgs& args) {
   for (const std::string& line : describe(ceilings)) print_line(line);
   const std::int64_t longest = args.max_tokens > 0 ? args.max_tokens : ctx.device().is_cpu() ? 65536 : 262144;
   const bool graph = args.graph.value_or(ctx.device().is_cuda());
-  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes, graph};
+  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes, graph, args.plots};
   const Figures figures = args.what == "attention" ? bench_attention(request)
                           : args.what == "step"    ? bench_step(request)
+                          : args.what == "paper"   ? bench_paper(request)
                                                    : bench_ops(request);
   if (!args.json.empty()) {
     nn::JsonWriter json;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,8 @@ class Budget {
   explicit Budget(double seconds) : seconds_(seconds), start_(Clock::now()) {}
   double used() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   bool spent() const { return seconds_ > 0 && used() >= seconds_; }
+  /// Seconds; infinite without end.
+  double left() const { return seconds_ > 0 ? seconds_ - used() : std::numeric_limits<double>::infinity(); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -34,10 +37,11 @@ struct BenchRequest {
   Context& ctx;
   DType dtype = DType::f32;
   Ceilings ceilings;
-  std::int64_t max_tokens = 65536;         ///< attention: longest sequence
+  std::int64_t max_tokens = 65536;         ///< attention, paper: longest sequence
   Budget budget = Budget(0);               ///< what has not begun when it is spent is left out, and named
   std::int64_t flush_bytes = kFlushBytes;  ///< of CallTimer
   bool graph = false;                      ///< step: replayed from CUDA graphs, too
+  std::string plots = {};                  ///< paper: folder for plots; empty = none
 };
 
 /// Largest |a - b| divided by the largest |b|; NaN anywhere gives NaN. Tensors of one device each, whose
@@ -68,5 +72,6 @@ using Figures = std::vector<std::pair<std::string, nn::JsonWriter>>;
 Figures bench_attention(const BenchRequest& request);
 Figures bench_step(const BenchRequest& request);
 Figures bench_ops(const BenchRequest& request);
+Figures bench_paper(const BenchRequest& request);
 
 }  // namespace llsa::apps

@@ -196,11 +196,14 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
   bench
-      ->add_option("what", args.what,
-                   "attention: LLSA beside full attention; step: training steps; ops: every op")
+      ->add_option(
+          "what", args.what,
+          "attention: LLSA beside full attention; step: training steps; ops: every op; paper: the speed "
+          "figures of the LLSA paper")
       ->required()
-      ->check(CLI::IsMember({"attention", "step", "ops"}));
+      ->check(CLI::IsMember({"attention", "step", "ops", "paper"}));
   bench->add_option("--json", args.json, "file for the figures");
+  bench->add_option("--plots", args.plots, "paper: folder for plots; pictures need gnuplot");
   add_machine(*bench, args);
   bench->add_flag("--tune", args.tune, "CUDA: time the algorithms of matrix products, take the fastest");
   bench
@@ -211,7 +214,7 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       ->expected(0, 1);
   bench
       ->add_option("--max-tokens", args.max_tokens,
-                   "attention: longest sequence; default: 65536 on the CPU, 262144 on a GPU")
+                   "attention, paper: longest sequence; default: 65536 on the CPU, 262144 on a GPU")
       ->check(CLI::Range(64, 1 << 24));
   bench
       ->add_option("--seconds", args.seconds,

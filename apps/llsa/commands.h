@@ -95,16 +95,18 @@ struct InfoArgs {
 int run_info(const InfoArgs& args);
 
 struct BenchArgs {
-  std::string what;  ///< "attention", "step", "ops"
-  std::string json;  ///< file for the figures
+  std::string what;   ///< "attention", "step", "ops", "paper"
+  std::string json;   ///< file for the figures
+  std::string plots;  ///< paper: folder for plots
   std::string device = "auto";
   std::string dtype = "f32";
   int threads = 0;
   bool tf32 = false;
-  std::int64_t max_tokens = 0;  ///< attention: longest sequence; 0 = 65,536 on the CPU, 262,144 on a GPU
-  bool tune = false;            ///< time the algorithms of matrix products and take the fastest (CUDA)
-  std::optional<bool> graph;    ///< step: replay it from CUDA graphs, too; without a value, on a GPU
-  double seconds = 0;           ///< budget, beyond which what is left is not measured; 0 = none
+  std::int64_t max_tokens =
+      0;                      ///< attention, paper: longest sequence; 0 = 65,536 on the CPU, 262,144 on a GPU
+  bool tune = false;          ///< time the algorithms of matrix products and take the fastest (CUDA)
+  std::optional<bool> graph;  ///< step: replay it from CUDA graphs, too; without a value, on a GPU
+  double seconds = 0;         ///< budget, beyond which what is left is not measured; 0 = none
 };
 int run_bench(const BenchArgs& args);
 

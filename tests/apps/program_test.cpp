@@ -80,6 +80,7 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"bench ops --seconds soon", "--seconds"},
       {"bench step --graph maybe", "--graph takes true or false, got 'maybe'"},
       {"bench ops --graph --device cpu", "--graph is for llsa bench step, not for ops"},
+      {"bench ops --plots figures", "--plots is for llsa bench paper, not for ops"},
   };
   for (const auto& wrong : cases) {
     CAPTURE(wrong.arguments);
@@ -137,6 +138,8 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
       {"step --seconds 0.001", "left out: demo step: the time was up", "\"correctness\""},
       {"step --seconds 0.001 --graph false --tune", "tune: the cpu has one algorithm for every product",
        "\"tune\": true"},
+      {"paper --seconds 0.001 --max-tokens 2048", "left out: Fig. 3, 2048 tokens: the time was up",
+       "\"growth_full\""},
       {"ops --seconds 0.001", "left out: add: the time was up", "\"matmul_gflops\""},
   };
   for (const auto& bench : cases) {
