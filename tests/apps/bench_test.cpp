@@ -466,6 +466,7 @@ TEST_CASE("the figures of the paper name what they leave out") {
   CHECK(contains(slow, "full, inference, 60 tokens: a call would take about"));
   CHECK(contains(slow, "full, training, 60 tokens: a call would take about"));
   CHECK(!contains(slow, "full, training, 30 tokens"));
+  CHECK(contains(slow, "LLSA auto, B = 8, 60 tokens: it is full attention there"));
   CHECK(contains(slow, "LLSA L=3, B = 8, 60 tokens: [llsa] 3 levels do not fit"));
 }
 
