@@ -13,8 +13,10 @@
 #include <thread>
 
 #include "apps/bench/bench.h"
+#include "apps/bench/plot.h"
 #include "apps/bench/step.h"
 #include "apps/llsa/commands.h"
+#include "apps/llsa/output.h"
 #include "apps/llsa/progress.h"
 #include "apps/llsa/stop_signal.h"
 #include "apps/llsa/sweep_file.h"
@@ -307,6 +309,59 @@ std::string json_table(const Sweep& sweep, const std::vector<Run>& runs) {
   return all.pretty();
 }
 
+/// A measure's title, or the key of the configuration.
+std::string title_of(const std::string& axis) {
+  for (const SweepMeasure& measure : sweep_measures())
+    if (axis == measure.key) return measure.title;
+  return axis;
+}
+
+/// The place of a variant on an axis: a measure, or a number of its configuration.
+std::optional<Summary> place_of(const std::vector<Run>& runs, const SweepVariant& variant,
+                                const std::string& axis) {
+  if (const auto measured = summary_of(runs, variant, axis)) return measured;
+  for (const auto& [key, value] : variant.numbers)
+    if (key == axis) return Summary{value, 0, 1};
+  return std::nullopt;
+}
+
+/// Draws the plots whose variants have both values. Variants of one series are in the order of x. Returns sentences on
+/// what is missing.
+std::vector<std::string> draw_plots(const Sweep& sweep, const std::vector<Run>& runs,
+                                    const std::string& folder) {
+  std::vector<std::string> notes;
+  bool drawn = true;
+  for (const SweepPlot& wanted : sweep.plots) {
+    Plot plot = {};
+    plot.title = wanted.name;
+    plot.x_label = title_of(wanted.x);
+    plot.y_label = title_of(wanted.y);
+    std::map<std::string, std::size_t> places;
+    for (const SweepVariant& variant : sweep.variants) {
+      const auto x = place_of(runs, variant, wanted.x), y = place_of(runs, variant, wanted.y);
+      if (!x || !y) {
+        notes.push_back(cat("plot ", wanted.name, ": ", variant.name, " has no ", x ? wanted.y : wanted.x));
+        continue;
+      }
+      std::string series = variant.name;
+      for (const auto& [key, value] : nn::JsonObject(variant.options.json(), "configuration").entries())
+        if (key == wanted.series) series = cat(key, " = ", value);
+      const auto [at, is_new] = places.emplace(series, plot.series.size());
+      if (is_new) plot.series.push_back({.name = series, .points = {}});
+      PlotPoint point = {.x = x->mean, .y = y->mean};
+      if (y->spread > 0) point.error = y->spread;
+      plot.series[at->second].points.push_back(point);
+    }
+    for (PlotSeries& series : plot.series)
+      std::sort(series.points.begin(), series.points.end(),
+                [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; });
+    if (!plot.series.empty()) drawn = write_plot(plot, folder, wanted.name) && drawn;
+  }
+  if (!drawn)
+    notes.push_back(cat("gnuplot is not installed: ", folder, " has the data and scripts of the plots"));
+  return notes;
+}
+
 /// What a variant takes, without running it.
 int check(const Sweep& sweep) {
   std::printf("%-24s %10s %16s %12s %14s %8s\n", "variant", "tokens", "keys per query", "parameters",
@@ -350,6 +405,7 @@ int run_sweep(const SweepArgs& args) {
   const std::string table = markdown(sweep, runs, args);
   write_file_atomically(args.out + "/table.md", table);
   write_file_atomically(args.out + "/table.json", json_table(sweep, runs));
+  for (const std::string& note : draw_plots(sweep, runs, args.out + "/plots")) print_note(note);
   std::printf("%s\ntables: %s/table.md, %s/table.json\n", table.c_str(), args.out.c_str(), args.out.c_str());
   const bool all =
       std::all_of(runs.begin(), runs.end(), [](const Run& run) { return run.state == Run::State::finished; });

@@ -85,8 +85,7 @@ TEST_CASE("the files of the paper's comparisons are right, and the small one has
   CHECK(files >= 5);
   const Outcome tiny = llsa_program("sweep '" LLSA_SOURCE_DIR "/examples/paper/tiny.json' --check");
   CHECK(tiny.code == 0);
-  for (const char* variant :
-       {"llsa", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
+  for (const char* variant : {"llsa", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
     CAPTURE(variant);
     const std::size_t at = tiny.text.find(std::string("\n") + variant + " ");
     REQUIRE(at != std::string::npos);
@@ -114,7 +113,8 @@ TEST_CASE("runs, a failure among them; what is finished stays, what was interrup
                                    R"("},
         "after": {"from": "broken"}
       },
-      "seeds": [0, 1]
+      "seeds": [0, 1],
+      "plots": {"size": {"x": "num_layers", "y": "held_out_loss", "series": "llsa_attention"}}
     })");
   };
   write("2");
@@ -139,6 +139,9 @@ TEST_CASE("runs, a failure among them; what is finished stays, what was interrup
   CHECK(row.string("state", "") == "finished");
   CHECK(row.number("held_out_loss", 0, 0, 10) > 0);
   CHECK(row.number("tokens_per_second", 0, 0, 1e12) > 0);
+  CHECK(fs::exists(dir / "out/plots/size.dat"));
+  CHECK(fs::exists(dir / "out/plots/size.gp"));
+  CHECK(contains(first.text, "note: plot size: broken has no held_out_loss"));
 
   // Another number of steps: every run goes on from its checkpoint, and finished runs are not begun anew.
   const auto checkpoints = [&] {
