@@ -25,7 +25,7 @@
 #include "core/machine.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
-#include "nn/dit.h"
+#include "nn/image_model.h"
 #include "nn/json.h"
 #include "nn/train.h"
 
@@ -181,6 +181,7 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
         return run.variant == &variant && run.state == Run::State::finished;
       };
       if (std::none_of(runs.begin(), runs.end(), finished)) continue;
+      if (variant.options.model_kind() != nn::ModelKind::dit) continue;  // their steps are other ones
       const nn::TrainOptions& options = variant.options;
       Context ctx(choose_device(options.device).device, static_cast<int>(options.threads));
       ctx.allow_tf32(options.tf32);
@@ -367,9 +368,10 @@ int check(const Sweep& sweep) {
   std::printf("%-24s %10s %16s %12s %14s %8s\n", "variant", "tokens", "keys per query", "parameters",
               "training state", "steps");
   for (const SweepVariant& variant : sweep.variants) {
-    const nn::DitConfig model = variant.options.model.resolved();
     Context ctx(1);
-    const double parameters = static_cast<double>(nn::Dit(ctx, model, 0).parameters().parameter_count());
+    const auto made = nn::make_model(ctx, variant.options.model_kind(), variant.options.model, 0);
+    const nn::DitConfig model = made->last_stage();
+    const double parameters = static_cast<double>(made->parameters().parameter_count());
     // Of VSA and SLA: the tokens of the picked blocks, as the paper of LLSA counts.
     const std::int64_t keys =
         model.attention == nn::AttentionKind::full ? model.tokens() : model.plan().keys_per_query();
