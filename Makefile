@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: configure all demo test bench format lint install check-all coverage ptxas-report gpu-check clean help
+.PHONY: configure all demo test bench paper format lint install check-all coverage ptxas-report gpu-check clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -48,6 +48,9 @@ bench: all
 	@"$(BUILD)/llsa" bench attention
 	@"$(BUILD)/llsa" bench step
 
+paper: all
+	@scripts/paper "$(BUILD)"
+
 format:
 	@scripts/setup --build "$(BUILD)" lint
 	@scripts/lint --fix "$(BUILD)"
@@ -89,6 +92,7 @@ help:
 	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
 	@echo "                TESTS='^(core|nn/data)/': those files of tests/ alone"
 	@echo "make bench      speed of attention and of the training step"
+	@echo "make paper      the paper's comparisons in small: tables and plots in build/paper; about an hour"
 	@echo "make format     clang-format on every file"
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
