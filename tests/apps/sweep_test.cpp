@@ -66,6 +66,8 @@ TEST_CASE("mistakes in a file are named with their place") {
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {"from": "b"}, "b": {"from": "a"}}})"),
                  "in a circle"));
   CHECK(contains(refused(R"({"variants": {"a": {}}})"), "\"data\": expected a folder"));
+  CHECK(contains(refused("{" + base + R"(, "variants": {"a": {"model": "pixelflow"}}})"),
+                 "\"model\": a sweep compares models \"dit\", got \"pixelflow\""));
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {}}, "seeds": [1, 1]})"), "different numbers"));
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {}}, "arms": {}})"), "unknown key \"arms\""));
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {}}, "plots": {"p": {"x": "speed"}}})"),
