@@ -111,10 +111,6 @@ Sweep parse_sweep(const std::string& text, const std::string& where) {
     variant.options = nn::TrainOptions::parse(json_of(on_top(base, entries)), place);
     if (variant.options.data.empty())
       throw ValueError(cat("[", place, "] \"data\": expected a folder of images"), "name it in \"base\"");
-    if (variant.options.model_kind() != nn::ModelKind::dit)  // sizes and times of a step are those of a DiT
-      throw ValueError(
-          cat("[", place, "] \"model\": a sweep compares models \"dit\", got \"", variant.options.kind, '"'),
-          "train it with llsa train");
     variant.numbers = numbers_of(variant.options);
     sweep.variants.push_back(std::move(variant));
   }
