@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
     if (i > 0 && i % 50 != 0 && i != steps - 1) continue;
     last = ctx.item(step.loss());
     if (i == 0) first = last;
-    std::cout << "step " << i + 1 << "  loss " << last << std::endl;
+    std::cout << "step " << i + 1 << "  loss " << last << '\n';
   }
 
   const nn::ScopedWeights averaged(flow.parameters(), average.flat());

@@ -270,7 +270,7 @@ std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const Swe
       else
         table += text(" %.*f |", measure.digits, summary->mean);
     }
-    table += "\n";
+    table += '\n';
   }
   table +=
       cat("\nMean and spread over ", sweep.seeds.size(), sweep.seeds.size() == 1 ? " seed" : " seeds",
