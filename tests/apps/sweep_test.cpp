@@ -85,8 +85,7 @@ TEST_CASE("the files of the paper's comparisons are right, and the small one has
   CHECK(files >= 6);
   const Outcome tiny = llsa_program("sweep '" LLSA_SOURCE_DIR "/examples/paper/tiny.json' --check");
   CHECK(tiny.code == 0);
-  for (const char* variant :
-       {"llsa", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
+  for (const char* variant : {"llsa", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
     CAPTURE(variant);
     const std::size_t at = tiny.text.find(std::string("\n") + variant + " ");
     REQUIRE(at != std::string::npos);
