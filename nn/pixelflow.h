@@ -37,7 +37,7 @@ struct PixelFlowConfig {
   int classes = 1000;  ///< 0 = not class-conditional
 
   AttentionKind attention = AttentionKind::full;  ///< in the last stage
-  LlsaOptions llsa;                               ///< block and topk hold for VSA and SLA, too
+  LlsaOptions llsa = {};                          ///< block and topk hold for VSA and SLA, too
   bool vsa_gate = true;                           ///< VSA: each attention layer has a gate, zero at start
 
   std::int64_t channels() const { return static_cast<std::int64_t>(heads) * head_dim; }
