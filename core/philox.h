@@ -9,7 +9,9 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 namespace llsa {
 
@@ -64,5 +66,15 @@ struct Philox {
     return {r * std::cos(angle), r * std::sin(angle)};
   }
 };
+
+/// 0 .. n - 1 in a random order, by Fisher and Yates: element i of the stream decides on place i - 1.
+template <class Int>
+std::vector<Int> random_order(const Philox& random, std::int64_t n) {
+  std::vector<Int> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), Int{0});
+  for (std::size_t i = order.size(); i > 1; --i)
+    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
+  return order;
+}
 
 }  // namespace llsa

@@ -25,6 +25,7 @@
 #include "core/machine.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
+#include "nn/eval/scores.h"
 #include "nn/image_model.h"
 #include "nn/json.h"
 #include "nn/train.h"
@@ -203,26 +204,16 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
 
 // ---- tables -----------------------------------------------------------------------------------------------
 
-struct Summary {
-  double mean = 0, spread = 0;  // the spread is that of the seeds: the root of the mean squared difference
-  std::size_t count = 0;
-};
-
-std::optional<Summary> summary_of(const std::vector<Run>& runs, const SweepVariant& variant,
-                                  const std::string& key) {
+/// Over the seeds; empty without a finished run that has the measure.
+std::optional<nn::MeanAndSpread> summary_of(const std::vector<Run>& runs, const SweepVariant& variant,
+                                            const std::string& key) {
   std::vector<double> values;
   for (const Run& run : runs)
     if (run.variant == &variant && run.state == Run::State::finished)
       if (const auto found = run.measures.find(key); found != run.measures.end())
         values.push_back(found->second);
   if (values.empty()) return std::nullopt;
-  Summary summary;
-  summary.count = values.size();
-  for (const double value : values) summary.mean += value / static_cast<double>(values.size());
-  for (const double value : values)
-    summary.spread += (value - summary.mean) * (value - summary.mean) / static_cast<double>(values.size());
-  summary.spread = std::sqrt(summary.spread);
-  return summary;
+  return nn::mean_and_spread(values);
 }
 
 /// The last sample grid of a run, relative to the folder of the sweep; empty without one.
@@ -318,11 +309,11 @@ std::string title_of(const std::string& axis) {
 }
 
 /// The place of a variant on an axis: a measure, or a number of its configuration.
-std::optional<Summary> place_of(const std::vector<Run>& runs, const SweepVariant& variant,
-                                const std::string& axis) {
+std::optional<nn::MeanAndSpread> place_of(const std::vector<Run>& runs, const SweepVariant& variant,
+                                          const std::string& axis) {
   if (const auto measured = summary_of(runs, variant, axis)) return measured;
   for (const auto& [key, value] : variant.numbers)
-    if (key == axis) return Summary{value, 0, 1};
+    if (key == axis) return nn::MeanAndSpread{value, 0};
   return std::nullopt;
 }
 

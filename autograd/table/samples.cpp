@@ -3,7 +3,6 @@
 #include "autograd/table/samples.h"
 
 #include <cmath>
-#include <numeric>
 
 #include "core/philox.h"
 #include "kernels/copy.h"
@@ -211,11 +210,7 @@ OpSample table(const OpRequest& request) {
 
 OpSample order(const OpRequest& request) {
   Maker m(request);
-  std::vector<std::int32_t> order(static_cast<std::size_t>(m.n));
-  std::iota(order.begin(), order.end(), 0);
-  const Philox random{request.seed, 0};
-  for (std::size_t i = order.size(); i > 1; --i)
-    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
+  const auto order = random_order<std::int32_t>({request.seed, 0}, m.n);
   const Tensor numbers = kernels::from_vector(request.context, order, {m.n});
   return m.normal({m.b, m.n, m.c})
       .constant(numbers)

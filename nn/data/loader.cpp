@@ -129,13 +129,7 @@ class OrderStore {
 }  // namespace
 
 std::vector<std::uint32_t> epoch_order(std::int64_t size, std::uint64_t seed, std::int64_t epoch) {
-  std::vector<std::uint32_t> order(static_cast<std::size_t>(size));
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
-  const Philox random{seed, kShuffleStream + static_cast<std::uint64_t>(epoch)};
-  for (std::size_t i = order.size(); i > 1; --i) {  // Fisher and Yates
-    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
-  }
-  return order;
+  return random_order<std::uint32_t>({seed, kShuffleStream + static_cast<std::uint64_t>(epoch)}, size);
 }
 
 struct Loader::Impl {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -119,11 +118,7 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
     : height_(height), width_(width) {
   if (count < 2 || reference < 2)
     throw ValueError(cat("[frechet] count ", count, ", reference ", reference, ": expected at least 2"));
-  std::vector<std::int64_t> order(static_cast<std::size_t>(folder.size()));
-  std::iota(order.begin(), order.end(), 0);
-  const Philox random{0, kSplitStream};
-  for (std::size_t i = order.size(); i > 1; --i)
-    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
+  const auto order = random_order<std::int64_t>({0, kSplitStream}, folder.size());
 
   // Images are taken one after the other until there are enough. The first ones become the other real set.
   const std::int64_t wanted = std::min(folder.size(), count + reference);

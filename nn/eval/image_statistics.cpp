@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -21,24 +20,11 @@ constexpr std::uint64_t kOrderStream = 0x7374617469737469u;
 constexpr int kSubsets = 10;
 constexpr std::int64_t kSubsetSize = 1000;
 
-std::vector<std::int64_t> random_order(std::int64_t n) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  const Philox random{0, kOrderStream};
-  for (std::size_t i = order.size(); i > 1; --i)
-    std::swap(order[i - 1], order[random.below(i, static_cast<std::uint32_t>(i))]);
-  return order;
-}
-
-/// The same size and place as in training, or the picture as it is.
-Image prepared(const ImageFolder& folder, std::int64_t index, const FeatureOptions& options) {
-  const Image image = folder.load(index);
-  if (options.height == 0) return image;
-  const Image large = resize_to_cover(image, options.height, options.width);
-  Image out(options.width, options.height);
-  const int left = (large.width - out.width) / 2, top = (large.height - out.height) / 2;
-  for (int y = 0; y < out.height; ++y) std::copy_n(large.at(left, top + y), 3 * out.width, out.at(0, y));
-  return out;
+/// Levels of a picture: of the size and place as in training, or as it is.
+Tensor levels_from(Context& host, const ImageFolder& folder, std::int64_t index,
+                   const FeatureOptions& options) {
+  if (options.height == 0) return levels_of(host, folder.load(index));
+  return levels_of(host, load_images(host, folder, {index}, options.height, options.width));
 }
 
 std::map<std::string, std::string> description(const Inception& network, const ImageFolder& folder,
@@ -79,10 +65,10 @@ ImageStatistics statistics_of(Context& ctx, Context& host, const Inception& netw
     batch.clear();
   };
   std::int64_t done = 0;
-  for (const std::int64_t index : random_order(folder.size())) {
+  for (const std::int64_t index : random_order<std::int64_t>({0, kOrderStream}, folder.size())) {
     ++done;
     try {
-      const Tensor levels = levels_of(host, prepared(folder, index, options));
+      const Tensor levels = levels_from(host, folder, index, options);
       if (!batch.empty() && !(batch.front().shape() == levels.shape())) flush();
       batch.push_back(levels);
     } catch (const IoError& error) {

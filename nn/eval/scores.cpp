@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -22,16 +21,11 @@ Tensor rows_of(Context& ctx, const Tensor& x, const std::vector<std::int64_t>& n
   return rows;
 }
 
-/// The first `size` of 0 .. n - 1 in random order.
-std::vector<std::int64_t> random_subset(const Philox& random, std::int64_t n, std::int64_t size) {
-  std::vector<std::int64_t> all(static_cast<std::size_t>(n));
-  std::iota(all.begin(), all.end(), 0);
-  for (std::int64_t i = 0; i < size; ++i)
-    std::swap(all[static_cast<std::size_t>(i)],
-              all[static_cast<std::size_t>(
-                  i + random.below(static_cast<std::uint64_t>(i), static_cast<std::uint32_t>(n - i)))]);
-  all.resize(static_cast<std::size_t>(size));
-  return all;
+/// `size` random rows of x.
+Tensor random_rows(Context& ctx, const Tensor& x, std::int64_t size, const Philox& random) {
+  auto numbers = random_order<std::int64_t>(random, x.size(0));
+  numbers.resize(static_cast<std::size_t>(size));
+  return rows_of(ctx, x, numbers);
 }
 
 /// The sum of (a . b / d + 1)^3 over all pairs of rows, or over pairs of different numbers.
@@ -127,8 +121,8 @@ std::vector<double> kernel_distances(Context& ctx, const Tensor& x, const Tensor
   std::vector<double> distances;
   for (int s = 0; s < subsets; ++s) {
     const auto stream = kSubsetStream + 2 * static_cast<std::uint64_t>(s);
-    distances.push_back(squared_mmd(ctx, rows_of(ctx, x, random_subset({seed, stream}, x.size(0), size)),
-                                    rows_of(ctx, y, random_subset({seed, stream + 1}, y.size(0), size))));
+    distances.push_back(squared_mmd(ctx, random_rows(ctx, x, size, {seed, stream}),
+                                    random_rows(ctx, y, size, {seed, stream + 1})));
   }
   return distances;
 }
