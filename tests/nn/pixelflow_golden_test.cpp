@@ -10,6 +10,7 @@
 #include "kernels/copy.h"
 #include "nn/diffusion/cascade_sampler.h"
 #include "nn/pixelflow.h"
+#include "tests/support/golden.h"
 #include "tests/support/tensors.h"
 
 namespace llsa::nn {
@@ -70,14 +71,7 @@ TEST_SUITE_BEGIN("nn/pixelflow_golden");
 
 TEST_CASE("parameter names and shapes are those of the file") {
   Golden golden;
-  std::size_t weights = 0;
-  for (const auto& [name, tensor] : golden.file.tensors()) weights += name.rfind("w.", 0) == 0;
-  CHECK(golden.model.parameters().all().size() == weights);
-  for (const Parameter& p : golden.model.parameters().all()) {
-    CAPTURE(p.name);
-    REQUIRE(golden.file.contains("w." + p.name));
-    CHECK(golden.file.at("w." + p.name).shape() == p.shape);
-  }
+  test::check_parameters(golden.model.parameters(), golden.file);
 }
 
 TEST_CASE("images, targets and times of the stages") {
