@@ -6,7 +6,7 @@
 #include <map>
 
 #include "apps/bench/inputs.h"
-#include "apps/bench/mask_backward.h"
+#include "apps/bench/paper_key_value.h"
 #include "apps/bench/plot.h"
 #include "apps/llsa/progress.h"
 #include "autograd/table/definitions.h"
@@ -19,9 +19,7 @@ namespace llsa::apps {
 namespace {
 
 constexpr std::int64_t kFirstTokens = 1024;
-constexpr int kLlsaPicks = 8;
 constexpr int kAuto = -1;  // levels
-constexpr std::uint64_t kSeed = 7;
 
 int baseline_picks(std::int64_t tokens) { return tokens <= std::int64_t{128} * 128 ? 20 : 32; }
 
@@ -50,7 +48,7 @@ struct Variant {
   LlsaOptions llsa() const {
     LlsaOptions options;
     options.block = block;
-    options.topk = {kLlsaPicks};
+    options.topk = {kPaperPicks};
     options.levels = levels;
     return options;
   }
@@ -92,10 +90,10 @@ struct Problem {
 };
 
 Problem make_problem(Context& ctx, std::int64_t heads, std::int64_t tokens, std::int64_t d, DType dtype) {
-  const AttentionInputs in = make_inputs(ctx, InputKind::randn, 1, heads, tokens, d, dtype, kSeed);
-  const Tensor weight = kernels::affine(ctx, kernels::random_normal(ctx, {d, d}, dtype, kSeed, 4),
+  const AttentionInputs in = make_inputs(ctx, InputKind::randn, 1, heads, tokens, d, dtype, kPaperSeed);
+  const Tensor weight = kernels::affine(ctx, kernels::random_normal(ctx, {d, d}, dtype, kPaperSeed, 4),
                                         1 / std::sqrt(static_cast<double>(d)), 0.0);
-  return {{in.q, in.k, in.v, weight, kernels::random_normal(ctx, {d}, dtype, kSeed, 5)}, in.d_o};
+  return {{in.q, in.k, in.v, weight, kernels::random_normal(ctx, {d}, dtype, kPaperSeed, 5)}, in.d_o};
 }
 
 Vars leaves(Context& ctx, const Variant& variant, const std::vector<Tensor>& inputs, bool requires_grad) {
@@ -109,10 +107,6 @@ Vars leaves(Context& ctx, const Variant& variant, const std::vector<Tensor>& inp
 void call(Context& ctx, const Variant& variant, const Problem& problem, bool training) {
   const Var out = variant.apply(leaves(ctx, variant, problem.inputs, training));
   if (training) backward(out, problem.d_o);
-}
-
-std::string shape_text(std::int64_t heads, std::int64_t head_dim) {
-  return cat("b = 1, H = ", heads, ", D = ", head_dim);
 }
 
 class PaperBench {
@@ -132,27 +126,14 @@ class PaperBench {
   Figures run() {
     check_variants();
     // Fig. 4 goes first, since it is short: a budget of time would be spent on Fig. 3.
-    const bool masks = ctx_.device().is_cpu();
-    if (masks) check_masks();
-    print_line(text(
-        "Fig. 4: key-value backward, %s, f32; LLSA with L = 1, K = %d, B = %d, no coarse keys; medians",
-        shape_text(options_.mask_heads, options_.head_dim).c_str(), kLlsaPicks, options_.blocks.front()));
-    if (masks)
-      print_line(
-          "transpose, mask: the key-value half alone, on the library's tiles, with the making of either; "
-          "library: its whole backward pass, by the transpose, since it does not offer the half");
-    else
-      print_line(
-          "library: its whole backward pass. Transpose and mask are compared on the CPU only: here, the scan "
-          "of a mask would need a kernel of its own, which the library does not have");
-    print_line(
-        " tokens | transpose ms  tok/s |     mask ms    tok/s  x transpose |  library ms    tok/s | mask");
-    for (const std::int64_t tokens : sizes_) measure_masks(tokens, masks);
+    KeyValueFigure key_value(request_, options_, timer_, figures_, left_out_);
+    key_value.begin();
+    for (const std::int64_t tokens : sizes_) key_value.measure(tokens);
     print_line(
         text("Fig. 3: %s, %s; LLSA with K = %d, VSA and SLA with K = 20 up to 128^2 tokens and 32 beyond; "
              "pooling and selection included; medians",
              shape_text(options_.heads, options_.head_dim).c_str(),
-             std::string(name_of(request_.dtype)).c_str(), kLlsaPicks));
+             std::string(name_of(request_.dtype)).c_str(), kPaperPicks));
     print_line(
         "                          |  inference                    |  training (forward and backward)");
     print_line(" tokens    B  attention   |        ms    tok/s  x full    |        ms    tok/s  x full");
@@ -160,7 +141,7 @@ class PaperBench {
     print_growth();
     for (const std::string& what : left_out_) print_line(cat("left out: ", what));
     figures_.emplace_back("left_out", nn::JsonWriter().add("sizes", left_out_));
-    draw();
+    draw(key_value.plot());
     return std::move(figures_);
   }
 
@@ -235,44 +216,10 @@ class PaperBench {
     figures_.emplace_back("correctness", nn::JsonWriter().add("o", worst_o).add("gradients", worst_gradient));
   }
 
-  struct MaskProblem {
-    KeyValueInputs in;
-    kernels::LlsaResult forward;
-  };
-  MaskProblem mask_problem(std::int64_t tokens) {
-    LlsaOptions llsa = Variant{Kind::llsa, options_.blocks.front(), 1}.llsa();
-    llsa.enriched = 0;
-    const AttentionInputs in = make_inputs(ctx_, InputKind::randn, 1, options_.mask_heads, tokens,
-                                           options_.head_dim, DType::f32, kSeed);
-    kernels::LlsaResult forward = kernels::llsa_attention(ctx_, in.q, in.k, in.v, llsa);
-    return {{kernels::llsa_plan(tokens, llsa), kernels::llsa_indices(*forward.state).level[0], in.q, in.k,
-             in.v, forward.o, forward.lse, in.d_o},
-            forward};
-  }
-
-  void check_masks() {
-    constexpr double kMost = 1e-5;
-    const MaskProblem problem = mask_problem(options_.check_tokens.front());
-    const KeyValueGrads lists = key_value_backward_by_transpose(ctx_, problem.in),
-                        mask = key_value_backward_by_mask(ctx_, problem.in);
-    const auto library = kernels::llsa_attention_backward(ctx_, problem.in.d_o, *problem.forward.state);
-    const double dk = relative_l2(ctx_, mask.dk, ctx_, library.dk),
-                 dv = relative_l2(ctx_, mask.dv, ctx_, library.dv);
-    require_correct("dk by a mask", dk, kMost);
-    require_correct("dv by a mask", dv, kMost);
-    require_same_bits("dk by a mask", ctx_, lists.dk, mask.dk);
-    require_same_bits("dv by a mask", ctx_, lists.dv, mask.dv);
-    print_line(
-        text("correct: key-value backward by mask and by transpose have the same bits, and differ from the "
-             "library by %.1e (dk) and %.1e (dv), at most %.0e is allowed",
-             dk, dv, kMost));
-    figures_.emplace_back("mask_correctness", nn::JsonWriter().add("dk", dk).add("dv", dv));
-  }
-
   // ---- Fig. 3 -------------------------------------------------------------------------------------------
 
   void leave_out(const std::string& what, std::int64_t tokens, const std::string& why) {
-    left_out_.push_back(cat(what, ", ", tokens, " tokens: ", why));
+    left_out_.push_back(left_out_text(what, tokens, why));
   }
 
   /// Seconds that a call of full attention will take, from the size before; 0 if that is not known.
@@ -417,54 +364,6 @@ class PaperBench {
     }
   }
 
-  // ---- Fig. 4 -------------------------------------------------------------------------------------------
-
-  void measure_masks(std::int64_t tokens, bool masks) {
-    if (request_.budget.spent()) {
-      leave_out("Fig. 4", tokens, "the time was up");
-      return;
-    }
-    try {
-      const MaskProblem problem = mask_problem(tokens);
-      const std::int64_t blocks = problem.in.plan.count[1];
-      std::vector<std::string> names = {"library"};
-      std::vector<TimedCall> calls = {
-          [&](int) { kernels::llsa_attention_backward(ctx_, problem.in.d_o, *problem.forward.state); }};
-      if (masks) {
-        names.insert(names.end(), {"transpose", "mask"});
-        calls.emplace_back([&](int) { key_value_backward_by_transpose(ctx_, problem.in); });
-        calls.emplace_back([&](int) { key_value_backward_by_mask(ctx_, problem.in); });
-      }
-      const std::vector<Timing> timings = time_interleaved(timer_, calls, options_.limits);
-      nn::JsonWriter json;
-      std::map<std::string, std::string> columns;
-      for (std::size_t i = 0; i < names.size(); ++i) {
-        const double rate = static_cast<double>(tokens) / timings[i].median;
-        json.add(names[i] + "_ms", 1e3 * timings[i].median).add(names[i] + "_tokens_per_second", rate);
-        columns[names[i]] = text("%11.2f %8s", 1e3 * timings[i].median, count_text(rate).c_str());
-        mask_rates_[names[i]].push_back({static_cast<double>(tokens), rate,
-                                         rate * (timings[i].p80 - timings[i].p20) / (2 * timings[i].median)});
-      }
-      std::string bytes = "-", ratio = "-";
-      if (masks) {
-        const double size = static_cast<double>(options_.mask_heads * blocks * blocks);
-        bytes = bytes_text(size);
-        ratio = text("%.2f", timings[1].median / timings[2].median);
-        json.add("mask_bytes", size)
-            .add("mask_times_faster_than_transpose", timings[1].median / timings[2].median);
-      } else {
-        columns["transpose"] = columns["mask"] = text("%11s %8s", "-", "-");
-      }
-      print_line(text("%7lld | %s | %s %11s  | %s | %s", static_cast<long long>(tokens),
-                      columns["transpose"].c_str(), columns["mask"].c_str(), ratio.c_str(),
-                      columns["library"].c_str(), bytes.c_str()));
-      figures_.emplace_back(cat("key_value_backward_", tokens), json);
-    } catch (const OutOfMemoryError& error) {
-      leave_out("Fig. 4", tokens, error.what());
-      ctx_.allocator()->release_cache();
-    }
-  }
-
   // ---- plots --------------------------------------------------------------------------------------------
 
   std::vector<PlotSeries> time_series(int block, std::size_t pass) const {
@@ -482,31 +381,16 @@ class PaperBench {
     return all;
   }
 
-  void draw() {
+  void draw(const Plot& key_value) {
     if (request_.plots.empty()) return;
     std::vector<std::pair<std::string, Plot>> plots;
-    const char* const device = ctx_.device().is_cpu() ? "CPU" : "GPU";
-    const auto setting = [&](std::int64_t heads, DType dtype) {
-      return cat(" (", shape_text(heads, options_.head_dim), ", ", name_of(dtype), ", ", device, ")");
-    };
     for (const int block : options_.blocks)
       for (std::size_t pass = 0; pass < 2; ++pass)
         plots.emplace_back(cat("attention_b", block, "_", kPassNames[pass]),
                            Plot{cat("Attention alone, ", kPassNames[pass], ", B = ", block,
-                                    setting(options_.heads, request_.dtype)),
+                                    setting_text(ctx_, options_.heads, options_.head_dim, request_.dtype)),
                                 "tokens", "time of a call (ms)", true, true, time_series(block, pass)});
-    Plot masks{cat("Key-value backward, L = 1, B = ", options_.blocks.front(),
-                   setting(options_.mask_heads, DType::f32)),
-               "tokens",
-               "throughput (tokens/s)",
-               true,
-               true,
-               {}};
-    const std::pair<const char*, const char*> titles[] = {{"transpose", "by index transpose"},
-                                                          {"mask", "by dense mask"},
-                                                          {"library", "library, whole backward"}};
-    for (const auto& [key, title] : titles) masks.series.push_back({title, mask_rates_[key]});
-    plots.emplace_back("key_value_backward", masks);
+    plots.emplace_back("key_value_backward", key_value);
     bool pictures = true, any = false;
     for (const auto& [name, plot] : plots) {
       const bool empty = std::all_of(plot.series.begin(), plot.series.end(),
@@ -534,7 +418,6 @@ class PaperBench {
   Figures figures_;
   std::vector<std::string> left_out_;
   std::map<std::string, std::vector<std::pair<std::int64_t, Timing>>> times_[2];  // by pass and key
-  std::map<std::string, std::vector<PlotPoint>> mask_rates_;
 };
 
 }  // namespace
