@@ -39,7 +39,7 @@ using Measures = std::map<std::string, double>;
 
 constexpr int kTimingRounds = 3;
 
-/// A variant with a seed.
+/// One variant, trained with one seed.
 struct Run {
   const SweepVariant* variant;
   std::int64_t seed;
@@ -57,7 +57,7 @@ void say(const Run& run, const std::string& text) {
   std::fprintf(stderr, "[%s] %s\n", run.name().c_str(), text.c_str());
 }
 
-/// Trains, or goes on; throws what train() throws.
+/// Begins the run, or resumes it from its latest checkpoint. Throws what train() throws.
 void train(Run& run, const Run* from, int jobs) {
   nn::TrainOptions options = run.variant->options;
   options.seed = run.seed;
@@ -182,7 +182,7 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
         return run.variant == &variant && run.state == Run::State::finished;
       };
       if (std::none_of(runs.begin(), runs.end(), finished)) continue;
-      if (variant.options.model_kind() != nn::ModelKind::dit) continue;  // their steps are other ones
+      if (variant.options.model_kind() != nn::ModelKind::dit) continue;  // steps of a PixelFlow are not timed
       const nn::TrainOptions& options = variant.options;
       Context ctx(choose_device(options.device).device, static_cast<int>(options.threads));
       ctx.allow_tf32(options.tf32);

@@ -28,7 +28,7 @@ std::string json_of(const Entries& entries) {
   return text + "}";
 }
 
-/// The base's entries with a variant's on top.
+/// The entries of the base; where a variant has the same key, the variant's value.
 Entries on_top(Entries base, const Entries& changes) {
   for (const auto& change : changes) {
     const auto found = std::find_if(base.begin(), base.end(),
@@ -58,7 +58,7 @@ std::vector<std::pair<std::string, double>> numbers_of(const nn::TrainOptions& o
   return numbers;
 }
 
-/// Variants with `from` behind the ones that they start from; otherwise the order of the file.
+/// Sorts the variants: each comes after the one that it starts from. Otherwise the order of the file stays.
 std::vector<SweepVariant> in_order(std::vector<SweepVariant> variants, const std::string& where) {
   std::set<std::string> names, placed;
   for (const SweepVariant& variant : variants) names.insert(variant.name);

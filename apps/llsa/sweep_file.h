@@ -25,13 +25,13 @@ namespace llsa::apps {
 
 struct SweepVariant {
   std::string name;
-  std::string from;          ///< empty = from the beginning
+  std::string from;          ///< the variant that it starts from; empty = new weights
   nn::TrainOptions options;  ///< but for seed and init_from
   /// The keys of the configuration that name a number, and their values.
   std::vector<std::pair<std::string, double>> numbers;
 };
 
-/// What a run is measured by. Of several seeds, tables have mean and spread.
+/// A column of the table. With several seeds, the table shows mean and spread.
 struct SweepMeasure {
   const char* key;
   const char* title;

@@ -74,7 +74,7 @@ double sla_flops(S s) {
   return llsa_with_selection_flops(s) + rest_flops(s) + 2 * numel(s, 0) * extent(s, 0, 3);
 }
 
-/// In a dtype that sums: f32 for bf16.
+/// x, converted to f32 if it is bf16.
 Var wide(const Var& x) { return x.dtype() == DType::bf16 ? cast(x, DType::f32) : x; }
 
 VsaOptions vsa_options(S s) { return {s.llsa.block, s.llsa.topk[0]}; }

@@ -237,7 +237,7 @@ OpSample cross(const OpRequest& request) {
 
 namespace {
 
-/// Options by size.
+/// Sets block size and number of picks by the number of tokens.
 OpSample with_block_size(OpSample sample, std::int64_t tokens) {
   sample.llsa.block = tokens < 1024 ? 4 : 16;
   sample.llsa.topk = {tokens < 1024 ? 2 : 8};

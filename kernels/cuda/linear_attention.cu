@@ -25,7 +25,7 @@ constexpr std::int64_t kMatrixBytes = std::int64_t{256} << 20;
 constexpr int kRowsOfThread = 8;
 constexpr int kTokensOfThread = 16;
 
-/// A sum that loses little: of floats the rounded sum and what was rounded off.
+/// A sum with little loss. For floats, `high` is the rounded sum, and `low` collects what rounding has lost.
 template <class A>
 struct Sum {
   A high = 0, low = 0;
