@@ -1,5 +1,6 @@
 #include "nn/train.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -77,6 +78,24 @@ std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder
                                          const TrainOptions& options) {
   if (!images) return std::nullopt;
   return HeldOutLoss(images, {options.eval_images, options.batch, flow_options(options)});
+}
+
+void make_scorer(std::optional<DrawnScorer>& scorer, const TrainRun& run,
+                 std::shared_ptr<const ImageFolder> images, const std::string& out) {
+  const TrainOptions& options = run.options;
+  if (options.eval_every == 0 || options.eval_samples == 0) return;
+  DrawnScoreOptions score = {.sampling = sampling_options(options), .inception = options.inception};
+  score.sampling.count = options.eval_samples;
+  score.sampling.batch = options.batch;
+  if (!options.inception.empty()) score.statistics = out + "/inception_statistics.safetensors";
+  scorer.emplace(run.ctx, std::move(images), options.model.height, options.model.width, score);
+  for (const SkippedFile& file : scorer->skipped())
+    run.host.on_message(cat("left out of the score: ", file.path, ": ", file.reason));
+  const std::int64_t least = std::min(options.eval_samples, run.images.size());
+  if (scorer->is_fid() && least <= Inception::kFeatures)
+    run.host.on_message(cat("FID of ", least, " images: a covariance of ", Inception::kFeatures,
+                            " features needs ", Inception::kFeatures + 1,
+                            ", with fewer it comes out too large"));
 }
 
 // Published PixelFlow models average at a constant decay.
@@ -171,10 +190,12 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   TrainStep step(model.parameters(), optimizer, &ema, model.objective(loader, flow_options(options)),
                  {options.accumulate, options.graph, std::ref(host.on_message)});
   std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
+  std::optional<DrawnScorer> scorer;
 
-  const TrainRun run{options,   host, *split.training, ctx,  loader,  model,
-                     optimizer, ema,  schedule,        step, held_out};
+  const TrainRun run{options,   host, *split.training, ctx,  loader,   model,
+                     optimizer, ema,  schedule,        step, held_out, scorer};
   introduce(run, choice);
+  make_scorer(scorer, run, split.training, out);
   TrainFolder folder(run, out);
   std::int64_t start = 0;
   if (resume)

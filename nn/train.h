@@ -10,6 +10,7 @@
 #include <string>
 
 #include "../core/context.h"
+#include "eval/drawn_score.h"
 #include "train_options.h"
 
 namespace llsa::nn {
@@ -26,14 +27,17 @@ struct StepReport {
   double remaining_seconds = 0;
   AllocatorStats memory;
   std::optional<double> held_out_loss;  ///< of the last evaluation since the run was begun or resumed
+  std::optional<DrawnScore> score;      ///< likewise
   std::uint64_t synchronizations = 0;   ///< how often the host waited for the device since the last report
 };
 
-/// A held-out loss: that of the averaged weights on images that are not trained on (eval/held_out_loss.h).
+/// What the averaged weights reach: the loss on images that are not trained on (eval/held_out_loss.h), and how far drawn
+/// images are from the training images (eval/drawn_score.h). Each is there if the options ask for it.
 struct EvaluationReport {
   std::int64_t step = 0;  ///< steps done
-  double held_out_loss = 0;
-  bool best = false;  ///< the lowest so far: the checkpoint of this step is kept
+  std::optional<double> held_out_loss = {};
+  std::optional<DrawnScore> score = {};
+  bool best = false;  ///< the lowest held-out loss so far: the checkpoint of this step is kept
 };
 
 /// As in callbacks.h: each may be empty, and is called by the thread that called train().
@@ -42,7 +46,7 @@ struct TrainCallbacks {
   std::function<void(const EvaluationReport&)> on_evaluation = {};
   /// A sentence for the user: warnings, files written.
   std::function<void(const std::string&)> on_message = {};
-  /// Asked before every step, after every step of drawing a sample grid and between two batches of held-out
+  /// Asked before every step, after every step of drawing images and between two batches of held-out
   /// images; true = save and return. An evaluation that was ended so is made when the run is resumed.
   std::function<bool()> should_stop = {};
 };

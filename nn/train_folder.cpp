@@ -113,27 +113,37 @@ void TrainFolder::settle_products(bool resumed) {
   kernels::tune_products(run_.ctx, run_.options.tune);
 }
 
-void TrainFolder::evaluate(std::int64_t step) {
+// Nothing when the host wants to stop.
+std::optional<double> TrainFolder::held_out_loss() {
   HeldOutLoss& loss_of = *run_.held_out;
   const std::size_t known = loss_of.skipped().size();
-  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
   const std::optional<double> loss =
       loss_of(run_.ctx, run_.model, {.should_stop = std::ref(run_.host.should_stop)});
-  averaged.restore();
   for (std::size_t i = known; i < loss_of.skipped().size(); ++i)
     run_.host.on_message(
         cat("left out held-out ", loss_of.skipped()[i].path, ": ", loss_of.skipped()[i].reason));
-  if (!loss) return;
-  held_out_loss_ = loss;
+  return loss;
+}
+
+void TrainFolder::evaluate(std::int64_t step) {
+  EvaluationReport report = {.step = step};
+  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+  if (run_.held_out && !(report.held_out_loss = held_out_loss())) return;
+  if (run_.scorer) {
+    report.score = (*run_.scorer)(run_.model, {.should_stop = std::ref(run_.host.should_stop)});
+    if (!report.score) return;
+  }
+  averaged.restore();
+  evaluation_ = report;
   const auto best = files_.best();
-  const bool lowest = std::isfinite(*loss) && (!best || *loss < best->held_out_loss);
-  if (lowest) {
+  report.best = report.held_out_loss && std::isfinite(*report.held_out_loss) &&
+                (!best || *report.held_out_loss < best->held_out_loss);
+  if (report.best) {
     if (saved_step_ != step) save(step);
-    files_.mark_best({step, *loss, images_text(loss_of)});
+    files_.mark_best({step, *report.held_out_loss, images_text(*run_.held_out)});
     files_.prune(run_.options.keep);  // the one that was the best
   }
   // The log comes last: a run that is killed before evaluates again when it is resumed from this step.
-  const EvaluationReport report{step, *loss, lowest};
   log_->write(report);
   run_.host.on_evaluation(report);
 }
@@ -158,13 +168,18 @@ void TrainFolder::save(std::int64_t step) {
   files_.prune(options.keep);
 }
 
-void TrainFolder::draw(std::int64_t step) {
+SampleOptions sampling_options(const TrainOptions& options) {
   SampleOptions sampling;
+  sampling.guidance = options.model.classes > 0 ? options.guidance : 1.0;
+  sampling.steps = static_cast<int>(options.sample_steps);
+  sampling.noise_scale = options.noise_scale;
+  return sampling;
+}
+
+void TrainFolder::draw(std::int64_t step) {
+  SampleOptions sampling = sampling_options(run_.options);
   sampling.count = run_.options.sample_count;
-  sampling.guidance = run_.options.model.classes > 0 ? run_.options.guidance : 1.0;
-  sampling.steps = static_cast<int>(run_.options.sample_steps);
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
-  sampling.noise_scale = run_.options.noise_scale;
   ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
   // A callback may have a state of its own, so it is not copied.
   const Tensor images =

@@ -13,6 +13,7 @@
 #include "data/image_folder.h"
 #include "data/loader.h"
 #include "ema.h"
+#include "eval/drawn_score.h"
 #include "eval/held_out_loss.h"
 #include "image_model.h"
 #include "optim.h"
@@ -36,6 +37,7 @@ struct TrainRun {
   const Schedule& schedule;
   TrainStep& step;
   std::optional<HeldOutLoss>& held_out;  ///< nothing when no image is held out
+  std::optional<DrawnScorer>& scorer;    ///< nothing when no score is wanted
 };
 
 class TrainFolder {
@@ -52,12 +54,11 @@ class TrainFolder {
   std::int64_t resume();
 
   TrainLog& log() { return *log_; }
-  /// Computes the held-out loss of the averaged weights after `step` steps, logs and reports it. If no earlier
-  /// one is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
+  /// Computes held-out loss and score of the averaged weights after `step` steps, logs and reports them. If no earlier
+  /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
   /// wants to stop.
   void evaluate(std::int64_t step);
-  /// The loss of the last evaluation.
-  std::optional<double> held_out_loss() const { return held_out_loss_; }
+  const EvaluationReport& last_evaluation() const { return evaluation_; }
   /// Path of the best checkpoint; empty when there is none.
   std::string best_checkpoint() const;
   /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep.
@@ -72,6 +73,7 @@ class TrainFolder {
 
  private:
   void settle_products(bool resumed);
+  std::optional<double> held_out_loss();
 
   const TrainRun run_;
   const TrainingState state_;  // without the average, which is the checkpoint's model in the diffusers layout
@@ -80,8 +82,11 @@ class TrainFolder {
   std::unique_ptr<TrainLog> log_;
   std::string checkpoint_;
   std::int64_t saved_step_ = -1;
-  std::optional<double> held_out_loss_;
+  EvaluationReport evaluation_;
 };
+
+/// How such a run draws; count, seed and batch are left open.
+SampleOptions sampling_options(const TrainOptions& options);
 
 /// The configuration that train() has stored with a checkpoint. Throws IoError when there is none.
 TrainOptions read_training_options(const std::string& checkpoint);

@@ -14,10 +14,8 @@
 namespace llsa::nn {
 namespace {
 
-constexpr const char* kHeldOutLoss = "held_out_loss";
-
 // The lines of a log up to a step, or up to the first line that is not a JSON object with a step.
-// `evaluated_step` becomes that of the last of them with a held-out loss.
+// `evaluated_step` becomes that of the last of them that reports an evaluation.
 std::string lines_until(const std::string& text, const std::string& path, std::int64_t step,
                         std::int64_t& evaluated_step) {
   std::string kept;
@@ -29,7 +27,7 @@ std::string lines_until(const std::string& text, const std::string& path, std::i
       JsonObject json(line, path);
       const std::int64_t line_step = json.integer("step", -1, 0, step);
       if (line_step < 0) break;
-      if (json.has(kHeldOutLoss)) evaluated_step = line_step;
+      if (json.has("held_out_loss") || json.has("score") || json.has("fid")) evaluated_step = line_step;
     } catch (const ValueError&) {
       break;
     }
@@ -67,7 +65,14 @@ void TrainLog::write(const StepReport& report) {
 }
 
 void TrainLog::write(const EvaluationReport& report) {
-  append(JsonWriter().add("step", report.step).add(kHeldOutLoss, report.held_out_loss).line());
+  JsonWriter line;
+  line.add("step", report.step);
+  if (report.held_out_loss) line.add("held_out_loss", *report.held_out_loss);
+  if (report.score && report.score->over_real)
+    line.add("score", report.score->value).add("score_over_real", *report.score->over_real);
+  else if (report.score)
+    line.add("fid", report.score->value);
+  append(line.line());
   evaluated_step_ = report.step;
 }
 

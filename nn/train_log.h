@@ -20,9 +20,9 @@ class TrainLog {
   /// Appends one line and hands it to the system. Numbers that are not finite are written as strings. Throws
   /// IoError.
   void write(const StepReport& report);
-  /// The same for a held-out loss, on a line of its own.
+  /// The same for an evaluation, on a line of its own.
   void write(const EvaluationReport& report);
-  /// The last step of which the log has the held-out loss; -1 when there is none.
+  /// The last step of which the log has an evaluation; -1 when there is none.
   std::int64_t evaluated_step() const { return evaluated_step_; }
 
  private:

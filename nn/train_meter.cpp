@@ -65,7 +65,8 @@ StepReport TrainMeter::report_of(std::int64_t step, double loss, double norm) co
   report.loss = loss;
   report.gradient_norm = norm;
   report.learning_rate = run_.schedule.at(step - 1);
-  report.held_out_loss = folder_.held_out_loss();
+  report.held_out_loss = folder_.last_evaluation().held_out_loss;
+  report.score = folder_.last_evaluation().score;
   report.memory = run_.ctx.allocator()->stats();
   return report;
 }

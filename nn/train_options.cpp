@@ -148,8 +148,11 @@ const std::vector<Setting>& train_settings() {
           row("save_every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany)),
       resumable(
           row("keep", "checkpoints kept, beside the one with the lowest held-out loss", &O::keep, 1, 1e6)),
-      resumable(row("eval_every", "steps between held-out losses; 0 = none", &O::eval_every, 0, kMany)),
-      row("eval_images", "held-out images used for it at most; 0 = all", &O::eval_images, 0, kMany),
+      resumable(row("eval_every", "steps between evaluations (held-out loss, score); 0 = none",
+                    &O::eval_every, 0, kMany)),
+      row("eval_images", "held-out images used for the loss at most; 0 = all", &O::eval_images, 0, kMany),
+      resumable(row("eval_samples", "images drawn for the score; 0 = no score", &O::eval_samples, 0, kMany)),
+      resumable(row("inception", "weights of the Inception network: the score is FID", &O::inception)),
   };
   return settings;
 }
@@ -234,9 +237,16 @@ void TrainOptions::validate() const {
                      "leave both keys out to train on images");
   check_device_name(device);
   held_out_share(held_out);
-  if (eval_every > 0 && held_out.empty())
-    throw ValueError(cat("eval_every is ", eval_every, ", which needs held-out images, got none"),
-                     "give --held-out a folder of images, or a share of the training images such as 5%");
+  if (eval_every > 0 && held_out.empty() && eval_samples == 0)
+    throw ValueError(
+        cat("eval_every is ", eval_every, ", which needs something to evaluate, got nothing"),
+        "give --held-out a folder of images, or a share of the training images such as 5%, for the loss "
+        "on them; or --eval-samples a number of images to draw, for a score");
+  if (eval_samples == 1)
+    throw ValueError("eval_samples is 1: a score needs at least 2 images",
+                     "some hundreds are usual; 0 = no score");
+  if (!inception.empty() && eval_samples == 0)
+    throw ValueError("inception is given, but no images to draw for FID", "give --eval-samples, too");
 }
 
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {

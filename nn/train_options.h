@@ -69,8 +69,10 @@ struct TrainOptions {
   double guidance = 1.5;
   std::int64_t save_every = 500;    ///< steps between checkpoints; 0 = only at the end
   std::int64_t keep = 2;            ///< checkpoints kept, beside the best one
-  std::int64_t eval_every = 0;      ///< steps between held-out losses; 0 = none
+  std::int64_t eval_every = 0;      ///< steps between evaluations; 0 = none
   std::int64_t eval_images = 1000;  ///< held-out images used at most; 0 = all
+  std::int64_t eval_samples = 0;    ///< images drawn for the score; 0 = no score
+  std::string inception;            ///< weights for FID; empty = random features
 
   /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError
   /// that names the key for an unknown, duplicate, wrongly typed or out-of-range one.

@@ -3,6 +3,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -82,7 +83,30 @@ bool run_gnuplot(const std::string& folder, const std::string& script) {
   return true;
 }
 
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw IoError(cat("cannot make the folder ", folder, ": ", error.message()));
+}
+
 }  // namespace
+
+bool write_strip(const std::vector<Picture>& pictures, const std::string& folder, const std::string& name) {
+  constexpr std::size_t kPerRow = 6, kSide = 220;
+  const std::size_t columns = std::min(kPerRow, pictures.size());
+  const std::size_t rows = (pictures.size() + kPerRow - 1) / kPerRow;
+  std::string script =
+      cat("# Draws ", name, ".png: gnuplot ", name, ".gp\nset encoding utf8\nset terminal pngcairo size ",
+          columns * kSide, ",", rows * (kSide + 20), "\nset output ", quoted(name + ".png"),
+          "\nunset border\nunset tics\nunset key\nset size ratio -1\nset multiplot layout ", rows, ",",
+          columns, "\n");
+  for (const Picture& picture : pictures)
+    script += cat("set title ", quoted(picture.title), " noenhanced offset 0,-0.7\nplot ",
+                  quoted(picture.path), " binary filetype=png with rgbimage\n");
+  make_folder(folder);
+  write_file_atomically(folder + "/" + name + ".gp", script + "unset multiplot\nunset output\n");
+  return run_gnuplot(folder, name + ".gp");
+}
 
 bool write_plot(const Plot& plot, const std::string& folder, const std::string& name) {
   std::vector<PlotSeries> drawn;
@@ -90,9 +114,7 @@ bool write_plot(const Plot& plot, const std::string& folder, const std::string& 
     if (!series.points.empty()) drawn.push_back(series);
   if (drawn.empty())
     throw ValueError(cat("[write_plot] expected a series with at least one point in ", name, ", got none"));
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw IoError(cat("cannot make the folder ", folder, ": ", error.message()));
+  make_folder(folder);
   const std::string path = folder + "/" + name;
   write_file_atomically(path + ".dat", data_text(drawn));
   write_file_atomically(path + ".gp", script_text(plot, drawn, name));

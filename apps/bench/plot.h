@@ -25,6 +25,15 @@ struct Plot {
   std::vector<PlotSeries> series;     ///< those without points are not drawn
 };
 
+/// A PNG file with a title above it.
+struct Picture {
+  std::string title, path;
+};
+
+/// Writes NAME.gp and has gnuplot draw the pictures side by side, six in a row, into NAME.png. Otherwise as
+/// write_plot().
+bool write_strip(const std::vector<Picture>& pictures, const std::string& folder, const std::string& name);
+
 /// Writes NAME.dat (one block for each series) and NAME.gp (the script, which draws from within the folder), and has
 /// gnuplot draw NAME.svg and NAME.png. Makes the folder. Returns whether gnuplot is installed: without it there are no
 /// pictures. Throws ValueError where no series has a point, IoError for files, and Error if gnuplot fails.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <optional>
 
@@ -21,6 +20,7 @@
 #include "nn/data/transform.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
+#include "nn/eval/drawn_score.h"
 #include "nn/eval/frechet.h"
 #include "nn/eval/image_statistics.h"
 #include "nn/json.h"
@@ -64,18 +64,6 @@ nn::Callbacks counting(const char* what) {
   return callbacks;
 }
 
-/// Draws images batch by batch and hands them on, on the CPU.
-void draw(Context& ctx, nn::ImageModel& model, nn::SampleOptions options, const char* what,
-          const std::function<void(const Tensor&)>& take) {
-  const nn::Callbacks progress = counting(what);
-  const std::int64_t count = options.count;
-  for (options.first = 0; options.first < count; options.first += options.batch) {
-    options.count = std::min(options.batch, count - options.first);
-    take(to_host(ctx, model.draw(options)));
-    if (progress.on_progress) progress.on_progress(options.first + options.count, count);
-  }
-}
-
 /// What is scored: a model, or a folder of images.
 struct Subject {
   std::string checkpoint;  // empty for a folder
@@ -106,7 +94,7 @@ int eval_inception(const EvalArgs& args, Context& ctx, Context& host, Subject& s
   const nn::ImageStatistics real = of_data();
   nn::ImageStatistics found;
   if (subject.model)
-    draw(ctx, *subject.model, subject.sampling, "drawn", [&](const Tensor& images) {
+    nn::draw_batches(*subject.model, subject.sampling, counting("drawn"), [&](const Tensor& images) {
       found.add(ctx, host, network(from_host(ctx, nn::levels_of(host, images)), options.resize));
     });
   else
@@ -162,8 +150,8 @@ int eval_random_features(const EvalArgs& args, Context& ctx, Context& host, Subj
   warn_skipped(reference.skipped());
   const auto score_of = [&](nn::ImageModel& model, const char* what) {
     std::vector<Tensor> features;
-    draw(ctx, model, subject.sampling, what,
-         [&](const Tensor& images) { features.push_back(nn::frechet_features(host, images)); });
+    nn::draw_batches(model, subject.sampling, counting(what),
+                     [&](const Tensor& images) { features.push_back(nn::frechet_features(host, images)); });
     return reference.score_features(host, kernels::concat(host, features, 0));
   };
   const auto score_of_folder = [&] {

@@ -44,12 +44,16 @@ std::string bytes_text(double bytes) {
 }
 
 std::string report_text(const nn::StepReport& report) {
-  const std::string held_out = report.held_out_loss ? print("  held-out %.4f", *report.held_out_loss) : "";
+  std::string evaluation;
+  if (report.held_out_loss) evaluation += print("  held-out %.4f", *report.held_out_loss);
+  if (report.score)
+    evaluation += report.score->over_real ? print("  score/real %.2f", *report.score->over_real)
+                                          : print("  FID %.2f", report.score->value);
   return print(
       "step %lld/%lld  loss %.4f%s  |grad| %.3g  lr %.2e  %s tok/s  ETA %s  data %.0f%%  mem %s (peak %s, "
       "cached %s)",
       static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
-      held_out.c_str(), report.gradient_norm, report.learning_rate,
+      evaluation.c_str(), report.gradient_norm, report.learning_rate,
       count_text(report.tokens_per_second).c_str(), clock_text(report.remaining_seconds).c_str(),
       100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
       bytes_text(static_cast<double>(report.memory.peak)).c_str(),

@@ -150,9 +150,15 @@ class Scheduler {
   std::condition_variable changed_;
 };
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 /// What the log of a finished run says.
 Measures read_log(const std::string& folder) {
   Measures measures;
+  std::vector<double> rates;
   const std::string path = nn::RunFolder(folder).log_path(), text = read_text_file(path);
   const double infinity = std::numeric_limits<double>::infinity();
   for (std::size_t begin = 0; begin < text.size();) {
@@ -165,11 +171,15 @@ Measures read_log(const std::string& folder) {
       const auto best = measures.try_emplace("best_held_out_loss", loss).first;
       best->second = std::min(best->second, loss);
     }
+    for (const char* key : {"score_over_real", "fid"})
+      if (line.has(key)) measures[key] = line.number(key, 0, -infinity, infinity);
     if (line.has("loss")) measures["loss"] = line.number("loss", 0, -infinity, infinity);
+    if (line.has("tokens_per_second")) rates.push_back(line.number("tokens_per_second", 0, 0, infinity));
     if (line.has("memory_peak"))
       measures["peak_mib"] =
           std::max(measures["peak_mib"], line.number("memory_peak", 0, 0, infinity) / (1 << 20));
   }
+  if (!rates.empty()) measures["tokens_per_second"] = median(rates);
   return measures;
 }
 
@@ -182,7 +192,8 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
         return run.variant == &variant && run.state == Run::State::finished;
       };
       if (std::none_of(runs.begin(), runs.end(), finished)) continue;
-      if (variant.options.model_kind() != nn::ModelKind::dit) continue;  // steps of a PixelFlow are not timed
+      if (variant.options.model_kind() != nn::ModelKind::dit)
+        continue;  // a PixelFlow has the rate of its log
       const nn::TrainOptions& options = variant.options;
       Context ctx(choose_device(options.device).device, static_cast<int>(options.threads));
       ctx.allow_tf32(options.tf32);
@@ -192,10 +203,9 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
                                           .median);
     }
   for (Run& run : runs) {
-    auto& rounds = seconds[run.variant->name];
+    const auto& rounds = seconds[run.variant->name];
     if (run.state != Run::State::finished || rounds.empty()) continue;
-    std::sort(rounds.begin(), rounds.end());
-    const double step = rounds[rounds.size() / 2];
+    const double step = median(rounds);
     run.measures["step_ms"] = 1e3 * step;
     run.measures["tokens_per_second"] =
         static_cast<double>(run.variant->options.batch * run.variant->options.model.tokens()) / step;
@@ -216,13 +226,13 @@ std::optional<nn::MeanAndSpread> summary_of(const std::vector<Run>& runs, const 
   return nn::mean_and_spread(values);
 }
 
-/// The last sample grid of a run, relative to the folder of the sweep; empty without one.
-std::string grid_of(const Run& run, const std::string& out) {
+/// Path of the last sample grid of a run; empty without one.
+std::string grid_of(const Run& run) {
   std::string last;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(run.folder + "/samples", ignored))
     if (entry.path().extension() == ".png") last = std::max(last, entry.path().string());
-  return last.empty() ? "" : fs::path(last).lexically_relative(out).string();
+  return last;
 }
 
 const char* state_text(Run::State state) {
@@ -236,7 +246,7 @@ const char* state_text(Run::State state) {
   }
 }
 
-std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const SweepArgs& args) {
+std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const std::string& title) {
   const auto shown = [&](const SweepMeasure& measure) {
     return std::any_of(sweep.variants.begin(), sweep.variants.end(), [&](const SweepVariant& variant) {
       return summary_of(runs, variant, measure.key).has_value();
@@ -248,7 +258,7 @@ std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const Swe
       head += cat(" ", measure.title, " |");
       line += "---:|";
     }
-  std::string table = cat("# ", fs::path(args.file).stem().string(), "\n\n", head, "\n", line, "\n");
+  std::string table = cat("# ", title, "\n\n", head, "\n", line, "\n");
   for (const SweepVariant& variant : sweep.variants) {
     table += cat("| ", variant.name, " |");
     for (const SweepMeasure& measure : sweep_measures()) {
@@ -271,16 +281,6 @@ std::string markdown(const Sweep& sweep, const std::vector<Run>& runs, const Swe
       table += cat("\n* ", run.name(), ": ", state_text(run.state), run.error.empty() ? "" : ": ", run.error,
                    "\n");
 
-  std::string names = "|", rule = "|", images = "|";
-  for (const Run& run : runs) {
-    if (run.seed != sweep.seeds.front()) continue;
-    const std::string grid = grid_of(run, args.out);
-    if (grid.empty()) continue;
-    names += cat(" ", run.variant->name, " |");
-    rule += "---|";
-    images += cat(" ![](", grid, ") |");
-  }
-  if (images.size() > 1) table += cat("\n", names, "\n", rule, "\n", images, "\n");
   return table;
 }
 
@@ -317,10 +317,10 @@ std::optional<nn::MeanAndSpread> place_of(const std::vector<Run>& runs, const Sw
   return std::nullopt;
 }
 
-/// Draws the plots whose variants have both values. Variants of one series are in the order of x. Returns sentences on
-/// what is missing.
-std::vector<std::string> draw_plots(const Sweep& sweep, const std::vector<Run>& runs,
-                                    const std::string& folder) {
+/// Draws the plots whose variants have both values, and the last sample grids of the first seed side by side. Variants
+/// of one series are in the order of x. Returns sentences on what is missing.
+std::vector<std::string> draw_pictures(const Sweep& sweep, const std::vector<Run>& runs,
+                                       const std::string& folder) {
   std::vector<std::string> notes;
   bool drawn = true;
   for (const SweepPlot& wanted : sweep.plots) {
@@ -349,6 +349,11 @@ std::vector<std::string> draw_plots(const Sweep& sweep, const std::vector<Run>& 
                 [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; });
     if (!plot.series.empty()) drawn = write_plot(plot, folder, wanted.name) && drawn;
   }
+  std::vector<Picture> grids;
+  for (const Run& run : runs)
+    if (const std::string grid = grid_of(run); !grid.empty() && run.seed == sweep.seeds.front())
+      grids.push_back({run.variant->name, fs::absolute(grid).string()});
+  if (!grids.empty()) drawn = write_strip(grids, folder, "grids") && drawn;
   if (!drawn)
     notes.push_back(cat("gnuplot is not installed: ", folder, " has the data and scripts of the plots"));
   return notes;
@@ -395,11 +400,14 @@ int run_sweep(const SweepArgs& args) {
   for (Run& run : runs)
     if (run.state == Run::State::finished) run.measures = read_log(run.folder);
   time_variants(sweep, runs);
-  const std::string table = markdown(sweep, runs, args);
+  const std::vector<std::string> notes = draw_pictures(sweep, runs, args.out + "/plots");
+  std::string table = markdown(sweep, runs, fs::path(args.file).stem().string());
+  if (path_exists(args.out + "/plots/grids.png")) table += "\n![The last sample grids](plots/grids.png)\n";
   write_file_atomically(args.out + "/table.md", table);
   write_file_atomically(args.out + "/table.json", json_table(sweep, runs));
-  for (const std::string& note : draw_plots(sweep, runs, args.out + "/plots")) print_note(note);
-  std::printf("%s\ntables: %s/table.md, %s/table.json\n", table.c_str(), args.out.c_str(), args.out.c_str());
+  for (const std::string& note : notes) print_note(note);
+  std::printf("%s\ntables: %s/table.md, %s/table.json; pictures: %s/plots\n", table.c_str(), args.out.c_str(),
+              args.out.c_str(), args.out.c_str());
   const bool all =
       std::all_of(runs.begin(), runs.end(), [](const Run& run) { return run.state == Run::State::finished; });
   return all ? 0 : 1;

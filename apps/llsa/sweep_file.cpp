@@ -85,9 +85,10 @@ std::vector<SweepVariant> in_order(std::vector<SweepVariant> variants, const std
 
 const std::vector<SweepMeasure>& sweep_measures() {
   static const std::vector<SweepMeasure> measures = {
-      {"held_out_loss", "held-out loss", 4}, {"best_held_out_loss", "best held-out loss", 4},
-      {"loss", "training loss", 4},          {"tokens_per_second", "tokens/s", 0},
-      {"step_ms", "ms per step", 2},         {"peak_mib", "peak memory, MiB", 1}};
+      {"held_out_loss", "held-out loss", 4},  {"best_held_out_loss", "best held-out loss", 4},
+      {"score_over_real", "score / real", 2}, {"fid", "FID", 2},
+      {"loss", "training loss", 4},           {"tokens_per_second", "tokens/s", 0},
+      {"step_ms", "ms per step", 2},          {"peak_mib", "peak memory, MiB", 1}};
   return measures;
 }
 

@@ -142,7 +142,7 @@ FrechetReference::FrechetReference(Context& ctx, const ImageFolder& folder, int 
   if (done < needed) {
     throw ValueError(cat("[frechet] ", folder.root(), " has ", done, " usable images, ", needed,
                          " are needed for a count of ", count),
-                     "lower --count, or add held-out images");
+                     "score fewer drawn images, or add real ones");
   }
   reference_ = fit(ctx, features.slice(0, count, done));
   real_score_ = frechet_distance(ctx, fit(ctx, features.slice(0, 0, count)), reference_, kRidge);

@@ -103,7 +103,8 @@ TEST_CASE("runs, a failure among them; what is finished stays, what was interrup
   const auto write = [&](const std::string& steps) {
     write_file(dir / "s.json", R"({
       "base": {"data": ")" + shapes.out +
-                                   R"(", "held_out": "30%", "eval_every": 2, "steps": )" + steps + R"(,
+                                   R"(", "held_out": "30%", "eval_every": 2, "eval_samples": 2, "steps": )" +
+                                   steps + R"(,
                "sample_size": 8, "num_attention_heads": 1, "attention_head_dim": 8, "num_layers": 1, "batch": 2,
                "llsa_block": 4, "llsa_topk": 2, "threads": 1, "sample_every": 2, "sample_count": 1, "sample_steps": 1},
       "variants": {
@@ -129,11 +130,13 @@ TEST_CASE("runs, a failure among them; what is finished stays, what was interrup
   CAPTURE(first.text);
   CHECK(first.code == 1);
   const std::string table = read_text_file(dir / "out/table.md");
-  CHECK(contains(table, "| variant | held-out loss | best held-out loss | training loss | tokens/s |"));
+  CHECK(contains(
+      table, "| variant | held-out loss | best held-out loss | score / real | training loss | tokens/s |"));
   CHECK(contains(table, "| larger | "));
   CHECK(contains(table, "* broken, seed 1: failed: "));
   CHECK(contains(table, "* after, seed 0: failed: the variant that it starts from, broken, failed"));
-  CHECK(contains(table, "![](llsa/seed-0/samples/step_000000002.png)"));
+  CHECK(contains(read_text_file(dir / "out/plots/grids.gp"), "llsa/seed-0/samples/step_000000002.png"));
+  CHECK(contains(table, "plots/grids.png") == fs::exists(dir / "out/plots/grids.png"));
   nn::JsonObject json(read_text_file(dir / "out/table.json"), "table.json");
   nn::JsonObject rows = json.object("larger"), row = rows.object("seed 1");
   CHECK(row.string("state", "") == "finished");

@@ -237,6 +237,38 @@ TEST_CASE("a folder of held-out images; others are refused when a run is resumed
   CHECK(contains(failure_of<ValueError>(options, dir / "new"), "'wheel'"));
 }
 
+TEST_CASE(
+    "a score of drawn images, with and without a held-out loss; it is logged, reported, and made once") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 4;
+  const std::string plain = state_bytes(run(options, dir / "plain").checkpoint);
+  options.eval_every = 2;
+  options.eval_samples = 3;
+  std::vector<EvaluationReport> evaluations;
+  TrainCallbacks callbacks;
+  callbacks.on_evaluation = [&](const EvaluationReport& report) { evaluations.push_back(report); };
+  const TrainResult result = run(options, dir / "run", false, callbacks);
+  CHECK(state_bytes(result.checkpoint) == plain);
+  CHECK(result.best_checkpoint.empty());
+  REQUIRE(evaluations.size() == 2);
+  CHECK_FALSE(evaluations[1].held_out_loss);
+  REQUIRE(evaluations[1].score);
+  CHECK(evaluations[1].score->value > 0);
+  CHECK(evaluations[1].score->over_real.value() > 0);
+  const std::string log = read_text_file(RunFolder(dir / "run").log_path());
+  CHECK(contains(log, cat("{\"step\": 4, \"score\": ")));
+  CHECK(contains(log, "\"score_over_real\": "));
+  run(options, dir / "run", true, callbacks);
+  CHECK(evaluations.size() == 2);
+  options.held_out = "40%";
+  options.eval_samples = 2;
+  evaluations.clear();
+  CHECK_FALSE(run(options, dir / "both", false, callbacks).best_checkpoint.empty());
+  CHECK(evaluations.at(0).held_out_loss);
+  CHECK(evaluations.at(0).score);
+}
+
 TEST_CASE("settings that do not fit each other are refused, and what is compared may not change") {
   const auto refused = [](const std::string& json) {
     return test::failure_of<ValueError>([&] { TrainOptions::parse(json, "run.json"); });
@@ -244,6 +276,10 @@ TEST_CASE("settings that do not fit each other are refused, and what is compared
   const std::string alone = refused(R"({"eval_every": 5})");
   CHECK(contains(alone, "eval_every is 5"));
   CHECK(contains(alone, "--held-out"));
+  CHECK(contains(alone, "--eval-samples"));
+  CHECK(refused(R"({"eval_every": 5, "eval_samples": 4})") == "");
+  CHECK(contains(refused(R"({"eval_every": 5, "eval_samples": 1})"), "at least 2 images"));
+  CHECK(contains(refused(R"({"inception": "weights"})"), "--eval-samples"));
   CHECK(refused(R"({"eval_every": 5, "held_out": "5%"})") == "");
   CHECK(contains(refused(R"({"held_out": "60%"})"), "60%"));
   TrainOptions stored = evaluated_options(), now = stored;

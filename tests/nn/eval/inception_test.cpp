@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "nn/data/shapes.h"
+#include "nn/eval/drawn_score.h"
 #include "nn/eval/image_statistics.h"
 #include "tests/support/files.h"
 #include "tests/support/inception_weights.h"
@@ -104,6 +105,23 @@ TEST_CASE(
                  "resize: the file's aa, now tf"));
   CHECK(contains(other_options([](auto& o) { o.height = o.width = 0; }),
                  "size: the file's 12 x 12, now as they are"));
+
+  // Within training: what eval computes, and the statistics of the real images are kept.
+  DitConfig config;
+  config.height = config.width = 12;
+  config.head_dim = 8;
+  config.layers = 1;
+  const auto model = make_model(ctx, ModelKind::dit, config.resolved(), 0);
+  DrawnScoreOptions score = {.inception = path, .statistics = dir / "real"};
+  score.sampling.count = 2;
+  score.sampling.steps = 1;
+  ImageStatistics drawn;
+  drawn.add(ctx, ctx, network(levels_of(ctx, model->draw(score.sampling)), options.resize));
+  DrawnScorer scorer(ctx, std::make_shared<const ImageFolder>(folder), 12, 12, score);
+  CHECK(scorer.is_fid());
+  CHECK(scorer(*model)->value == frechet_distance(ctx, drawn.gaussian(), made.gaussian()));
+  CHECK(load_statistics(score.statistics, network, folder, options).count() == 6);
+
   std::filesystem::remove(shapes.out + "/circle/000000.png");
   const ImageFolder fewer(shapes.out);
   CHECK(contains(failure_of<ValueError>([&] { load_statistics(kept, network, fewer, options); }),

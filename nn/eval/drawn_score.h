@@ -1,0 +1,72 @@
+// How far the images that a model draws are from real ones, at each evaluation of a training run.
+//
+// The same images are drawn every time: their noise depends on the number of the image alone. So scores can be compared
+// between the steps of a run, and between runs on the same images with the same options.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../../core/context.h"
+#include "../../core/function_ref.h"
+#include "../../core/tensor.h"
+#include "../callbacks.h"
+#include "../data/image_folder.h"
+#include "../diffusion/sampler.h"
+#include "../image_model.h"
+#include "frechet.h"
+#include "image_statistics.h"
+
+namespace llsa::nn {
+
+/// Draws options.count images, options.batch at a time, and hands each batch to `take`, on the CPU. Progress is counted
+/// in images. Returns whether all were drawn: false when should_stop ended it. Throws what ImageModel::draw() throws.
+bool draw_batches(ImageModel& model, const SampleOptions& options, const Callbacks& callbacks,
+                  FunctionRef<void(const Tensor&)> take);
+
+struct DrawnScoreOptions {
+  SampleOptions sampling = {};  ///< count: images to draw, at least 2
+  std::string inception = {};   ///< weights of the Inception network, for FID; empty = random features
+  std::string statistics = {};  ///< with them: file that keeps what the network says of the real images
+};
+
+/// Of random features (frechet.h): `value`, and its ratio to that of other real images. With Inception: FID, no ratio.
+struct DrawnScore {
+  double value = 0;
+  std::optional<double> over_real = {};
+};
+
+class DrawnScorer {
+ public:
+  /// Compares with the images of `folder`, brought to height x width, and computes on ctx. Random features of up to
+  /// 1,024 of them are taken here. Throws ValueError when there are fewer than 2 sampling.count, IoError for files.
+  DrawnScorer(Context& ctx, std::shared_ptr<const ImageFolder> folder, int height, int width,
+              const DrawnScoreOptions& options);
+
+  /// Nothing when should_stop ended it. The statistics of the real images are computed by the first call with
+  /// Inception, unless their file exists. Throws what drawing and load_statistics() throw.
+  std::optional<DrawnScore> operator()(ImageModel& model, const Callbacks& callbacks = {});
+
+  bool is_fid() const { return network_ != nullptr; }
+  /// Real images that could not be decoded.
+  const std::vector<SkippedFile>& skipped() const { return skipped_; }
+
+ private:
+  std::optional<DrawnScore> random_features(ImageModel& model, const Callbacks& callbacks);
+  std::optional<DrawnScore> fid(ImageModel& model, const Callbacks& callbacks);
+
+  Context& ctx_;
+  Context host_;
+  std::shared_ptr<const ImageFolder> folder_;
+  DrawnScoreOptions options_;
+  FeatureOptions features_;
+  std::optional<FrechetReference> reference_;
+  std::unique_ptr<Inception> network_;
+  std::optional<ImageStatistics> real_;
+  std::vector<SkippedFile> skipped_;
+};
+
+}  // namespace llsa::nn
