@@ -1,6 +1,8 @@
 // Checks and allocation for the flow-matching kernels.
 #include "kernels/diffusion.h"
 
+#include <cmath>
+
 #include "kernels/backend.h"
 #include "kernels/check.h"
 #include "kernels/copy.h"
@@ -24,11 +26,14 @@ std::int64_t batch_of(const char* op, const check::Argument& x) {
 }  // namespace
 
 Tensor noise_levels(Context& ctx, const Tensor& sample_ids, NoiseLevel law, std::uint64_t seed,
-                    std::uint64_t stream) {
+                    std::uint64_t stream, const LogitNormal& normal) {
   check_per_sample(ctx, "noise_levels", {"sample_ids", sample_ids}, DType::i64,
                    batch_of("noise_levels", {"sample_ids", sample_ids}));
+  if (!(std::isfinite(normal.mean) && std::isfinite(normal.deviation) && normal.deviation >= 0.0))
+    throw ValueError(cat("[noise_levels] expected a finite mean and a finite deviation of at least 0, got ",
+                         normal.mean, " and ", normal.deviation));
   const Tensor sigma = ctx.empty(sample_ids.shape(), DType::f32);
-  backend(ctx).diffusion.noise_levels(ctx, contiguous(ctx, sample_ids), law, seed, stream, sigma);
+  backend(ctx).diffusion.noise_levels(ctx, contiguous(ctx, sample_ids), law, normal, seed, stream, sigma);
   return sigma;
 }
 

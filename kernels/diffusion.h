@@ -9,12 +9,17 @@
 namespace llsa::kernels {
 
 /// How noise levels are drawn. uniform: over {0.001, 0.002, .. 1.000}; logit_normal: 1 - floor(1000
-/// sigmoid(N(0,1))) / 1000.
+/// sigmoid(N(mean, deviation^2))) / 1000, at least 0.001.
 enum class NoiseLevel : std::uint8_t { uniform, logit_normal };
+/// Of the logit of 1 - sigma: a mean below 0 makes levels with more noise than image more frequent.
+struct LogitNormal {
+  double mean = 0.0, deviation = 1.0;
+};
 
-/// sigma f32 [b] for sample ids i64 [b]. Throws ShapeError, DTypeError.
+/// sigma f32 [b] for sample ids i64 [b]. Throws ShapeError, DTypeError, ValueError for a mean that is not finite
+/// or a deviation that is not finite and at least 0.
 Tensor noise_levels(Context& ctx, const Tensor& sample_ids, NoiseLevel law, std::uint64_t seed,
-                    std::uint64_t stream);
+                    std::uint64_t stream, const LogitNormal& normal = {});
 
 /// y with every class replaced by null_class with the given probability, one draw per sample. y i32 [b],
 /// sample ids i64 [b]. Throws ShapeError, DTypeError, ValueError for a probability outside [0,1].

@@ -136,6 +136,7 @@ std::string diffusers_config_json(const DitConfig& given, ModelKind kind) {
   }
   if (config.attention == AttentionKind::vsa) json.add("vsa_gate", config.vsa_gate);
   json.add("token_permutation", config.reorder);
+  if (config.pred_x0) json.add("pred_x0", true);
   if (config.pos_embed) json.add("llsa_pos_embed", true);
   return json.pretty();
 }
@@ -173,6 +174,7 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   c.qk_norm = !json.absent_or_null("qk_norm") && !json.choice("qk_norm", "rms_norm", {"rms_norm"}).empty();
   c.attention_bias = json.boolean("attention_bias", true);
   c.reorder = json.boolean("token_permutation", false);
+  c.pred_x0 = json.boolean("pred_x0", false);
   if (out.kind == ModelKind::dit) c.init = InitKind::published;
   c.pos_embed = json.boolean("llsa_pos_embed", false);
 
@@ -196,8 +198,6 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   const double norm_eps = names_of(out.kind).norm_eps;
   if (const double eps = json.number("norm_eps", norm_eps, 0.0, 1.0); eps != norm_eps)
     refuse(where, cat("key \"norm_eps\": expected ", norm_eps, ", got ", eps));
-  if (json.boolean("pred_x0", false))
-    refuse(where, "key \"pred_x0\": models that predict x0 are not supported");
   if (!json.absent_or_null("image_rescale") && json.number("image_rescale", 1.0, 0.0, 1e6) != 1.0)
     refuse(where, "key \"image_rescale\": only 1 is supported");
   if (!json.absent_or_null("shift") && json.number("shift", 1.0, 0.0, 1e6) != 1.0)
@@ -228,6 +228,7 @@ std::string diffusers_reader_obstacle(const DitConfig& given, ModelKind kind) {
   if (kind == ModelKind::pixelflow) return "it knows no PixelFlow";
   const DitConfig config = given.resolved();
   if (config.pos_embed) return "it has a learned position embedding";
+  if (config.pred_x0) return "it predicts x0, from which that reader may compute another flow";
   if (config.height != config.width) return "its images are not square";
   if (config.attention == AttentionKind::full) return {};
   if (config.attention != AttentionKind::llsa)
@@ -249,7 +250,7 @@ std::string scheduler_config_json(double noise_rescale) {
       .pretty();
 }
 
-double parse_scheduler_config(const std::string& text, const std::string& where) {
+SchedulerConfig parse_scheduler_config(const std::string& text, const std::string& where) {
   JsonObject json(text, where);
   if (json.integer("num_train_timesteps", 1000, 1, 1 << 30) != 1000)
     refuse(where, "key \"num_train_timesteps\": only 1000 is supported");
@@ -257,12 +258,10 @@ double parse_scheduler_config(const std::string& text, const std::string& where)
     refuse(where, "key \"shift\": only 1 is supported");
   if (!json.absent_or_null("image_rescale") && json.number("image_rescale", 1.0, 0.0, 1e6) != 1.0)
     refuse(where, "key \"image_rescale\": only 1 is supported");
-  if (json.boolean("pred_x0", false))
-    refuse(where, "key \"pred_x0\": models that predict x0 are not supported");
   const double scale =
       json.absent_or_null("noise_rescale") ? 1.0 : json.number("noise_rescale", 1.0, 0.0, 1e6);
   if (!(scale > 0.0)) refuse(where, cat("key \"noise_rescale\": expected a number above 0, got ", scale));
-  return scale;
+  return {scale, json.boolean("pred_x0", false)};
 }
 
 std::string cascade_scheduler_config_json() {

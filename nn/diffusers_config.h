@@ -19,7 +19,7 @@ struct DiffusersConfig {
 };
 
 /// Reads denoiser/config.json, with the defaults of that layout for missing keys. Throws ValueError for what
-/// this model cannot do (predicted x0, other RoPE axes or activations, ..) and for wrong types.
+/// this model cannot do (other RoPE axes or activations, ..) and for wrong types.
 DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where);
 
 /// The kind of model that a denoiser/config.json names; without a name a Dit.
@@ -30,9 +30,12 @@ std::string diffusers_reader_obstacle(const DitConfig& config, ModelKind kind = 
 
 /// scheduler/scheduler_config.json.
 std::string scheduler_config_json(double noise_rescale);
-/// Its noise_rescale (1 when missing). Throws ValueError for a shift or image_rescale other than 1, or
-/// predicted x0.
-double parse_scheduler_config(const std::string& text, const std::string& where);
+struct SchedulerConfig {
+  double noise_rescale = 1.0;
+  bool pred_x0 = false;  ///< as in denoiser/config.json; either of them may say so
+};
+/// Throws ValueError for a shift or image_rescale other than 1.
+SchedulerConfig parse_scheduler_config(const std::string& text, const std::string& where);
 /// The same file of a PixelFlow, whose sampler has no settings but the number of stages.
 std::string cascade_scheduler_config_json();
 /// Throws ValueError for another number of stages or of time steps.

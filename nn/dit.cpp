@@ -219,7 +219,11 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
 }
 
 Dit::operator Denoiser() {
-  return {.predict = [this](const Var& x, const Tensor& t, const Tensor& y) { return forward(x, t, y); },
+  const auto flow = [this](const Var& x, const Tensor& t, const Tensor& y) {
+    const Var output = forward(x, t, y);
+    return config_.pred_x0 ? flow_of_image(output, x, t) : output;
+  };
+  return {.predict = flow,
           .channels = config_.in_channels,
           .height = config_.height,
           .width = config_.width,

@@ -36,10 +36,11 @@ class Dit : public ImageModel {
   ~Dit() override;
 
   /// x [b,channels,height,width] in the model's dtype, t f32 [b] (model time 1..1000), y i32 [b] (class, or
-  /// null_class(); ignored and may be undefined without classes) -> [b,out_channels,height,width]. Any size
-  /// that the patch divides.
+  /// null_class(); ignored and may be undefined without classes) -> the network's output
+  /// [b,out_channels,height,width]: the flow, or with pred_x0 the image. Any size that the patch divides.
   Var forward(const Var& x, const Tensor& t, const Tensor& y);
-  /// This model as flow_loss(), sample() and a TrainStep take it. It must outlive the Denoiser.
+  /// This model as flow_loss(), sample() and a TrainStep take it: its flow, whatever its output is. It must
+  /// outlive the Denoiser.
   operator Denoiser() override;
   Objective objective(Loader& loader, const FlowOptions& options) override;
   Tensor draw(const SampleOptions& options, const Callbacks& callbacks = {}) override;

@@ -175,6 +175,7 @@ DitConfig DitConfig::read(JsonObject& json) {
         !json.absent_or_null("qk_norm") && json.choice("qk_norm", "rms_norm", {"rms_norm"}) == "rms_norm";
   c.attention_bias = json.boolean("attention_bias", c.attention_bias);
   c.reorder = json.boolean("token_permutation", c.reorder);
+  c.pred_x0 = json.boolean("pred_x0", c.pred_x0);
 
   c.attention = attention_kind(
       json.choice("llsa_attention", name_of(c.attention), {"full", "llsa", "vsa", "sla", "auto"}));
@@ -204,7 +205,7 @@ DitConfig DitConfig::parse(const std::string& text, const std::string& where) {
   return config;
 }
 
-void DitConfig::write(JsonWriter& json) const {
+void DitConfig::write(JsonWriter& json, bool with_classes) const {
   json.add("num_attention_heads", heads).add("attention_head_dim", head_dim).add("num_layers", layers);
   json.add("in_channels", in_channels).add("out_channels", out_channels).add("patch_size", patch);
   write_sides(json, "sample_size", height, width);
@@ -212,15 +213,13 @@ void DitConfig::write(JsonWriter& json) const {
     write_sides(json, "rope_size", (*rope_size)[0], (*rope_size)[1]);
   else
     json.add_null("rope_size");
-  if (classes > 0)
-    json.add("num_embeds_ada_norm", classes);
-  else
-    json.add_null("num_embeds_ada_norm");
+  if (with_classes && classes > 0) json.add("num_embeds_ada_norm", classes);
+  if (with_classes && classes == 0) json.add_null("num_embeds_ada_norm");
   if (qk_norm)
     json.add("qk_norm", "rms_norm");
   else
     json.add_null("qk_norm");
-  json.add("attention_bias", attention_bias).add("token_permutation", reorder);
+  json.add("attention_bias", attention_bias).add("token_permutation", reorder).add("pred_x0", pred_x0);
   json.add("llsa_attention", name_of(attention)).add("llsa_block", llsa.block);
   if (llsa.topk.size() == 1)
     json.add("llsa_topk", llsa.topk.front());

@@ -4,7 +4,8 @@
 //
 //   num_attention_heads, attention_head_dim, num_layers, in_channels, out_channels, patch_size,
 //   sample_size (n or [rows, columns], pixels), rope_size (null, n or [rows, columns], tokens),
-//   num_embeds_ada_norm (classes or null), qk_norm ("rms_norm" or null), attention_bias, token_permutation
+//   num_embeds_ada_norm (classes or null), qk_norm ("rms_norm" or null), attention_bias, token_permutation,
+//   pred_x0 (bool: the network's output is the image, from which the flow is computed; diffusion/flow.h)
 //
 //   llsa_attention  "full" | "llsa" | "vsa" | "sla" | "auto"
 //   llsa_block      B, tokens per block               llsa_vsa_gate   bool: VSA with a gate
@@ -55,7 +56,8 @@ struct DitConfig {
   int classes = 0;  ///< 0 = not class-conditional
   bool qk_norm = true;
   bool attention_bias = true;
-  bool reorder = true;  ///< Morton order of the tokens
+  bool reorder = true;   ///< Morton order of the tokens
+  bool pred_x0 = false;  ///< the output is the image, not the flow
 
   AttentionKind attention = AttentionKind::automatic;
   LlsaOptions llsa;      ///< block and topk hold for VSA and SLA, too
@@ -84,8 +86,8 @@ struct DitConfig {
   static DitConfig read(JsonObject& json);
   /// Reads a document that holds nothing but a model.
   static DitConfig parse(const std::string& text, const std::string& where);
-  /// Adds the model's keys.
-  void write(JsonWriter& json) const;
+  /// Adds the model's keys; without `with_classes` all but num_embeds_ada_norm.
+  void write(JsonWriter& json, bool with_classes = true) const;
   std::string json() const;
 
   friend bool operator==(const DitConfig&, const DitConfig&);

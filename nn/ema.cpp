@@ -1,7 +1,10 @@
 // The average as a pass of its own.
 #include "nn/ema.h"
 
+#include <set>
+
 #include "kernels/copy.h"
+#include "nn/number_list.h"
 
 namespace llsa::nn {
 
@@ -15,8 +18,18 @@ Ema::Ema(const Parameters& params, const kernels::EmaOptions& options)
                          options.power, " and ", options.max_decay));
 }
 
+void Ema::keep_beside(const EmaOptions& options) {
+  others_.push_back(std::make_unique<Ema>(params_, options));
+}
+
 void Ema::update() {
   kernels::ema_update(params_.context(), flat_, params_.flat(), next_decay(Tensor()), Tensor());
+  update_others(Tensor());
+}
+
+void Ema::update_others(const Tensor& skip) {
+  for (const auto& other : others_)
+    kernels::ema_update(params_.context(), other->flat_, params_.flat(), other->next_decay(skip), skip);
 }
 
 void Ema::restore(const Tensor& flat, std::int64_t updates) {
@@ -30,6 +43,15 @@ void Ema::restore(const Tensor& flat, std::int64_t updates) {
 Tensor Ema::next_decay(const Tensor& skip) {
   kernels::advance_step(params_.context(), updates_, skip);
   return kernels::ema_decay(params_.context(), updates_, options_);
+}
+
+std::vector<double> ema_decays(const std::string& text) {
+  if (text.empty()) return {};
+  const std::vector<double> decays = number_list(text);
+  const std::set<double> sorted(decays.begin(), decays.end());
+  if (sorted.size() < decays.size() || *sorted.begin() < 0.0 || *sorted.rbegin() > 1.0)
+    throw ValueError(cat("[ema] expected different decays from 0 to 1, got '", text, "'"));
+  return decays;
 }
 
 }  // namespace llsa::nn

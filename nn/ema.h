@@ -11,9 +11,15 @@
 //   Ema ema(params);
 //   adam.step(1e-3, &ema);
 //   ScopedWeights averaged(params, ema.flat());
+//
+// Which decay is best is known at the end of a run only, so several averages may be kept: keep_beside() adds one that is
+// updated whenever this one is.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "../kernels/optim.h"
 #include "parameters.h"
@@ -28,8 +34,17 @@ class Ema {
   /// of range.
   explicit Ema(const Parameters& params, const EmaOptions& options = {});
 
-  /// Takes in the present weights.
+  /// Keeps another average of the same weights. Throws ValueError for options out of range.
+  void keep_beside(const EmaOptions& options);
+  /// Those averages, in the order in which they were added.
+  const std::vector<std::unique_ptr<Ema>>& others() const { return others_; }
+  const EmaOptions& options() const { return options_; }
+
+  /// Takes in the present weights, into the others, too.
   void update();
+  /// Takes them into the others alone, for an optimiser that writes flat() itself. With `skip` (i32 [1], or
+  /// undefined) set it does nothing.
+  void update_others(const Tensor& skip);
   /// The average, in the layout of the parameters' flat buffers.
   const Tensor& flat() const { return flat_; }
   /// i64 [1]: updates done.
@@ -46,6 +61,11 @@ class Ema {
   const Parameters& params_;
   EmaOptions options_;
   Tensor flat_, updates_;
+  std::vector<std::unique_ptr<Ema>> others_;
 };
+
+/// The largest decays of further averages from a text such as "0.999,0.99"; none from an empty one. Throws ValueError
+/// for what is not a number from 0 to 1, or is there twice.
+std::vector<double> ema_decays(const std::string& text);
 
 }  // namespace llsa::nn

@@ -45,7 +45,7 @@ class ImageModel {
   /// must outlive it.
   virtual Objective objective(Loader& loader, const FlowOptions& options) = 0;
   /// What sample() returns, drawn in the way of this kind. A PixelFlow takes options.steps in each stage, needs no noise
-  /// scale, and throws ValueError for another size than its own.
+  /// scale, and throws ValueError for another size than its own, for Heun, and for a guidance interval.
   virtual Tensor draw(const SampleOptions& options, const Callbacks& callbacks = {}) = 0;
 
  protected:

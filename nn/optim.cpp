@@ -35,6 +35,7 @@ void Optimizer::update(Ema* ema) {
     else if (ema)
       kernels::ema_update(params_.context(), run.of(ema->flat()), run.of(params_.flat()), decay, clip_.skip);
   }
+  if (ema) ema->update_others(clip_.skip);
   params_.zero_grad();
 }
 

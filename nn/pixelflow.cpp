@@ -250,6 +250,11 @@ Tensor PixelFlow::draw(const SampleOptions& options, const Callbacks& callbacks)
   if (!own(options.height) || !own(options.width))
     throw ValueError(cat("[pixelflow] expected the size that the model is made for, ", config_.size, " x ",
                          config_.size, ", got ", options.height, " x ", options.width));
+  if (options.sampler != Sampler::euler || options.guided != SampleOptions().guided)
+    throw ValueError(
+        "[pixelflow] stages are drawn by steps of Euler, and guidance grows from stage to stage: expected "
+        "the sampler euler and the guidance interval 0,1",
+        "leave both out");
   return sample_cascade(ctx_, *this,
                         {.count = options.count,
                          .first = options.first,

@@ -68,8 +68,10 @@ LoaderOptions loader_options(const TrainOptions& options) {
 FlowOptions flow_options(const TrainOptions& options) {
   FlowOptions flow;
   flow.law = noise_level_law(options.noise_level);
+  flow.logit_normal = {options.noise_level_mean, options.noise_level_deviation};
   flow.class_drop = options.class_drop;
   flow.noise_scale = options.noise_scale;
+  flow.loss = flow_loss_kind(options.loss);
   flow.seed = static_cast<std::uint64_t>(options.seed);
   return flow;
 }
@@ -77,7 +79,7 @@ FlowOptions flow_options(const TrainOptions& options) {
 std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder>& images,
                                          const TrainOptions& options) {
   if (!images) return std::nullopt;
-  return HeldOutLoss(images, {options.eval_images, options.batch, flow_options(options)});
+  return HeldOutLoss(images, {options.eval_images, options.batch, options.noise_scale});
 }
 
 void make_scorer(std::optional<DrawnScorer>& scorer, const TrainRun& run,
@@ -99,10 +101,9 @@ void make_scorer(std::optional<DrawnScorer>& scorer, const TrainRun& run,
 }
 
 // Published PixelFlow models average at a constant decay.
-EmaOptions ema_options(const TrainOptions& options) {
-  return {.power = options.ema_power,
-          .max_decay = options.ema_max,
-          .warm_up = options.model_kind() == ModelKind::dit};
+EmaOptions ema_options(const TrainOptions& options, double max_decay) {
+  return {
+      .power = options.ema_power, .max_decay = max_decay, .warm_up = options.model_kind() == ModelKind::dit};
 }
 
 AdamWOptions adamw_options(const TrainOptions& options) {
@@ -154,8 +155,9 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
           cuda ? ", " + cuda::device_properties(choice.device.index).name : std::string(), " in ",
           options.dtype, ": ", run.images.size(), " images",
           options.model.classes > 0 ? cat(" in ", options.model.classes, " classes") : std::string(), ", ",
-          tokens_text(run.model), ", ", name_of(options.model.attention), " attention, ",
-          run.model.parameters().parameter_count(), " parameters"));
+          tokens_text(run.model), ", ", tokens_per_step(run.model, options), " per step, ",
+          name_of(options.model.attention), " attention, ", run.model.parameters().parameter_count(),
+          " parameters"));
   for (const std::string& text :
        {passed_over_text(choice),
         slower_attention_text(options.model, choice.device, dtype_from_name(options.dtype))})
@@ -185,7 +187,8 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   ImageModel& model = *made;
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
-  Ema ema(model.parameters(), ema_options(options));
+  Ema ema(model.parameters(), ema_options(options, options.ema_max));
+  for (const double decay : ema_decays(options.ema_also)) ema.keep_beside(ema_options(options, decay));
   const Schedule schedule = schedule_of(options);
   TrainStep step(model.parameters(), optimizer, &ema, model.objective(loader, flow_options(options)),
                  {options.accumulate, options.graph, std::ref(host.on_message)});

@@ -12,6 +12,7 @@
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/number_list.h"
 
 namespace llsa::nn {
 namespace {
@@ -19,6 +20,9 @@ namespace {
 std::string options_path(const std::string& checkpoint) {
   return training_state_folder(checkpoint) + "/config.json";
 }
+
+// The name of an average in a checkpoint.
+std::string name_of(const Ema& average) { return number_text(average.options().max_decay); }
 
 // What read() reads of a checkpoint. If that is damaged, the error says how to go on without it.
 template <class Read>
@@ -93,6 +97,8 @@ std::int64_t TrainFolder::resume() {
   saved_step_ = read_checkpoint(files_, latest, [&] {
     const std::int64_t step = restore_training_state(latest.path, state_);
     run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
+    for (const auto& other : run_.ema.others())
+      other->restore(read_diffusers_weights(run_.model.parameters(), latest.path, name_of(*other)), step);
     return step;
   });
   checkpoint_ = latest.path;
@@ -161,6 +167,8 @@ void TrainFolder::save(std::int64_t step) {
                                                  : noise_rescale(options.model.height, options.model.width);
     const auto names = options.model.classes > 0 ? run_.images.class_names() : std::vector<std::string>{};
     write_diffusers_model(folder, run_.model, run_.ema.flat(), scale, names);
+    for (const auto& other : run_.ema.others())
+      write_diffusers_average(folder, run_.model, other->flat(), name_of(*other));
     write_training_state(folder, state_, step);
     write_file_atomically(options_path(folder), options.json());
   });
@@ -171,6 +179,8 @@ void TrainFolder::save(std::int64_t step) {
 SampleOptions sampling_options(const TrainOptions& options) {
   SampleOptions sampling;
   sampling.guidance = options.model.classes > 0 ? options.guidance : 1.0;
+  sampling.guided = guidance_interval(options.guidance_interval);
+  sampling.sampler = sampler_kind(options.sampler);
   sampling.steps = static_cast<int>(options.sample_steps);
   sampling.noise_scale = options.noise_scale;
   return sampling;

@@ -9,6 +9,13 @@
 
 namespace llsa::nn {
 
+// Every image is in one stage, and there are equally many in each.
+std::int64_t tokens_per_step(const ImageModel& model, const TrainOptions& options) {
+  const std::vector<std::int64_t> stages = model.tokens_per_stage();
+  return options.batch * options.accumulate * std::accumulate(stages.begin(), stages.end(), std::int64_t{0}) /
+         static_cast<std::int64_t>(stages.size());
+}
+
 TrainMeter::TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step)
     : run_(run),
       folder_(folder),
@@ -103,11 +110,7 @@ void TrainMeter::report() {
   const double rate = seconds > 0 ? static_cast<double>(step_ - reported_step_) / seconds : 0;
   const TrainOptions& options = run_.options;
   StepReport report = report_of(step_, loss_sum_ / static_cast<double>(count_), last_norm_);
-  // Every image is in one stage, and there are equally many in each.
-  const std::vector<std::int64_t> stages = run_.model.tokens_per_stage();
-  const double tokens =
-      std::accumulate(stages.begin(), stages.end(), 0.0) / static_cast<double>(stages.size());
-  report.tokens_per_second = rate * static_cast<double>(options.batch * options.accumulate) * tokens;
+  report.tokens_per_second = rate * static_cast<double>(tokens_per_step(run_.model, options));
   report.data_wait = seconds > 0 ? std::min(1.0, (run_.loader.wait_seconds() - wait_before_) / seconds) : 0;
   report.remaining_seconds = rate > 0 ? static_cast<double>(options.steps - step_) / rate : 0;
   report.synchronizations = run_.ctx.synchronizations() - synchronizations_before_;

@@ -12,6 +12,9 @@
 
 namespace llsa::nn {
 
+/// Tokens that a step computes, of all its micro-batches; of a model in stages those of the images' own stages.
+std::int64_t tokens_per_step(const ImageModel& model, const TrainOptions& options);
+
 class TrainMeter {
  public:
   /// For a run that has done `step` steps. What the run refers to, and the folder, must outlive this.

@@ -11,6 +11,8 @@
 #include "nn/data/held_out.h"
 #include "nn/data/image_io.h"
 #include "nn/diffusion/cascade.h"
+#include "nn/diffusion/sampler.h"
+#include "nn/ema.h"
 #include "nn/image_model.h"
 #include "nn/json.h"
 
@@ -123,9 +125,18 @@ const std::vector<Setting>& train_settings() {
       row("clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9),
       dit_only(row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10)),
       row("ema_max", "largest decay of the weight average", &O::ema_max, 0, 1),
+      checked(
+          row("ema_also", "further averages: the largest decay of each, such as 0.999,0.99", &O::ema_also),
+          [](std::string_view text) { ema_decays(std::string(text)); }),
       row("class_drop", "share of samples trained without their class", &O::class_drop, 0, 1),
       dit_only(row("noise_level", "law of the noise level", &O::noise_level, {"uniform", "logit_normal"})),
+      dit_only(row("noise_level_mean", "under logit_normal: mean of logit(1 - sigma); JiT has -0.8",
+                   &O::noise_level_mean, -10, 10)),
+      dit_only(row("noise_level_deviation", "under logit_normal: deviation of logit(1 - sigma); JiT has 0.8",
+                   &O::noise_level_deviation, 0, 10)),
       dit_only(row("noise_scale", "deviation of the noise; 0 = by image size", &O::noise_scale, 0, 1e6)),
+      dit_only(
+          row("loss", "whose squared error is minimised: the flow's or the image's", &O::loss, {"v", "x"})),
       row("seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0),
       row("dtype", "what the model computes in", &O::dtype, {"f32", "bf16"}),
       row("recompute", "recompute each block in backward: less memory, more time", &O::recompute),
@@ -140,10 +151,14 @@ const std::vector<Setting>& train_settings() {
       resumable(row("log_every", "steps between entries of log.jsonl", &O::log_every, 1, kMany)),
       resumable(row("sample_every", "steps between sample grids; 0 = none", &O::sample_every, 0, kMany)),
       resumable(row("sample_count", "images of such a grid", &O::sample_count, 1, 1e6)),
-      resumable(row("sample_steps", "Euler steps of such a grid, for pixelflow in each stage",
-                    &O::sample_steps, 1, 1e6)),
+      resumable(
+          row("sample_steps", "steps of such a grid, for pixelflow in each stage", &O::sample_steps, 1, 1e6)),
       resumable(row("guidance", "guidance of such a grid, for pixelflow in the last stage; 1 = none",
                     &O::guidance, 0, 1e3)),
+      resumable(dit_only(checked(row("guidance_interval", "guide such a grid where 1 - sigma lies in it: a,b",
+                                     &O::guidance_interval),
+                                 [](std::string_view text) { guidance_interval(std::string(text)); }))),
+      resumable(dit_only(row("sampler", "how such a grid is drawn", &O::sampler, {"euler", "heun"}))),
       resumable(
           row("save_every", "steps between checkpoints; 0 = only at the end", &O::save_every, 0, kMany)),
       resumable(
@@ -216,7 +231,7 @@ TrainOptions TrainOptions::parse(const std::string& text, const std::string& whe
 
 std::string TrainOptions::json() const {
   JsonWriter json;
-  model.write(json);
+  model.write(json, model_classes >= 0);  // an absent key leaves the number to the data
   for (const Setting& setting : train_settings()) {
     std::visit([&](auto member) { json.add(setting.key, this->*member); }, setting.member);
   }
@@ -235,8 +250,17 @@ void TrainOptions::validate() const {
     throw ValueError(cat("images have 3 channels, got in_channels ", model.in_channels, " and out_channels ",
                          model.out_channels),
                      "leave both keys out to train on images");
+  if (const TrainOptions defaults;
+      noise_level == "uniform" && (noise_level_mean != defaults.noise_level_mean ||
+                                   noise_level_deviation != defaults.noise_level_deviation))
+    throw ValueError(
+        cat("noise_level_mean and noise_level_deviation have no meaning for uniform levels, got ",
+            noise_level_mean, " and ", noise_level_deviation),
+        "set noise_level to logit_normal, too");
   check_device_name(device);
   held_out_share(held_out);
+  nn::guidance_interval(guidance_interval);
+  ema_decays(ema_also);
   if (eval_every > 0 && held_out.empty() && eval_samples == 0)
     throw ValueError(
         cat("eval_every is ", eval_every, ", which needs something to evaluate, got nothing"),

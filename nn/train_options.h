@@ -46,9 +46,13 @@ struct TrainOptions {
   double clip = 1.0;  ///< largest gradient norm; 0 = no clipping
   double ema_power = 0.75;
   double ema_max = 0.9999;
+  std::string ema_also;  ///< averages beside the first one: their ema_max, as ema_decays() takes them
   double class_drop = 0.1;
   std::string noise_level = "uniform";  ///< "uniform" | "logit_normal"
+  double noise_level_mean = 0.0;        ///< of logit(1 - sigma), under logit_normal
+  double noise_level_deviation = 1.0;   ///< same
   double noise_scale = 0.0;             ///< s; 0 = max(1, sqrt(height width) / 64)
+  std::string loss = "v";               ///< "v" | "x": errors of the flow, or of the image
   std::int64_t seed = 0;
   std::string dtype = "f32";
   bool recompute = false;  ///< activation checkpointing: recompute each block in backward
@@ -67,12 +71,14 @@ struct TrainOptions {
   std::int64_t sample_count = 16;
   std::int64_t sample_steps = 20;
   double guidance = 1.5;
-  std::int64_t save_every = 500;    ///< steps between checkpoints; 0 = only at the end
-  std::int64_t keep = 2;            ///< checkpoints kept, beside the best one
-  std::int64_t eval_every = 0;      ///< steps between evaluations; 0 = none
-  std::int64_t eval_images = 1000;  ///< held-out images used at most; 0 = all
-  std::int64_t eval_samples = 0;    ///< images drawn for the score; 0 = no score
-  std::string inception;            ///< weights for FID; empty = random features
+  std::string guidance_interval = "0,1";  ///< of 1 - sigma, as guidance_interval() takes it
+  std::string sampler = "euler";          ///< "euler" | "heun"
+  std::int64_t save_every = 500;          ///< steps between checkpoints; 0 = only at the end
+  std::int64_t keep = 2;                  ///< checkpoints kept, beside the best one
+  std::int64_t eval_every = 0;            ///< steps between evaluations; 0 = none
+  std::int64_t eval_images = 1000;        ///< held-out images used at most; 0 = all
+  std::int64_t eval_samples = 0;          ///< images drawn for the score; 0 = no score
+  std::string inception;                  ///< weights for FID; empty = random features
 
   /// Reads a document of settings and model keys; keys that are absent keep their default. Throws ValueError
   /// that names the key for an unknown, duplicate, wrongly typed or out-of-range one.

@@ -1,12 +1,15 @@
 #include <CLI/CLI.hpp>
 
+#include <functional>
 #include <iostream>
 #include <map>
 #include <type_traits>
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
+#include "apps/llsa/presets.h"
 #include "nn/data/image_io.h"
+#include "nn/diffusion/sampler.h"
 #include "nn/train_options.h"
 
 #ifndef LLSA_VERSION
@@ -83,9 +86,13 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
       "which is itself such a "
       "file.\nCtrl-C saves a checkpoint and ends; --resume goes on from the last one as if nothing had "
       "happened.");
-  train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints")
-      ->required();
-  train->add_option("--config", args.config, "JSON file with settings and model");
+  train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints");
+  CLI::Option* config = train->add_option("--config", args.config, "JSON file with settings and model");
+  std::string names;
+  for (const Preset& preset : presets()) names += cat("; ", preset.name, ": ", preset.help);
+  train->add_option("--preset", args.preset, "a configuration by its name" + names)->excludes(config);
+  train->add_flag("--print-config", args.print_config,
+                  "print the configuration, as --config takes it, and end");
   train->add_flag("--resume", args.resume, "go on with the run in --out");
   for (const ModelFlag& flag : model_flags())
     describe(*add_text(train, model, flag.flag, flag.help, "Model"), flag);
@@ -93,6 +100,18 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
     describe(*add_text(train, settings, setting.flag, help_of(setting), "Training"), setting);
   }
   return train;
+}
+
+/// A check of CLI11 from a function that throws ValueError for a wrong text.
+std::function<std::string(const std::string&)> accepted_by(void (*parse)(const std::string&)) {
+  return [parse](const std::string& text) {
+    try {
+      parse(text);
+      return std::string();
+    } catch (const ValueError& error) {
+      return std::string(error.what());
+    }
+  };
 }
 
 template <class Args>
@@ -106,6 +125,27 @@ void add_machine(CLI::App& command, Args& args) {
   command.add_flag("--tf32", args.tf32, "CUDA: products of f32 matrices may round their operands to TF32");
 }
 
+template <class Args>
+void add_sampler(CLI::App& command, Args& args) {
+  command.add_option("--ema", args.average,
+                     "which of several averages (--ema-also of train); default: the first one");
+  command.add_option("--guidance", args.guidance, "of a PixelFlow that of the last stage; 1 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
+  command
+      .add_option("--guidance-interval", args.guidance_interval,
+                  "guide where 1 - sigma lies in it, a,b: 0 is noise, 1 the image")
+      ->capture_default_str()
+      ->check(accepted_by([](const std::string& text) { nn::guidance_interval(text); }));
+  command
+      .add_option("--sampler", args.sampler, "euler, or heun: two model passes a step, and a smaller error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"euler", "heun"}));
+  command.add_option("--steps", args.steps, "of the sampler, of a PixelFlow in each stage")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+}
+
 CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   CLI::App* sample = app.add_subcommand("sample", "Draw images from a trained model");
   sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the diffusers layout")
@@ -116,12 +156,7 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
   sample->add_option("--class", args.class_name, "name or number of a class; default: all in turn");
-  sample->add_option("--guidance", args.guidance, "of a PixelFlow that of the last stage; 1 = none")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1000.0));
-  sample->add_option("--steps", args.steps, "Euler steps, of a PixelFlow in each stage")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
+  add_sampler(*sample, args);
   sample->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   sample->add_option("--size", args.size, "HxW or N; default: the model's own");
   sample->add_option("--batch", args.batch, "images at a time")
@@ -155,23 +190,11 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
   eval->add_option("--reference", args.reference, "real images to score against")
       ->capture_default_str()
       ->check(CLI::Range(2, 1000000));
-  eval->add_option("--guidance", args.guidance, "of a PixelFlow that of the last stage; 1 = none")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1000.0));
-  eval->add_option("--steps", args.steps, "Euler steps, of a PixelFlow in each stage")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
+  add_sampler(*eval, args);
   eval->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   eval->add_option("--background", args.background,
                    "colour under transparent pixels; default: as in training, if the checkpoint says")
-      ->check([](const std::string& text) {
-        try {
-          nn::parse_colour(text);
-          return std::string();
-        } catch (const ValueError& error) {
-          return std::string(error.what());
-        }
-      });
+      ->check(accepted_by([](const std::string& text) { nn::parse_colour(text); }));
   eval->add_option("--max-pixels", args.max_pixels,
                    "larger images are left out; default: as in training, if the checkpoint says")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
@@ -185,6 +208,7 @@ CLI::App* add_sweep(CLI::App& app, SweepArgs& args) {
       app.add_subcommand("sweep", "Train the variants of a file one after the other, and compare them");
   sweep->add_option("file", args.file, "JSON: base, variants, seeds, plots (docs/sweeps.md)")->required();
   sweep->add_option("--out", args.out, "folder of the runs and tables; runs that are there go on");
+  sweep->add_option("--data", args.data, "folder of images, in place of the one that the file names");
   sweep->add_option("--jobs", args.jobs, "runs at a time, which share the processors")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));

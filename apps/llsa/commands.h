@@ -34,9 +34,11 @@ int run_data_shapes(const DataShapesArgs& args);
 struct TrainArgs {
   std::string out;
   std::string config;  ///< JSON file; flags override it
+  std::string preset;  ///< name of presets.h, in place of the file
   FlagTexts settings;  ///< of nn::train_settings()
   FlagTexts model;     ///< of model_flags()
   bool resume = false;
+  bool print_config = false;  ///< and do nothing else
 };
 int run_train(const TrainArgs& args);
 
@@ -46,7 +48,10 @@ struct SampleArgs {
   std::string each;   ///< folder for single images
   std::int64_t count = 64;
   std::string class_name;  ///< name or number; empty = all in turn
+  std::string average;     ///< one of those beside the first average; empty = the first
   double guidance = 1.5;
+  std::string guidance_interval = "0,1";  ///< of 1 - sigma
+  std::string sampler = "euler";
   int steps = 20;
   std::uint64_t seed = 0;
   std::string size;  ///< "HxW" or "N"; empty = the model's own
@@ -70,7 +75,10 @@ struct EvalArgs {
   std::int64_t max_pixels = 0;  ///< 0 = as in training
   std::int64_t count = 256;
   std::int64_t reference = 1024;
+  std::string average;  ///< one of those beside the first average; empty = the first
   double guidance = 1.5;
+  std::string guidance_interval = "0,1";  ///< of 1 - sigma
+  std::string sampler = "euler";
   int steps = 20;
   std::uint64_t seed = 0;
   std::string device = "auto";
@@ -84,6 +92,7 @@ int run_eval(const EvalArgs& args);
 struct SweepArgs {
   std::string file;
   std::string out;
+  std::string data;  ///< folder of images in place of the file's; empty = the file's
   int jobs = 1;
   bool check = false;
 };

@@ -224,11 +224,13 @@ int run_eval(const EvalArgs& args) {
   if (args.model.empty()) {
     subject.folder.emplace(open_folder(args.images, decode));
   } else {
-    subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype);
+    subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype, args.average);
     print_note(nn::slower_attention_text(subject.model->last_stage(), choice.device, dtype));
     subject.sampling.count = args.count;
     subject.sampling.batch = args.batch;
     subject.sampling.guidance = subject.about.config.classes > 0 ? args.guidance : 1.0;
+    subject.sampling.guided = nn::guidance_interval(args.guidance_interval);
+    subject.sampling.sampler = nn::sampler_kind(args.sampler);
     subject.sampling.steps = args.steps;
     subject.sampling.seed = args.seed;
     subject.sampling.noise_scale = subject.about.noise_scale;

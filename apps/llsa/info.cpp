@@ -64,7 +64,11 @@ int run_info(const InfoArgs& args) {
                 at < model.class_names.size() ? model.class_names[at].c_str() : cat(c).c_str());
   }
   std::printf("\n");
-  if (!pixelflow) std::printf("noise scale  %g\n", model.noise_scale);
+  if (!pixelflow)
+    std::printf("predicts     %s\nnoise scale  %g\n", config.pred_x0 ? "the image (pred_x0)" : "the flow",
+                model.noise_scale);
+  for (const std::string& average : nn::diffusers_averages(checkpoint))
+    std::printf("average      %s beside the first one (--ema %s)\n", average.c_str(), average.c_str());
   const std::string obstacle = nn::diffusers_reader_obstacle(config, model.kind);
   std::printf("diffusers reader   %s\n",
               obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());

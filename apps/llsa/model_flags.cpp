@@ -80,6 +80,8 @@ const std::vector<ModelFlag>& model_flags() {
        [](C c) { return bool_text(c.vsa_gate); }},
       {"qk-norm", "BOOL", "RMSNorm of queries and keys", [](C c) { return bool_text(c.qk_norm); }},
       {"reorder", "BOOL", "Morton order of the tokens", [](C c) { return bool_text(c.reorder); }},
+      {"pred-x0", "BOOL", "the network's output is the image, not the flow",
+       [](C c) { return bool_text(c.pred_x0); }},
       {"pos-embed", "BOOL", "learned position embedding", [](C c) { return bool_text(c.pos_embed); }},
       {"init", "WORD", "adaln_zero or published", [](C c) { return cat(nn::name_of(c.init)); }},
   };
@@ -132,6 +134,7 @@ void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
   if (given("vsa-gate")) config.vsa_gate = parse_bool("vsa-gate", text("vsa-gate"));
   if (given("qk-norm")) config.qk_norm = parse_bool("qk-norm", text("qk-norm"));
   if (given("reorder")) config.reorder = parse_bool("reorder", text("reorder"));
+  if (given("pred-x0")) config.pred_x0 = parse_bool("pred-x0", text("pred-x0"));
   if (given("pos-embed")) config.pos_embed = parse_bool("pos-embed", text("pos-embed"));
   if (given("init")) {
     using Kind = nn::InitKind;

@@ -69,6 +69,8 @@ int run_sample(const SampleArgs& args) {
   nn::SampleOptions options;
   options.count = args.count;
   options.guidance = about.config.classes > 0 ? args.guidance : 1.0;
+  options.guided = nn::guidance_interval(args.guidance_interval);
+  options.sampler = nn::sampler_kind(args.sampler);
   options.steps = args.steps;
   options.seed = args.seed;
   options.batch = args.batch;
@@ -80,7 +82,7 @@ int run_sample(const SampleArgs& args) {
   const DType dtype = dtype_from_name(args.dtype);
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
-  const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype);
+  const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype, args.average);
   print_note(nn::slower_attention_text(at_size(model->last_stage(), options), choice.device, dtype));
   if (!args.each.empty()) make_folder(args.each);
   const bool live = isatty(STDERR_FILENO) != 0;

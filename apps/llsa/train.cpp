@@ -3,6 +3,7 @@
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
+#include "apps/llsa/presets.h"
 #include "apps/llsa/progress.h"
 #include "apps/llsa/stop_signal.h"
 #include "core/text_file.h"
@@ -16,6 +17,7 @@ namespace {
 // The options before flags are applied: from the file, else those of the run to be resumed, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args) {
   if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
+  if (!args.preset.empty()) return preset(args.preset);
   if (args.resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
   return {};
 }
@@ -38,7 +40,7 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
   } catch (const ValueError& error) {  // a file that is wrong by itself was refused when it was read
     throw UsageError(error.what(), error.hint());
   }
-  if (options.data.empty())
+  if (options.data.empty() && !args.print_config)
     throw UsageError("llsa train needs a folder of images", "give it with --data DIR");
   return options;
 }
@@ -46,7 +48,13 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
 }  // namespace
 
 int run_train(const TrainArgs& args) {
+  if (args.out.empty() && (args.resume || !args.print_config))
+    throw UsageError("llsa train needs a folder for the run", "give it with --out DIR");
   const nn::TrainOptions options = effective_options(args);
+  if (args.print_config) {
+    std::printf("%s", options.json().c_str());
+    return 0;
+  }
   Progress progress;
   nn::TrainCallbacks callbacks;
   callbacks.on_report = [&](const nn::StepReport& report) { progress.report(report); };

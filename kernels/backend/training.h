@@ -20,8 +20,8 @@ struct LossBackend {
 /// All tensors contiguous.
 struct DiffusionBackend {
   /// sigma f32 [b] from ids i64 [b].
-  void (*noise_levels)(Context& ctx, const Tensor& ids, NoiseLevel law, std::uint64_t seed,
-                       std::uint64_t stream, const Tensor& sigma);
+  void (*noise_levels)(Context& ctx, const Tensor& ids, NoiseLevel law, const LogitNormal& normal,
+                       std::uint64_t seed, std::uint64_t stream, const Tensor& sigma);
   /// out i32 [b] from y i32 [b] and ids i64 [b].
   void (*drop_classes)(Context& ctx, const Tensor& y, const Tensor& ids, double probability,
                        std::int32_t null_class, std::uint64_t seed, std::uint64_t stream, const Tensor& out);

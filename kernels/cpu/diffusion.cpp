@@ -9,8 +9,8 @@
 namespace llsa::kernels::cpu {
 namespace {
 
-void noise_levels(Context&, const Tensor& ids, NoiseLevel law, std::uint64_t seed, std::uint64_t stream,
-                  const Tensor& sigma) {
+void noise_levels(Context&, const Tensor& ids, NoiseLevel law, const LogitNormal& normal, std::uint64_t seed,
+                  std::uint64_t stream, const Tensor& sigma) {
   const Philox random{seed, stream};
   for (std::int64_t i = 0; i < ids.numel(); ++i) {
     const auto words = random.words(static_cast<std::uint64_t>(ids.data<std::int64_t>()[i]));
@@ -18,8 +18,9 @@ void noise_levels(Context&, const Tensor& ids, NoiseLevel law, std::uint64_t see
     if (law == NoiseLevel::uniform) {
       level = static_cast<double>(((static_cast<std::uint64_t>(words[0]) * 1000) >> 32) + 1) / 1000.0;
     } else {
-      const double normal = Philox::box_muller(words[0], words[1]).first;
-      level = 1.0 - std::floor(1000.0 / (1.0 + std::exp(-normal))) / 1000.0;
+      const double z = Philox::box_muller(words[0], words[1]).first;
+      const double logit = normal.mean + normal.deviation * z;
+      level = 1.0 - std::fmin(999.0, std::floor(1000.0 / (1.0 + std::exp(-logit)))) / 1000.0;
     }
     sigma.data<float>()[i] = static_cast<float>(level);
   }

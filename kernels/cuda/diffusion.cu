@@ -1,6 +1,6 @@
 // Flow matching:
 //
-//     levels   sigma = k / 1000: k in 1..1000 uniform, or 1000 - floor(1000 sigmoid(z)) with z normal
+//     levels   sigma = k / 1000: k in 1..1000 uniform, or 1000 - floor(1000 sigmoid(z)) >= 1 with z normal
 //     drop     a class becomes the null class with a given probability
 //     rows     class y in table t of several is row t classes + y
 //     mix      x_t = (1 - sigma) x + sigma scale eps,  target = scale eps - x
@@ -26,8 +26,8 @@ namespace {
 
 constexpr int kHalf = 128;
 
-__global__ void draw_levels(std::int64_t n, const std::int64_t* ids, NoiseLevel law, Philox random,
-                            float* sigma) {
+__global__ void draw_levels(std::int64_t n, const std::int64_t* ids, NoiseLevel law, LogitNormal normal,
+                            Philox random, float* sigma) {
   const std::int64_t i = piece_of_thread();
   if (i >= n) return;
   const auto words = random.words(static_cast<std::uint64_t>(ids[i]));
@@ -35,8 +35,9 @@ __global__ void draw_levels(std::int64_t n, const std::int64_t* ids, NoiseLevel 
   if (law == NoiseLevel::uniform) {
     level = static_cast<double>(((static_cast<std::uint64_t>(words[0]) * 1000) >> 32) + 1) / 1000.0;
   } else {
-    const double normal = static_cast<double>(box_muller(words[0], words[1]).first);
-    level = 1.0 - std::floor(1000.0 / (1.0 + std::exp(-normal))) / 1000.0;
+    const double z = static_cast<double>(box_muller(words[0], words[1]).first);
+    const double logit = normal.mean + normal.deviation * z;
+    level = 1.0 - std::fmin(999.0, std::floor(1000.0 / (1.0 + std::exp(-logit)))) / 1000.0;
   }
   sigma[i] = static_cast<float>(level);
 }
@@ -92,9 +93,9 @@ Frequencies make_frequencies() {
   return f;
 }
 
-void noise_levels(Context& ctx, const Tensor& ids, NoiseLevel law, std::uint64_t seed, std::uint64_t stream,
-                  const Tensor& sigma) {
-  launch_threads(ctx, draw_levels, ids.numel(), ids.numel(), ids.data<std::int64_t>(), law,
+void noise_levels(Context& ctx, const Tensor& ids, NoiseLevel law, const LogitNormal& normal,
+                  std::uint64_t seed, std::uint64_t stream, const Tensor& sigma) {
+  launch_threads(ctx, draw_levels, ids.numel(), ids.numel(), ids.data<std::int64_t>(), law, normal,
                  Philox{seed, stream}, sigma.data<float>());
 }
 

@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 using TensorMap = std::map<std::string, Tensor>;
 
 constexpr const char* kPosEmbed = "pos_embed";
+constexpr const char* kAveragePrefix = "denoiser_ema_";
 
 fs::path config_path(const std::string& directory) {
   return fs::path(directory) / "denoiser" / "config.json";
@@ -73,6 +74,28 @@ std::vector<std::string> add_missing_layers(const Parameters& store, TensorMap& 
   return added;
 }
 
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directory(path, error);
+  if (error) throw IoError(cat("cannot create ", path.string(), ": ", error.message()));
+}
+
+/// The weights and, beside them, the configuration.
+void write_denoiser(const std::string& weights, const ImageModel& model, const Tensor& flat) {
+  const fs::path folder = fs::path(weights).parent_path();
+  make_folder(folder);
+  Context& ctx = model.context();
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const Parameter& parameter : model.parameters().all()) {
+    tensors.emplace_back(
+        parameter.name,
+        to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
+  }
+  write_safetensors(weights, tensors, {{"format", "pt"}});
+  write_file_atomically((folder / "config.json").string(),
+                        diffusers_config_json(model.last_stage(), model.kind()));
+}
+
 }  // namespace
 
 bool is_diffusers_model(const std::string& directory) {
@@ -80,8 +103,20 @@ bool is_diffusers_model(const std::string& directory) {
   return fs::is_regular_file(config_path(directory), ignored);
 }
 
-std::string diffusers_weights_path(const std::string& directory) {
-  return (fs::path(directory) / "denoiser" / "diffusion_pytorch_model.safetensors").string();
+std::string diffusers_weights_path(const std::string& directory, const std::string& average) {
+  const std::string folder = average.empty() ? "denoiser" : kAveragePrefix + average;
+  return (fs::path(directory) / folder / "diffusion_pytorch_model.safetensors").string();
+}
+
+std::vector<std::string> diffusers_averages(const std::string& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string(), prefix = kAveragePrefix;
+    if (name.starts_with(prefix)) names.push_back(name.substr(prefix.size()));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 DiffusersModel read_diffusers_model(const std::string& directory) {
@@ -92,7 +127,9 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
   if (model.kind == ModelKind::pixelflow) {
     if (path_exists(scheduler)) check_cascade_scheduler_config(read_text_file(scheduler), scheduler);
   } else if (path_exists(scheduler)) {
-    model.noise_scale = parse_scheduler_config(read_text_file(scheduler), scheduler);
+    const SchedulerConfig says = parse_scheduler_config(read_text_file(scheduler), scheduler);
+    model.noise_scale = says.noise_rescale;
+    model.config.pred_x0 |= says.pred_x0;
   } else {
     model.notes.emplace_back("there is no scheduler/scheduler_config.json: noise_rescale 1 is assumed");
   }
@@ -119,22 +156,9 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
 void write_diffusers_model(const std::string& directory, const ImageModel& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names) {
   const fs::path root = directory;
-  for (const char* folder : {"denoiser", "scheduler"}) {
-    std::error_code error;
-    fs::create_directory(root / folder, error);
-    if (error) throw IoError(cat("cannot create ", (root / folder).string(), ": ", error.message()));
-  }
-  Context& ctx = model.context();
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const Parameter& parameter : model.parameters().all()) {
-    tensors.emplace_back(
-        parameter.name,
-        to_host(ctx, kernels::cast(ctx, model.parameters().view(flat, parameter), DType::f32)));
-  }
-  write_safetensors(diffusers_weights_path(directory), tensors, {{"format", "pt"}});
+  write_denoiser(diffusers_weights_path(directory), model, flat);
+  make_folder(root / "scheduler");
   write_file_atomically((root / "model_index.json").string(), model_index_json(model.kind()));
-  write_file_atomically(config_path(directory).string(),
-                        diffusers_config_json(model.last_stage(), model.kind()));
   write_file_atomically(scheduler_path(directory).string(), model.kind() == ModelKind::pixelflow
                                                                 ? cascade_scheduler_config_json()
                                                                 : scheduler_config_json(noise_scale));
@@ -143,18 +167,32 @@ void write_diffusers_model(const std::string& directory, const ImageModel& model
   }
 }
 
-Tensor read_diffusers_weights(const Parameters& store, const std::string& directory) {
-  const std::string path = diffusers_weights_path(directory);
+void write_diffusers_average(const std::string& directory, const ImageModel& model, const Tensor& flat,
+                             const std::string& name) {
+  write_denoiser(diffusers_weights_path(directory, name), model, flat);
+}
+
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory,
+                              const std::string& average) {
+  const std::string path = diffusers_weights_path(directory, average);
+  if (!average.empty() && !path_exists(path)) {
+    std::string names;
+    for (const std::string& name : diffusers_averages(directory)) names += (names.empty() ? "" : ", ") + name;
+    throw IoError(cat(directory, " has no average ", average, " beside its first one"),
+                  names.empty() ? "leave --ema out: there is one average only"
+                                : cat("there are ", names, "; without --ema it is the first one"));
+  }
   TensorMap tensors = model_tensors(path);
   add_missing_layers(store, tensors);
   return read_weights(store, tensors, path);
 }
 
-std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path, DType dtype) {
+std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path, DType dtype,
+                                                 const std::string& average) {
   const std::string directory = resolve_checkpoint(path);
   const DiffusersModel about = read_diffusers_model(directory);
   auto model = make_model(ctx, about.kind, about.config, 0, dtype);
-  model->parameters().load(read_diffusers_weights(model->parameters(), directory));
+  model->parameters().load(read_diffusers_weights(model->parameters(), directory, average));
   model->set_noise_scale(about.noise_scale);
   return model;
 }
@@ -179,6 +217,11 @@ std::vector<std::string> init_from_diffusers_model(ImageModel& model, const std:
           return belongs_to(entry.first, layer) && !store.contains(entry.first);
         }) > 0)
       notes.push_back(cat("the checkpoint's ", layer, " is not used: this model's attention has none"));
+
+  if (const bool image = JsonObject(read_text_file(config), config).boolean("pred_x0", false);
+      image != model.last_stage().pred_x0)
+    notes.push_back(cat("the checkpoint predicts the ", image ? "image" : "flow", ", this model the ",
+                        image ? "flow" : "image", ": its output has to be learned anew"));
 
   // The position embedding may be missing, too, or of another shape.
   const auto source = tensors.find(kPosEmbed);

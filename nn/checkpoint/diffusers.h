@@ -6,6 +6,7 @@
 //   denoiser/diffusion_pytorch_model.safetensors     F32, metadata {"format": "pt"}
 //   scheduler/scheduler_config.json                  noise_rescale; of a PixelFlow the number of stages
 //   classes.json                                     names of the classes, if any; other readers ignore it
+//   denoiser_ema_0.999/                              beside denoiser, further averages; other readers ignore them
 #pragma once
 
 #include <map>
@@ -35,21 +36,29 @@ bool is_diffusers_model(const std::string& directory);
 /// that this model cannot honour; both name the file.
 DiffusersModel read_diffusers_model(const std::string& directory);
 
-/// Path of the weights inside the directory.
-std::string diffusers_weights_path(const std::string& directory);
+/// Path of the weights inside the directory, or of one of the averages beside them, by its name ("0.999").
+std::string diffusers_weights_path(const std::string& directory, const std::string& average = {});
+/// The names of those averages, sorted.
+std::vector<std::string> diffusers_averages(const std::string& directory);
 
 /// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
 /// parameters. A PixelFlow has no noise scale.
 void write_diffusers_model(const std::string& directory, const ImageModel& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
+/// Adds another average to what write_diffusers_model() has written. `name` is its largest decay, "0.999".
+void write_diffusers_average(const std::string& directory, const ImageModel& model, const Tensor& flat,
+                             const std::string& name);
+
 /// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
 /// proj_l may be missing and are then zero; read_diffusers_model() has a note on it.
-Tensor read_diffusers_weights(const Parameters& store, const std::string& directory);
+/// `average` names one of those beside them. Throws IoError, naming those that there are, when there is none of the name.
+Tensor read_diffusers_weights(const Parameters& store, const std::string& directory,
+                              const std::string& average = {});
 
 /// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
 std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path,
-                                                 DType dtype = DType::f32);
+                                                 DType dtype = DType::f32, const std::string& average = {});
 
 /// Starts a model from weights of the same kind of model, at the same or another resolution and kind of attention. Everything has to fit but
 /// two things. The position embedding is resized, or keeps its initial values if the file has none. VSA's

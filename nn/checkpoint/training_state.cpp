@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kFormatVersion = 2;
 constexpr const char* kWeights = "weights.";
-constexpr const char* kAverage = "average.";
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 std::string state_path(const std::string& checkpoint) {
@@ -28,6 +27,16 @@ std::string state_path(const std::string& checkpoint) {
 }
 std::string tensors_path(const std::string& checkpoint) {
   return training_state_folder(checkpoint) + "/state.safetensors";
+}
+
+/// Every average with its prefix.
+std::vector<std::pair<std::string, Ema*>> averages_of(const TrainingState& state) {
+  std::vector<std::pair<std::string, Ema*>> averages;
+  if (!state.ema) return averages;
+  averages.emplace_back("average.", state.ema);
+  for (const auto& other : state.ema->others())
+    averages.emplace_back(cat("average_", averages.size() + 1, "."), other.get());
+  return averages;
 }
 
 // 64-bit words stand as text in JSON, because many readers keep numbers as doubles.
@@ -94,7 +103,7 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
   };
   add(kWeights, state.parameters.flat());
   for (const auto& [name, flat] : state.optimizer.buffers()) add(name + ".", flat);
-  if (state.ema) add(kAverage, state.ema->flat());
+  for (const auto& [prefix, average] : averages_of(state)) add(prefix, average->flat());
   write_safetensors(tensors_path(checkpoint), tensors);
   const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
   JsonWriter json;
@@ -118,7 +127,7 @@ std::int64_t restore_training_state(const std::string& checkpoint, const Trainin
   std::vector<Tensor> buffers;
   for (const auto& [name, flat] : state.optimizer.buffers()) buffers.push_back(buffer(name + "."));
   state.optimizer.restore(buffers, counters.step);
-  if (state.ema) state.ema->restore(buffer(kAverage), counters.step);
+  for (const auto& [prefix, average] : averages_of(state)) average->restore(buffer(prefix), counters.step);
   if (state.loader) state.loader->restore(counters.loader);
   return counters.step;
 }

@@ -3,7 +3,7 @@
 //   training_state/state.json          format_version, counters, the loader's position
 //   training_state/state.safetensors   for every parameter NAME, in its shape: weights.NAME, what the optimiser
 //                                      keeps (adam_m.NAME, adam_v.NAME) and, where the average is not stored
-//                                      elsewhere, average.NAME
+//                                      elsewhere, average.NAME and those beside it, average_2.NAME ..
 //
 // Format versions: 1 has no format_version and no average. 2 is what this version writes. All of them are
 // read; a newer one is refused.

@@ -17,6 +17,9 @@ void check_options(const Denoiser& model, const SampleOptions& options) {
             options.count, ", ", options.first, " and ", options.batch));
   if (!(options.guidance >= 0.0))
     throw ValueError(cat("[sampler] expected a guidance of at least 0, got ", options.guidance));
+  if (!is_valid(options.guided))
+    throw ValueError(cat("[sampler] expected a guidance interval from 0 to 1, got ", options.guided[0],
+                         " to ", options.guided[1]));
   for (const std::int32_t c : options.classes)
     if (model.classes > 0 && (c < 0 || c > model.classes))
       throw ValueError(cat("[sampler] expected classes from 0 to ", model.classes - 1, " (", model.classes,
@@ -37,17 +40,19 @@ GuidedFlow::GuidedFlow(Context& ctx, const Denoiser& model, std::int64_t n, cons
   classes_ = kernels::concat(ctx, {y, none}, 0);
 }
 
-Tensor GuidedFlow::operator()(const Tensor& x, double t) const {
+Tensor GuidedFlow::operator()(const Tensor& x, double t, bool guide) const {
   const NoGrad no_grad;
   const std::int64_t n = x.size(0);
-  const Tensor in = guided_ ? kernels::concat(ctx_, {x, x}, 0) : x;
+  const bool both = guided_ && guide;
+  const Tensor in = both ? kernels::concat(ctx_, {x, x}, 0) : x;
+  const Tensor classes = guided_ && !guide ? classes_.slice(0, 0, n) : classes_;
   const Tensor times = ctx_.empty(Shape{in.size(0)}, DType::f32);
   kernels::fill(ctx_, times, t);
-  const Tensor v = kernels::cast(ctx_, model_(Var(ctx_, in), times, classes_).value(), x.dtype());
+  const Tensor v = kernels::cast(ctx_, model_(Var(ctx_, in), times, classes).value(), x.dtype());
   if (v.shape() != in.shape())
     throw ShapeError(cat("[sampler] the flow has the shape of the images, ", in.shape(),
                          ", but the model predicted ", v.shape()));
-  if (!guided_) return v;
+  if (!both) return v;
   const Tensor with = v.slice(0, 0, n);
   const Tensor without = v.slice(0, n, 2 * n);
   return kernels::add(ctx_, without,

@@ -19,9 +19,9 @@ class GuidedFlow {
  public:
   /// y i32 [n], or undefined for a model without classes.
   GuidedFlow(Context& ctx, const Denoiser& model, std::int64_t n, const Tensor& y, double guidance);
-  /// x [n,c,h,w] at the model time t -> v in x's dtype, without gradient. Throws ShapeError when the model's prediction
-  /// has another shape than x.
-  Tensor operator()(const Tensor& x, double t) const;
+  /// x [n,c,h,w] at the model time t -> v in x's dtype, without gradient; v_class unless `guide`. Throws ShapeError when
+  /// the model's prediction has another shape than x.
+  Tensor operator()(const Tensor& x, double t, bool guide = true) const;
 
  private:
   Context& ctx_;

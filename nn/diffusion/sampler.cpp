@@ -1,4 +1,4 @@
-// Euler integration of the learnt flow.
+// Integration of the learnt flow.
 #include "nn/diffusion/sampler.h"
 
 #include "core/function_ref.h"
@@ -7,20 +7,32 @@
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sample_batches.h"
 #include "nn/init.h"
+#include "nn/number_list.h"
 
 namespace llsa::nn {
 namespace {
 
 // The end of the integration. go_on() is asked after every step; if it answers false before the last one, the
 // result is undefined.
-Tensor integrate(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
-                 int steps, FunctionRef<bool()> go_on) {
-  const GuidedFlow flow(ctx, model, start.size(0), y, guidance);
-  const auto levels = euler_levels(steps);
+Tensor integrate(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y,
+                 const SampleOptions& options, FunctionRef<bool()> go_on) {
+  const GuidedFlow guided_flow(ctx, model, start.size(0), y, options.guidance);
+  const auto flow = [&](const Tensor& x, double sigma) {
+    const bool guide = options.guided[0] <= 1.0 - sigma && 1.0 - sigma <= options.guided[1];
+    return guided_flow(x, 1000.0 * sigma, guide);
+  };
+  const auto levels = euler_levels(options.steps);
   Tensor x = start;
   for (std::size_t i = 0; i + 1 < levels.size(); ++i) {
-    const Tensor v = flow(x, 1000.0 * levels[i]);
-    x = kernels::add(ctx, x, kernels::affine(ctx, v, levels[i + 1] - levels[i], 0.0));
+    const double step = levels[i + 1] - levels[i];
+    const auto moved = [&](const Tensor& v, double by) {
+      return kernels::add(ctx, x, kernels::affine(ctx, v, by, 0.0));
+    };
+    const Tensor v = flow(x, levels[i]);
+    Tensor next = moved(v, step);
+    if (options.sampler == Sampler::heun && levels[i + 1] > 0.0)
+      next = moved(kernels::add(ctx, v, flow(next, levels[i + 1])), 0.5 * step);
+    x = next;
     if (!go_on() && i + 2 < levels.size()) return {};
   }
   return x;
@@ -36,6 +48,20 @@ double noise_scale(const Denoiser& model, const SampleOptions& options, std::int
 
 }  // namespace
 
+Sampler sampler_kind(const std::string& name) {
+  if (name == "euler") return Sampler::euler;
+  if (name == "heun") return Sampler::heun;
+  throw ValueError(cat("[sampler] expected \"euler\" or \"heun\", got \"", name, '"'));
+}
+
+GuidanceInterval guidance_interval(const std::string& text) {
+  const std::vector<double> ends = number_list(text);
+  if (ends.size() != 2 || !is_valid({ends[0], ends[1]}))
+    throw ValueError(cat("a guidance interval is a,b with 0 <= a <= b <= 1, got '", text, "'"),
+                     "0 is noise, 1 is the image: 0.1,1 guides all levels but the noisiest");
+  return {ends[0], ends[1]};
+}
+
 std::vector<double> euler_levels(int steps) {
   if (steps < 1) throw ValueError(cat("[sampler] expected at least 1 step, got ", steps));
   std::vector<double> levels(static_cast<std::size_t>(steps) + 1, 0.0);
@@ -46,11 +72,16 @@ std::vector<double> euler_levels(int steps) {
   return levels;
 }
 
-Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
-             int steps) {
+Tensor integrate_flow(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y,
+                      const SampleOptions& options) {
   if (start.rank() != 4)
     throw ShapeError(cat("[sampler] expected a start [n,c,height,width], got ", start.shape()));
-  return integrate(ctx, model, start, y, guidance, steps, [] { return true; });
+  return integrate(ctx, model, start, y, options, [] { return true; });
+}
+
+Tensor euler(Context& ctx, const Denoiser& model, const Tensor& start, const Tensor& y, double guidance,
+             int steps) {
+  return integrate_flow(ctx, model, start, y, {.guidance = guidance, .steps = steps});
 }
 
 std::vector<std::int32_t> sample_classes(const Denoiser& model, const SampleOptions& options) {
@@ -77,8 +108,7 @@ Tensor sample(Context& ctx, const Denoiser& model, const SampleOptions& options,
     const Tensor noise = kernels::random_normal_samples(
         ctx, Shape{ids.size(0), model.channels, height, width}, model.dtype, options.seed, stream, ids);
     const double scale = noise_scale(model, options, height, width);
-    return integrate(ctx, model, kernels::affine(ctx, noise, scale, 0.0), y, options.guidance, options.steps,
-                     go_on);
+    return integrate(ctx, model, kernels::affine(ctx, noise, scale, 0.0), y, options, go_on);
   };
   return sample_batches(ctx, model, options, options.steps, callbacks, draw);
 }

@@ -14,13 +14,13 @@
 namespace llsa::nn {
 
 HeldOutLoss::HeldOutLoss(std::shared_ptr<const ImageFolder> folder, const HeldOutLossOptions& options)
-    : folder_(std::move(folder)), options_(options) {
+    : folder_(std::move(folder)),
+      options_(options),
+      // Numbers are keyed by seed and sample: not those of a run.
+      flow_{.class_drop = 0, .noise_scale = options.noise_scale, .seed = name_stream("held-out loss")} {
   if (options.images < 0 || options.batch < 1)
     throw ValueError(cat("[held-out loss] expected at least 0 images and a batch of at least 1, got ",
                          options.images, " and ", options.batch));
-  options_.flow.class_drop = 0;
-  options_.flow.seed =
-      name_stream("held-out loss");  // numbers are keyed by seed and sample: not those of a run
   std::vector<std::pair<std::uint64_t, std::int64_t>> by_hash;
   for (std::int64_t i = 0; i < folder_->size(); ++i) by_hash.emplace_back(image_hash(entry(i)), i);
   std::sort(by_hash.begin(), by_hash.end());
@@ -59,10 +59,9 @@ Var HeldOutLoss::loss(Context& ctx, const Denoiser& model, const Tensor& images,
   const Shape one_each{images.size(0)};
   const Tensor y = kernels::from_vector(ctx, classes, one_each),
                sample_ids = kernels::from_vector(ctx, ids, one_each);
-  if (!model.cascade) return flow_loss(ctx, model, make_flow_batch(ctx, x, y, sample_ids, options_.flow));
-  return cascade_loss(
-      ctx, model,
-      make_full_cascade_batch(ctx, x, y, sample_ids, {.class_drop = 0, .seed = options_.flow.seed}));
+  if (!model.cascade) return flow_loss(ctx, model, make_flow_batch(ctx, x, y, sample_ids, flow_));
+  return cascade_loss(ctx, model,
+                      make_full_cascade_batch(ctx, x, y, sample_ids, {.class_drop = 0, .seed = flow_.seed}));
 }
 
 std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& model,

@@ -3,7 +3,8 @@
 //
 // Every image has noise and a noise level of its own, functions of its path (nn/data/held_out.h) and of
 // nothing else. So losses can be compared between the steps of a run and between runs with different seeds,
-// and they share no random number with training. Images are cropped at the centre and not mirrored, and no
+// and they share no random number with training. Levels are uniform and errors are those of the flow, whatever the
+// model is trained with, so that runs with other levels, another loss or another prediction can be compared, too. Images are cropped at the centre and not mirrored, and no
 // class is dropped.
 #pragma once
 
@@ -23,7 +24,7 @@ namespace llsa::nn {
 struct HeldOutLossOptions {
   std::int64_t images = 0;  ///< use this many of the folder's images, those with the smallest hashes; 0 = all
   std::int64_t batch = 8;   ///< images at a time; the loss is the same whatever it is, up to rounding
-  FlowOptions flow = {};    ///< law and noise scale; class_drop, null_class and seed are not used
+  double noise_scale = 0;   ///< s; 0 = noise_rescale of the image's size
 };
 
 class HeldOutLoss {
@@ -49,6 +50,7 @@ class HeldOutLoss {
 
   std::shared_ptr<const ImageFolder> folder_;
   HeldOutLossOptions options_;
+  FlowOptions flow_;
   std::vector<std::int64_t> images_;  // indices into the folder
   std::vector<SkippedFile> skipped_;
 };

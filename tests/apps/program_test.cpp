@@ -70,6 +70,11 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"train --out x --data y --attention sparse", "full, llsa, vsa, sla, auto"},
       {"train --out x", "--data"},
       {"train --data y", "--out"},
+      {"train --out x --preset huge", "tiny, small, dit-s, dit-b, dit-l"},
+      {"train --out x --preset tiny --config y", "--config"},
+      {"train --out x --data y --noise-level-mean -0.8", "noise_level to logit_normal"},
+      {"sample run --out x --guidance-interval 1,0", "0 <= a <= b <= 1"},
+      {"sample run --out x --sampler rk4", "rk4"},
       {"eval run --data x --background purple", "purple"},
       {"eval run --data x --max-pixels 0", "--max-pixels"},
       {"sample", "model"},
@@ -235,7 +240,7 @@ TEST_CASE("train, resume, sample, eval and info of a PixelFlow") {
   const Outcome trained = llsa_program(tiny_training(data, run, flags + "--steps 2", 4));
   CAPTURE(trained.text);
   CHECK(trained.code == 0);
-  CHECK(contains(trained.text, "1, 4, 16, 64 tokens in 4 stages, llsa attention"));
+  CHECK(contains(trained.text, "1, 4, 16, 64 tokens in 4 stages, 85 per step, llsa attention"));
   CHECK(fs::exists(run + "/samples/step_000000002.png"));
   CHECK(contains(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
 
@@ -286,6 +291,52 @@ TEST_CASE("train, resume, sample, eval and info of a PixelFlow") {
     CHECK(outcome.code == 2);
     CHECK(contains(outcome.text, wrong.says));
   }
+}
+
+TEST_CASE("recipes: a network that predicts the image, several averages, Heun, guidance in an interval") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 16 --size 8 --out " + data).code == 0);
+  const Outcome trained =
+      llsa_program(tiny_training(data, run,
+                                 "--steps 4 --lr 0.01 --pred-x0 --noise-level logit_normal "
+                                 "--noise-level-mean -0.8 --noise-level-deviation 0.8 "
+                                 "--ema-also 0,0.5 --sampler heun --guidance-interval 0.1,1"));
+  CAPTURE(trained.text);
+  CHECK(trained.code == 0);
+  CHECK(contains(trained.text, "64 tokens each, 128 per step"));
+  const Outcome info = llsa_program("info " + run);
+  CHECK(contains(info.text, "predicts     the image (pred_x0)"));
+  CHECK(contains(info.text, "average      0.5 beside the first one (--ema 0.5)"));
+  const auto drawn = [&](const std::string& more) {
+    const Outcome outcome = llsa_program("sample " + run + " --count 2 --steps 4 --guidance 3 --out " +
+                                         (dir / "grid.png") + " " + more);
+    CAPTURE(outcome.text);
+    CHECK(outcome.code == 0);
+    return llsa::test::read_file(dir / "grid.png");
+  };
+  const std::string plain = drawn("");
+  CHECK(drawn("--sampler euler --guidance-interval 0,1") == plain);
+  CHECK(drawn("--sampler heun") != plain);
+  CHECK(drawn("--ema 0") != plain);
+  const Outcome unknown = llsa_program("sample " + run + " --out " + (dir / "no.png") + " --ema 0.9");
+  CHECK(unknown.code == 1);
+  CHECK(contains(unknown.text, "there are 0, 0.5"));
+  CHECK(llsa_program("eval " + run + " --data " + data +
+                     " --count 4 --steps 2 --ema 0.5 --sampler heun --guidance-interval 0.1,1")
+            .code == 0);
+}
+
+TEST_CASE("a preset is printed with the flags on top, and what is printed is a configuration") {
+  const TempDir dir;
+  const std::string flags = "--preset tiny --steps 7 --depth 2 --print-config 2>/dev/null";
+  const Outcome printed = llsa_program("train " + flags);
+  CHECK(printed.code == 0);
+  for (const char* line : {"\"steps\": 7", "\"num_layers\": 2", "\"lr\": 0.004"})
+    CHECK(contains(printed.text, line));
+  llsa::test::write_file(dir / "run.json", printed.text);
+  CHECK(llsa_program("train --config " + (dir / "run.json") + " --print-config 2>/dev/null").text ==
+        printed.text);
 }
 
 TEST_CASE("a flag of yes or no means yes when it is given alone") {

@@ -80,12 +80,22 @@ TEST_CASE("what this model cannot do is refused") {
   for (const char* extra :
        {R"(, "attn_type": "vsa", "sparse_topk": [4, 8])", R"(, "attn_type": "top_k")",
         R"(, "attn_type": "sparse_l0")", R"(, "attn_type": 3)", R"(, "activation_fn": "gelu")",
-        R"(, "norm_eps": 1e-6)", R"(, "pred_x0": true)", R"(, "image_rescale": 0.5)", R"(, "shift": 3.0)",
+        R"(, "norm_eps": 1e-6)", R"(, "pred_x0": 1)", R"(, "image_rescale": 0.5)", R"(, "shift": 3.0)",
         R"(, "qk_norm": "layer_norm")", R"(, "sparse_topk": [1, 2, 3], "attn_type": "sparse_l2")"})
     CHECK_THROWS_AS(read(extra), ValueError);
   CHECK(contains(message_of([] { parse_diffusers_config(R"({"axes_dims_rope": [16, 56]})", "c"); }),
                  "axes_dims_rope"));
   CHECK(contains(message_of([] { read(R"(, "num_layers": 2)"); }), "given twice"));
+}
+
+TEST_CASE("what the network predicts is read and written") {
+  CHECK_FALSE(read("").pred_x0);
+  CHECK_FALSE(read(R"(, "pred_x0": false)").pred_x0);
+  DitConfig c = read(R"(, "pred_x0": true)");
+  CHECK(c.pred_x0);
+  CHECK(parse_diffusers_config(diffusers_config_json(c), "config.json").config.pred_x0);
+  c.pred_x0 = false;
+  CHECK_FALSE(contains(diffusers_config_json(c), "pred_x0"));
 }
 
 TEST_CASE("unknown keys are noted, not refused") {
@@ -146,6 +156,7 @@ TEST_CASE("why the published program cannot load a model") {
       {"", [](DitConfig&) {}},
       {"", [](DitConfig& c) { c.llsa.levels = 1; }},
       {"learned position embedding", [](DitConfig& c) { c.pos_embed = true; }},
+      {"predicts x0", [](DitConfig& c) { c.pred_x0 = true; }},
       {"not square", [](DitConfig& c) { c.width = 32; }},
       {"1 and 2 levels, this has 3",
        [](DitConfig& c) {
@@ -184,8 +195,10 @@ TEST_CASE("why the published program cannot load a model") {
 }
 
 TEST_CASE("scheduler and index files") {
-  CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s") == 2.5);
-  CHECK(parse_scheduler_config("{}", "s") == 1.0);
+  CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s").noise_rescale == 2.5);
+  CHECK_FALSE(parse_scheduler_config(scheduler_config_json(2.5), "s").pred_x0);
+  CHECK(parse_scheduler_config("{}", "s").noise_rescale == 1.0);
+  CHECK(parse_scheduler_config(R"({"pred_x0": true})", "s").pred_x0);
   CHECK_THROWS_AS(parse_scheduler_config(R"({"shift": 3.0})", "s"), ValueError);
   CHECK_THROWS_AS(parse_scheduler_config(R"({"noise_rescale": 0})", "s"), ValueError);
   CHECK(contains(model_index_json(), "\"FlowMatchingPipeline\""));

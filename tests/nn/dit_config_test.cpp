@@ -38,6 +38,7 @@ TEST_CASE("every field survives JSON") {
   c.attention = AttentionKind::llsa;
   c.llsa = {4, {3, 2}, 2, 1, false, true};
   c.init = InitKind::published;
+  c.pred_x0 = true;
   c.pos_embed = true;
   c.class_std = 0.5;
   const DitConfig back = DitConfig::parse(c.json(), "c.json");

@@ -86,6 +86,21 @@ TEST_CASE("adaLN-Zero starts at zero output, the published law does not") {
     CHECK(v == 0.0f);
 }
 
+TEST_CASE("a DiT that predicts the image has the flow that follows from its output") {
+  Context ctx(1);
+  DitConfig c = small();
+  const FlowBatch batch = random_batch(ctx, c, 2, DType::f32);
+  const Var x(ctx, batch.x_t);
+  for (const bool image : {false, true}) {
+    CAPTURE(image);
+    c.pred_x0 = image;
+    Dit model(ctx, c, 1);
+    const Var output = model.forward(x, batch.t, batch.y);
+    const Tensor expected = image ? flow_of_image(output, x, batch.t).value() : output.value();
+    CHECK(test::same_bits(ctx, Denoiser(model)(x, batch.t, batch.y).value(), expected));
+  }
+}
+
 TEST_CASE("the gradient of the loss along a random direction, by differences in f64") {
   for (const AttentionKind kind :
        {AttentionKind::full, AttentionKind::llsa, AttentionKind::vsa, AttentionKind::sla})
@@ -96,7 +111,7 @@ TEST_CASE("the gradient of the loss along a random direction, by differences in 
       DitConfig c = small();
       c.attention = kind;
       c.qk_norm = c.attention_bias = c.reorder = rich;
-      c.pos_embed = c.vsa_gate = rich;
+      c.pos_embed = c.vsa_gate = c.pred_x0 = rich;
       c.classes = rich ? 3 : 0;
       c.patch = rich ? 1 : 2;
       Dit model(ctx, c, 1, DType::f64);

@@ -10,6 +10,8 @@
 #include "autograd/reduce.h"
 #include "core/error.h"
 #include "kernels/copy.h"
+#include "nn/checkpoint/training_state.h"
+#include "tests/support/files.h"
 #include "tests/support/tensors.h"
 
 namespace llsa::nn {
@@ -147,6 +149,41 @@ TEST_CASE("the fused step and the separate average agree bit for bit") {
   }
   CHECK(test::same_bits(ctx, a.flat(), b.flat()));
   CHECK(test::same_bits(ctx, ema_a.flat(), ema_b.flat()));
+}
+
+TEST_CASE("averages beside the first one follow the weights, and are in the training state") {
+  const test::TempDir dir;
+  Context ctx(1);
+  Pair params(ctx);
+  AdamW adam(params, {.clip = 1.0});
+  Ema ema(params);
+  ema.keep_beside({.max_decay = 0.5});
+  Ema alone(params, {.max_decay = 0.5});
+  for (int step = 1; step <= 5; ++step) {
+    set_gradient(ctx, params, step);
+    adam.step(1e-2, &ema);
+    alone.update();
+  }
+  const Ema& other = *ema.others().at(0);
+  CHECK(test::same_bits(ctx, other.flat(), alone.flat()));
+  CHECK_FALSE(test::same_bits(ctx, other.flat(), ema.flat()));
+  write_training_state(dir.path(), {params, adam, &ema}, 5);
+  Pair again(ctx);
+  AdamW adam_again(again, {.clip = 1.0});
+  Ema ema_again(again);
+  ema_again.keep_beside({.max_decay = 0.5});
+  CHECK(restore_training_state(dir.path(), {again, adam_again, &ema_again}) == 5);
+  CHECK(test::same_bits(ctx, ema_again.flat(), ema.flat()));
+  CHECK(test::same_bits(ctx, ema_again.others().at(0)->flat(), other.flat()));
+  CHECK(ctx.item(ema_again.others().at(0)->updates()) == 5);
+
+  // A gradient that is not finite leaves them as they are.
+  const Tensor before = kernels::clone(ctx, other.flat());
+  kernels::fill(ctx, params.at("w").grad(), std::numeric_limits<double>::infinity());
+  kernels::fill(ctx, params.flat(), 7.0);
+  adam.step(1e-2, &ema);
+  CHECK(test::same_bits(ctx, other.flat(), before));
+  CHECK(ctx.item(other.updates()) == 5);
 }
 
 TEST_CASE("a restored optimiser goes on as if it had not stopped") {

@@ -70,6 +70,23 @@ TEST_CASE("evaluation changes no bit of the weights, and does not depend on thre
   CHECK(state_bytes(run(options, dir / "all").checkpoint) != state_bytes(plain.checkpoint));
 }
 
+TEST_CASE(
+    "the held-out loss of the same weights does not depend on the levels and the loss that they are trained "
+    "with") {
+  const test::TempDir dir;
+  TrainOptions options = evaluated_options();
+  options.model.init = InitKind::published;  // the prediction is not zero
+  options.steps = options.eval_every = 1;
+  options.lr = 1e-30;
+  run(options, dir / "plain");
+  options.noise_level = "logit_normal";
+  options.noise_level_mean = -0.8;
+  options.loss = "x";
+  run(options, dir / "other");
+  CHECK(logged(dir / "plain").at(0).second > 0.1);
+  CHECK(logged(dir / "other") == logged(dir / "plain"));
+}
+
 TEST_CASE("a resumed run evaluates as an uninterrupted one, also where it was stopped in an evaluation") {
   const test::TempDir dir;
   const TrainOptions options = evaluated_options();

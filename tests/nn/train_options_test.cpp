@@ -46,6 +46,7 @@ TEST_CASE("a configuration reads back as it was written") {
   options.model.llsa.topk = {8, 4};
   const TrainOptions again = TrainOptions::parse(options.json(), "run.json");
   CHECK(again.json() == options.json());
+  CHECK(again.model_classes == -1);  // still from the folder
   CHECK(again.lr == options.lr);
   CHECK(again.model == options.model);
   CHECK(resume_obstacles(options, again).empty());
@@ -92,8 +93,11 @@ TEST_CASE("flags set every kind of setting and name what is wrong") {
 }
 
 TEST_CASE("values that training cannot take are refused before anything is done") {
-  for (const char* wrong : {R"({"lr": 0})", R"({"eps": 0})", R"({"in_channels": 1})", R"({"beta1": 1})",
-                            R"({"device": "cuda:x"})"}) {
+  for (const char* wrong :
+       {R"({"lr": 0})", R"({"eps": 0})", R"({"in_channels": 1})", R"({"beta1": 1})",
+        R"({"device": "cuda:x"})", R"({"guidance_interval": "1,0"})", R"({"noise_level_mean": -0.8})",
+        R"({"noise_level_deviation": 0.8})", R"({"ema_also": "0.9,1.5"})", R"({"ema_also": "0.9,0.90"})",
+        R"({"ema_also": "0.9;0.5"})"}) {
     CAPTURE(wrong);
     CHECK_THROWS_WITH_AS(TrainOptions::parse(wrong, "test"), doctest::Contains("got"), ValueError);
   }

@@ -122,6 +122,12 @@ TEST_CASE("a run is drawn from through its stages, in batches or not, and at its
   wide.height = 8;
   wide.width = 16;
   CHECK_THROWS_WITH_AS(model->draw(wide), doctest::Contains("8 x 8, got 8 x 16"), ValueError);
+  SampleOptions heun = sampling;
+  heun.sampler = Sampler::heun;
+  CHECK_THROWS_WITH_AS(model->draw(heun), doctest::Contains("steps of Euler"), ValueError);
+  SampleOptions guided = sampling;
+  guided.guided = {0.1, 1.0};
+  CHECK_THROWS_WITH_AS(model->draw(guided), doctest::Contains("guidance interval 0,1"), ValueError);
   CHECK_THROWS_WITH_AS(sample(ctx, *model, sampling), doctest::Contains("learns in stages"), ValueError);
 }
 
@@ -201,6 +207,11 @@ TEST_CASE("what a PixelFlow has no choice in, and a batch that four stages do no
       {"noise_level has no meaning for the model pixelflow: expected its default, uniform, got logit_normal",
        [](TrainOptions& o) { o.noise_level = "logit_normal"; }},
       {"noise_scale", [](TrainOptions& o) { o.noise_scale = 2; }},
+      {"loss has no meaning", [](TrainOptions& o) { o.loss = "x"; }},
+      {"sampler has no meaning", [](TrainOptions& o) { o.sampler = "heun"; }},
+      {"guidance_interval has no meaning", [](TrainOptions& o) { o.guidance_interval = "0.1,1"; }},
+      {"pred_x0: expected false, which a PixelFlow always has, got true",
+       [](TrainOptions& o) { o.model.pred_x0 = true; }},
       {"llsa_pos_embed: expected false, which a PixelFlow always has, got true",
        [](TrainOptions& o) { o.model.pos_embed = true; }},
       {"llsa_init", [](TrainOptions& o) { o.model.init = InitKind::published; }},

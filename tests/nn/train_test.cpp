@@ -81,6 +81,77 @@ TEST_CASE("with VSA and SLA, too") {
   }
 }
 
+TEST_CASE("with a network that predicts the image, other levels and another loss, too") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  const std::string plain = state_bytes(run(options, dir / "plain").checkpoint);
+  options.model.pred_x0 = true;
+  const std::string image = state_bytes(run(options, dir / "image").checkpoint);
+  CHECK(image != plain);
+  options.noise_level = "logit_normal";
+  options.noise_level_mean = -0.8;
+  options.noise_level_deviation = 0.8;
+  options.loss = "x";
+  const std::string whole = state_bytes(run(options, dir / "whole").checkpoint);
+  CHECK(whole != image);
+  CHECK(run(options, dir / "parts", false, stopping_after(7)).step == 7);
+  options.threads = 3;
+  const TrainResult second = run(options, dir / "parts", true);
+  CHECK(state_bytes(second.checkpoint) == whole);
+  CHECK(read_diffusers_model(second.checkpoint).config.pred_x0);
+  Context ctx(1);
+  CHECK(load_diffusers_model(ctx, second.checkpoint)->last_stage().pred_x0);
+  // The same weights mean something else in a model that predicts the flow.
+  options.model.pred_x0 = false;
+  CHECK(contains(failure_of<ValueError>(options, dir / "parts", true), "pred_x0: stored true, now false"));
+  options.init_from = dir / "whole";
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  options.steps = 1;
+  run(options, dir / "other", false, callbacks);
+  CHECK(contains(messages, "predicts the image, this model the flow"));
+}
+
+TEST_CASE("several averages: each is what it would be alone, in the checkpoint and after a resume") {
+  const test::TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 8;
+  options.ema_max = 0.5;
+  const std::string alone = test::read_file(diffusers_weights_path(run(options, dir / "alone").checkpoint));
+  options.ema_max = 0.9999;
+  const std::string plain = state_bytes(run(options, dir / "plain").checkpoint);
+  options.ema_also = "0.5,0.75";
+  const auto all_bytes = [](const std::string& checkpoint) {
+    return state_bytes(checkpoint) + test::read_file(diffusers_weights_path(checkpoint, "0.5")) +
+           test::read_file(diffusers_weights_path(checkpoint, "0.75"));
+  };
+  const std::string whole = run(options, dir / "whole").checkpoint;
+  CHECK(state_bytes(whole) == plain);
+  CHECK(test::read_file(diffusers_weights_path(whole, "0.5")) == alone);
+  CHECK(diffusers_averages(whole) == std::vector<std::string>{"0.5", "0.75"});
+  CHECK(run(options, dir / "parts", false, stopping_after(3)).step == 3);
+  options.threads = 3;
+  CHECK(all_bytes(run(options, dir / "parts", true).checkpoint) == all_bytes(whole));
+
+  Context ctx(1);
+  const auto of = [&](const std::string& average) {
+    return kernels::to_vector<float>(
+        ctx, load_diffusers_model(ctx, whole, DType::f32, average)->parameters().flat());
+  };
+  CHECK(of("") != of("0.5"));
+  CHECK(of("0.5") != of("0.75"));
+  try {
+    of("0.9");
+    FAIL("an average that there is not was loaded");
+  } catch (const IoError& error) {
+    CHECK(contains(error.what(), "no average 0.9"));
+    CHECK(contains(error.hint(), "0.5, 0.75"));
+  }
+  options.ema_also = "0.5";
+  CHECK(contains(failure_of<ValueError>(options, dir / "parts", true), "ema_also"));
+}
+
 TEST_CASE("in bf16, too: equal bits for 1, 2 and 3 threads, and for a run that was resumed") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

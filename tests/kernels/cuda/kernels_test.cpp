@@ -387,6 +387,9 @@ TEST_CASE("noise levels, class drops, mixing and time embeddings") {
              [&](Context& ctx) { return k::noise_levels(ctx, id(ctx), k::NoiseLevel::uniform, 1, 2); });
   check_same(both, 1.001e-3,
              [&](Context& ctx) { return k::noise_levels(ctx, id(ctx), k::NoiseLevel::logit_normal, 1, 2); });
+  check_same(both, 1.001e-3, [&](Context& ctx) {
+    return k::noise_levels(ctx, id(ctx), k::NoiseLevel::logit_normal, 1, 2, {-0.8, 0.8});
+  });
   check_same(both, 0, [&](Context& ctx) { return k::drop_classes(ctx, y(ctx), id(ctx), 0.3, 5, 1, 2); });
   check_same(both, 0, [&](Context& ctx) { return k::class_rows(ctx, y(ctx), 5, 3); });
   CHECK(k::to_vector<std::int32_t>(both.gpu, k::class_rows(both.gpu, y(both.gpu), 4, 1))[4] == -1);

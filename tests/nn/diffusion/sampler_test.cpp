@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/optim.h"
 #include "kernels/random.h"
+#include "nn/diffusion/flow.h"
 #include "nn/dit.h"
 #include "tests/support/tensors.h"
 
@@ -122,6 +124,83 @@ TEST_CASE("a model that is a function of one's own") {
   CHECK(last_pixel(1) == doctest::Approx(2.75));
   options.classes = {2};
   CHECK(last_pixel(1) == doctest::Approx(-1.0));
+}
+
+TEST_CASE("the error falls with the square of Heun's steps, with the number of Euler's") {
+  // Images of independent pixels N(m, d^2). Their flow is linear in x, and along it (x - (1 - sigma) m) / deviation(sigma)
+  // stays the same.
+  Context ctx(1);
+  const double m = 0.3, d = 0.5;
+  const auto predict = [&](const Var& x, const Tensor& t, const Tensor&) {
+    const double sigma = 1e-3 * ctx.item(t.slice(0, 0, 1));
+    const double clean = 1.0 - sigma, variance = clean * clean * d * d + sigma * sigma;
+    const double slope = (sigma - clean * d * d) / variance;
+    return Var(ctx, kernels::affine(ctx, x.value(), slope, -m - slope * clean * m));
+  };
+  const Denoiser model{.predict = predict, .channels = 1, .height = 2, .width = 2, .dtype = DType::f64};
+  const Tensor start = kernels::random_normal(ctx, Shape{1, 1, 2, 2}, DType::f64, 1, 1);
+  const Tensor end = kernels::affine(ctx, start, d, m);
+  const auto error = [&](Sampler sampler, int steps) {
+    const Tensor drawn = integrate_flow(ctx, model, start, Tensor(), {.sampler = sampler, .steps = steps});
+    return test::relative_error(ctx, drawn, end);
+  };
+  const double order_of_euler = std::log2(error(Sampler::euler, 33) / error(Sampler::euler, 65));
+  const double order_of_heun = std::log2(error(Sampler::heun, 33) / error(Sampler::heun, 65));
+  CHECK(order_of_euler == doctest::Approx(1.0).epsilon(0.1));
+  CHECK(order_of_heun == doctest::Approx(2.0).epsilon(0.1));
+  CHECK(error(Sampler::heun, 33) < 0.02 * error(Sampler::euler, 66));
+}
+
+TEST_CASE("a network that predicts one image is followed to it, up to the bound of the last two steps") {
+  Context ctx(1);
+  const auto predict = [&](const Var& x, const Tensor& t, const Tensor&) {
+    return flow_of_image(Var(ctx, kernels::affine(ctx, x.value(), 0.0, 0.25)), x, t);
+  };
+  const Denoiser model{.predict = predict, .channels = 1, .height = 2, .width = 2, .dtype = DType::f64};
+  const Tensor start = kernels::random_normal(ctx, Shape{1, 1, 2, 2}, DType::f64, 1, 1);
+  // sigma is 1, 0.5005, 0.001, 0: the distance shrinks by 0.5005, 0.001 / 0.5005, and in the last step by 1 - 0.001 / 0.05.
+  const Tensor end = integrate_flow(ctx, model, start, Tensor(), {.steps = 3});
+  const Tensor expected = kernels::affine(ctx, start, 0.001 * 0.98, 0.25 * (1.0 - 0.001 * 0.98));
+  CHECK(test::relative_error(ctx, end, expected) <= 1e-6);
+}
+
+TEST_CASE("guidance within its interval, and one model pass outside of it") {
+  Context ctx(1);
+  // The flow 3 of the class and 1 without one.
+  std::vector<std::int64_t> passes;
+  const auto predict = [&](const Var& x, const Tensor&, const Tensor& y) {
+    passes.push_back(x.size(0));
+    std::vector<double> v = kernels::to_vector<double>(ctx, x.value());
+    const auto classes = kernels::to_vector<std::int32_t>(ctx, y);
+    for (std::size_t i = 0; i < v.size(); ++i) v[i] = classes[i] == 0 ? 3.0 : 1.0;
+    return Var(ctx, kernels::from_vector(ctx, v, x.shape()));
+  };
+  const Denoiser model{
+      .predict = predict, .channels = 1, .height = 1, .width = 1, .classes = 1, .dtype = DType::f64};
+  const Tensor start = ctx.zeros(Shape{1, 1, 1, 1}, DType::f64), y = ctx.zeros(Shape{1}, DType::i32);
+  const auto end = [&](double from, double to, Sampler sampler = Sampler::euler) {
+    passes.clear();
+    return ctx.item(integrate_flow(ctx, model, start, y,
+                                   {.guidance = 2.0, .guided = {from, to}, .sampler = sampler, .steps = 3}));
+  };
+  // Steps of -0.4995, -0.4995 and -0.001 begin where 1 - sigma is 0, 0.4995 and 0.999; guided, the flow is 5.
+  CHECK(end(0.0, 1.0) == doctest::Approx(-5.0));
+  CHECK(passes == std::vector<std::int64_t>{2, 2, 2});
+  CHECK(end(0.1, 1.0) == doctest::Approx(-3.0 * 0.4995 - 5.0 * 0.5005));
+  CHECK(passes == std::vector<std::int64_t>{1, 2, 2});
+  CHECK(end(0.1, 0.5) == doctest::Approx(-3.0 * 0.5005 - 5.0 * 0.4995));
+  CHECK(end(0.0, 0.0) == doctest::Approx(-5.0 * 0.4995 - 3.0 * 0.5005));
+  CHECK(end(0.1, 1.0, Sampler::heun) == doctest::Approx(-4.0 * 0.4995 - 5.0 * 0.5005));
+  CHECK(passes == std::vector<std::int64_t>{1, 2, 2, 2, 2});
+
+  CHECK(guidance_interval("0.1,1") == GuidanceInterval{0.1, 1.0});
+  for (const char* wrong :
+       {"", "0.1", "0.1,", "0.1;1", "0.5,0.1", "-0.1,1", "0,1.5", "0,1,1", "a,1", "nan,1"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(guidance_interval(wrong), ValueError);
+  }
+  CHECK_THROWS_AS(sampler_kind("rk4"), ValueError);
+  CHECK_THROWS_AS(sample(ctx, model, {.guided = {0.5, 0.1}}), ValueError);
 }
 
 TEST_CASE("the noise of a model that names its scale grows with the size") {
