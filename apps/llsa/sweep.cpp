@@ -25,6 +25,7 @@
 #include "core/machine.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
+#include "nn/ema.h"
 #include "nn/eval/scores.h"
 #include "nn/image_model.h"
 #include "nn/json.h"
@@ -371,10 +372,11 @@ int check(const Sweep& sweep) {
     // Of VSA and SLA: the tokens of the picked blocks, as the paper of LLSA counts.
     const std::int64_t keys =
         model.attention == nn::AttentionKind::full ? model.tokens() : model.plan().keys_per_query();
-    // Weights, gradients, two moments and the average, in f32.
+    // Weights, gradients, two moments and the averages, in f32.
+    const double bytes = 20.0 + 4.0 * static_cast<double>(nn::ema_decays(variant.options.ema_also).size());
     std::printf("%-24s %10lld %16lld %12s %14s %8lld\n", variant.name.c_str(),
                 static_cast<long long>(model.tokens()), static_cast<long long>(keys),
-                count_text(parameters).c_str(), bytes_text(20 * parameters).c_str(),
+                count_text(parameters).c_str(), bytes_text(bytes * parameters).c_str(),
                 static_cast<long long>(variant.options.steps));
   }
   std::printf("%zu variants, %zu seeds: %zu runs\n", sweep.variants.size(), sweep.seeds.size(),
@@ -385,7 +387,9 @@ int check(const Sweep& sweep) {
 }  // namespace
 
 int run_sweep(const SweepArgs& args) {
-  const Sweep sweep = parse_sweep(read_text_file(args.file), args.file);
+  Sweep sweep = parse_sweep(read_text_file(args.file), args.file);
+  if (!args.data.empty())
+    for (SweepVariant& variant : sweep.variants) variant.options.data = args.data;
   if (args.check) return check(sweep);
   if (args.out.empty()) throw UsageError("llsa sweep needs a folder for its runs", "give it with --out DIR");
   std::error_code error;

@@ -83,6 +83,12 @@ TEST_CASE("the files of the paper's comparisons are right, and the small one has
     ++files;
   }
   CHECK(files >= 6);
+  const std::string recipes = LLSA_SOURCE_DIR "/examples/recipes.json";
+  const Sweep compared = parse_sweep(read_text_file(recipes), recipes);
+  for (const SweepVariant& variant : compared.variants) {
+    CAPTURE(variant.name);
+    CHECK(variant.options.steps * variant.options.batch * variant.options.model.tokens() == 400 * 8 * 256);
+  }
   const Outcome tiny = llsa_program("sweep '" LLSA_SOURCE_DIR "/examples/paper/tiny.json' --check");
   CHECK(tiny.code == 0);
   for (const char* variant : {"llsa", "top-k", "no-reweight", "vsa", "sla", "raster", "own-block"}) {
@@ -156,6 +162,11 @@ TEST_CASE("runs, a failure among them; what is finished stays, what was interrup
   write("4");
   CHECK(contains(llsa_program(command).text, "[larger, seed 1] resumed at step 2"));
   CHECK(fs::exists(dir / "out/larger/seed-1/checkpoints/step_000000004"));
+  const Outcome elsewhere = llsa_program("sweep '" + (dir / "s.json") + "' --out '" + (dir / "elsewhere") +
+                                         "' --data " + (dir / "none"));
+  CHECK(elsewhere.code == 1);
+  CHECK(contains(elsewhere.text, "llsa, seed 0: failed: "));
+  CHECK(contains(elsewhere.text, dir / "none"));
 }
 
 TEST_SUITE_END();
