@@ -20,4 +20,12 @@ FileLock::FileLock(const std::string& path) {
 
 FileLock::~FileLock() { close(descriptor_); }
 
+bool FileLock::is_taken(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool taken = flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(descriptor);
+  return taken;
+}
+
 }  // namespace llsa

@@ -19,6 +19,10 @@ class FileLock {
   /// False when somebody else has it: another process, or another FileLock of this one.
   bool held() const { return held_; }
 
+  /// Whether somebody holds the lock of a file. For the moment of the look, nobody can take it. False if the file
+  /// does not exist or may not be read.
+  static bool is_taken(const std::string& path);
+
  private:
   int descriptor_ = -1;
   bool held_ = false;

@@ -23,6 +23,8 @@
 namespace llsa::nn {
 namespace {
 
+constexpr std::int64_t kStepsBeforeEarlyReport = 5;
+
 // Without empty callbacks.
 TrainCallbacks complete(TrainCallbacks host) {
   if (!host.on_report) host.on_report = [](const StepReport&) {};
@@ -220,12 +222,14 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
     const bool save = due(options.save_every);
     const bool draw = due(options.sample_every) || (finished() && options.sample_every > 0);
     const bool evaluate = evaluation_due();
+    const bool early = meter.step() == start + kStepsBeforeEarlyReport && !log;
     // Losses are read first, so that nothing is saved that has diverged.
-    if (log || save || draw || evaluate || meter.full()) meter.read();
+    if (log || early || save || draw || evaluate || meter.full()) meter.read();
     meter.pause();
     if (evaluate) folder.evaluate(meter.step());
     meter.unpause();
     if (log) meter.report();
+    if (early) meter.report_early();
     meter.pause();
     if ((save || finished()) && folder.saved_step() != meter.step()) folder.save(meter.step());
     if (draw) folder.draw(meter.step());  // after saving: it takes more memory than a step, and may fail

@@ -15,7 +15,8 @@
 
 namespace llsa::nn {
 
-/// One logged step. Means are over the steps since the last report.
+/// A logged step. Means are over the steps since the last one. The host is also told of the fifth step after a start,
+/// without a line in the log, so that a user soon knows how long the run will take.
 struct StepReport {
   std::int64_t step = 0;     ///< steps done
   std::int64_t steps = 0;    ///< of the whole run

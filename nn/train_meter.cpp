@@ -104,8 +104,8 @@ void TrainMeter::fail_at(std::size_t slot, double loss) {
           last.empty() ? "there is no checkpoint yet" : "the last good checkpoint is " + last));
 }
 
-void TrainMeter::report() {
-  if (count_ == 0) return;
+// Of the steps since the last report.
+StepReport TrainMeter::measured() const {
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   const double rate = seconds > 0 ? static_cast<double>(step_ - reported_step_) / seconds : 0;
   const TrainOptions& options = run_.options;
@@ -114,6 +114,16 @@ void TrainMeter::report() {
   report.data_wait = seconds > 0 ? std::min(1.0, (run_.loader.wait_seconds() - wait_before_) / seconds) : 0;
   report.remaining_seconds = rate > 0 ? static_cast<double>(options.steps - step_) / rate : 0;
   report.synchronizations = run_.ctx.synchronizations() - synchronizations_before_;
+  return report;
+}
+
+void TrainMeter::report_early() {
+  if (count_ > 0) run_.host.on_report(measured());
+}
+
+void TrainMeter::report() {
+  if (count_ == 0) return;
+  const StepReport report = measured();
   last_loss_ = report.loss;
   folder_.log().write(report);
   run_.host.on_report(report);

@@ -33,6 +33,8 @@ class TrainMeter {
   void read();
   /// Logs and reports what was read since the last report, unless that is nothing.
   void report();
+  /// Tells the host the same without a line in the log, and lets the next report hold these steps, too.
+  void report_early();
   /// Mean loss of the last report.
   double loss() const { return last_loss_; }
 
@@ -46,6 +48,7 @@ class TrainMeter {
 
   std::int64_t step_of(std::size_t slot) const;
   StepReport report_of(std::int64_t step, double loss, double norm) const;
+  StepReport measured() const;
   void log_diverged(std::size_t slot, double loss, double norm);
   [[noreturn]] void fail_at(std::size_t slot, double loss);
   void start_interval();

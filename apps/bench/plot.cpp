@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <iomanip>
@@ -30,6 +31,15 @@ bool has_errors(const PlotSeries& series) {
   return false;
 }
 
+std::string style_of(const PlotSeries& series) {
+  constexpr std::size_t kMostWithPoints = 50;
+  const bool points = series.points.size() <= kMostWithPoints;
+  return cat(has_errors(series) ? "yerrorlines"
+             : points           ? "linespoints"
+                                : "lines",
+             " linewidth 2", points ? " pointsize 0.9" : "");
+}
+
 std::string data_text(const std::vector<PlotSeries>& all) {
   TextStream out;
   out << std::setprecision(9);
@@ -45,22 +55,32 @@ std::string data_text(const std::vector<PlotSeries>& all) {
   return out.str();
 }
 
+/// What gnuplot should show of an axis where all values are equal; for others it finds a range by itself.
+std::string range_text(const char* axis, const std::vector<PlotSeries>& all, double PlotPoint::*coordinate) {
+  const double value = all[0].points[0].*coordinate;
+  for (const PlotSeries& series : all)
+    for (const PlotPoint& point : series.points)
+      if (point.*coordinate != value || point.error) return "";
+  const double around = value == 0 ? 1 : std::abs(value) / 10;
+  return cat("set ", axis, "range [", value - around, ":", value + around, "]\n");
+}
+
 std::string script_text(const Plot& plot, const std::vector<PlotSeries>& all, const std::string& name) {
   std::string lines;
   for (std::size_t i = 0; i < all.size(); ++i) {
     lines += cat(i == 0 ? "plot " : ", \\\n     ", quoted(name + ".dat"), " index ", i, " with ",
-                 has_errors(all[i]) ? "yerrorlines" : "linespoints", " linewidth 2 pointsize 0.9 title ",
-                 quoted(all[i].name));
+                 style_of(all[i]), " title ", quoted(all[i].name));
   }
+  const std::string size = cat("size ", plot.width, ",", plot.height);
   return cat(
       "# Draws ", name, ".svg and ", name, ".png: gnuplot ", name, ".gp\n", "set encoding utf8\nset title ",
       quoted(plot.title), " noenhanced\nset xlabel ", quoted(plot.x_label), " noenhanced\nset ylabel ",
       quoted(plot.y_label), " noenhanced\n",
       "set key outside right top Left reverse noenhanced\nset grid\nset linetype 5 linecolor rgb 'gray40'\n",
       plot.log_x ? "set logscale x 2\n" : "", plot.log_y ? "set logscale y 10\n" : "",
-      "set terminal svg size 1000,600 background rgb 'white'\nset output ", quoted(name + ".svg"), "\n",
-      lines, "\nset terminal pngcairo size 1000,600\nset output ", quoted(name + ".png"),
-      "\nreplot\nunset output\n");
+      range_text("x", all, &PlotPoint::x), range_text("y", all, &PlotPoint::y), "set terminal svg ", size,
+      " background rgb 'white'\nset output ", quoted(name + ".svg"), "\n", lines, "\nset terminal pngcairo ",
+      size, "\nset output ", quoted(name + ".png"), "\nreplot\nunset output\n");
 }
 
 /// False if the program is not installed.

@@ -22,7 +22,8 @@ struct Plot {
   std::string title;
   std::string x_label, y_label;       ///< with the unit
   bool log_x = false, log_y = false;  ///< x with base 2, since sizes are doubled; y with base 10
-  std::vector<PlotSeries> series;     ///< those without points are not drawn
+  std::vector<PlotSeries> series;  ///< those without points are not drawn; long ones are lines without points
+  int width = 1000, height = 600;     ///< pixels
 };
 
 /// A PNG file with a title above it.

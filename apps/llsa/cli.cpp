@@ -94,6 +94,11 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   train->add_flag("--print-config", args.print_config,
                   "print the configuration, as --config takes it, and end");
   train->add_flag("--resume", args.resume, "go on with the run in --out");
+  train
+      ->add_option("--report-every", args.report_every,
+                   "steps between versions of RUN/report.html, written with an entry of the log; 0 = none")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  train->add_flag("--quiet", args.quiet, "no progress; messages and warnings are still printed");
   for (const ModelFlag& flag : model_flags())
     describe(*add_text(train, model, flag.flag, flag.help, "Model"), flag);
   for (const nn::Setting& setting : nn::train_settings()) {
@@ -216,6 +221,28 @@ CLI::App* add_sweep(CLI::App& app, SweepArgs& args) {
   return sweep;
 }
 
+CLI::App* add_runs(CLI::App& app, RunsArgs& args) {
+  CLI::App* runs = app.add_subcommand("runs", "List the runs below a folder: how far they are, their losses");
+  runs->add_option("folder", args.folder, "where to look")->required();
+  runs->add_flag("--json", args.json, "print one JSON object, with a key for each run");
+  return runs;
+}
+
+CLI::App* add_report(CLI::App& app, ReportArgs& args) {
+  CLI::App* report =
+      app.add_subcommand("report", "Write one HTML file about one or several runs (docs/report.md)");
+  report->add_option("runs", args.runs, "folders of runs")->required();
+  report->add_option("--out", args.out, "HTML file; default: report.html in the folder of the first run");
+  report
+      ->add_option("--nearest", args.nearest,
+                   "training images to search for the nearest to each sample, at most; 0 = none")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  report->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+  return report;
+}
+
 CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure speed; every figure is checked for correctness first");
@@ -262,6 +289,8 @@ int run_command_line(int argc, const char* const* argv) {
   SampleArgs sample_args;
   EvalArgs eval_args;
   SweepArgs sweep_args;
+  RunsArgs runs_args;
+  ReportArgs report_args;
   InfoArgs info_args;
   BenchArgs bench_args;
   add_data(app, shapes_args);
@@ -269,6 +298,8 @@ int run_command_line(int argc, const char* const* argv) {
   CLI::App* sample = add_sample(app, sample_args);
   CLI::App* eval = add_eval(app, eval_args);
   CLI::App* sweep = add_sweep(app, sweep_args);
+  CLI::App* runs = add_runs(app, runs_args);
+  CLI::App* report = add_report(app, report_args);
   CLI::App* info = app.add_subcommand("info", "Say what a checkpoint holds");
   info->add_option("model", info_args.model, "folder of a run, or of a checkpoint")->required();
   CLI::App* bench = add_bench(app, bench_args);
@@ -286,7 +317,7 @@ int run_command_line(int argc, const char* const* argv) {
     const std::string first = argc > 1 ? argv[1] : "";
     if (command == "llsa" && !first.empty() && first.front() != '-') {
       throw UsageError("there is no command '" + first + "'",
-                       "data, train, sample, eval, sweep, info, bench; see llsa --help");
+                       "data, train, sample, eval, sweep, runs, report, info, bench; see llsa --help");
     }
     throw UsageError(error.what(), "see " + command + " --help");
   }
@@ -298,6 +329,8 @@ int run_command_line(int argc, const char* const* argv) {
   if (sample->parsed()) return run_sample(sample_args);
   if (eval->parsed()) return run_eval(eval_args);
   if (sweep->parsed()) return run_sweep(sweep_args);
+  if (runs->parsed()) return run_runs(runs_args);
+  if (report->parsed()) return run_report(report_args);
   if (info->parsed()) return run_info(info_args);
   if (bench->parsed()) return run_bench(bench_args);
   return run_data_shapes(shapes_args);

@@ -39,6 +39,8 @@ struct TrainArgs {
   FlagTexts model;     ///< of model_flags()
   bool resume = false;
   bool print_config = false;  ///< and do nothing else
+  bool quiet = false;
+  std::int64_t report_every = 0;  ///< steps; 0 = never
 };
 int run_train(const TrainArgs& args);
 
@@ -97,6 +99,20 @@ struct SweepArgs {
   bool check = false;
 };
 int run_sweep(const SweepArgs& args);
+
+struct RunsArgs {
+  std::string folder;
+  bool json = false;
+};
+int run_runs(const RunsArgs& args);
+
+struct ReportArgs {
+  std::vector<std::string> runs;
+  std::string out;                ///< empty = report.html in the folder of the first run
+  std::int64_t nearest = 10'000;  ///< training images that are searched at most; 0 = none
+  int threads = 0;
+};
+int run_report(const ReportArgs& args);
 
 struct InfoArgs {
   std::string model;

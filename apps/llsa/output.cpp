@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +22,12 @@ void check_output(const std::string& path) {
     throw IoError(cat("cannot write ", path, ": there is no folder ", folder), "make it first");
   if (access(folder.c_str(), W_OK | X_OK) != 0)
     throw IoError(cat("cannot write ", path, ": ", std::strerror(errno)));
+}
+
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, '?');
+  return text;
 }
 
 void print_note(const std::string& text) {

@@ -9,6 +9,9 @@ namespace llsa::apps {
 /// will hold. An existing file stays as it is; an empty path is ignored.
 void check_output(const std::string& path);
 
+/// Text from outside for a terminal or one line of a file: control characters become question marks.
+std::string printable(std::string text);
+
 /// Prints "note: TEXT" to standard error; nothing for an empty text.
 void print_note(const std::string& text);
 

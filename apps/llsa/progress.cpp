@@ -3,12 +3,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace llsa::apps {
 namespace {
+
+constexpr std::size_t kBarWidth = 20, kColumnsWithBar = 60;
+constexpr double kLeastWeight = 0.1;  // of the last loss in the running mean
 
 template <class... Values>
 std::string print(const char* format, Values... values) {
@@ -50,35 +55,73 @@ std::string report_text(const nn::StepReport& report) {
     evaluation += report.score->over_real ? print("  score/real %.2f", *report.score->over_real)
                                           : print("  FID %.2f", report.score->value);
   return print(
-      "step %lld/%lld  loss %.4f%s  |grad| %.3g  lr %.2e  %s tok/s  ETA %s  data %.0f%%  mem %s (peak %s, "
+      "step %lld/%lld  loss %.4f%s  %s tok/s  ETA %s  |grad| %.3g  lr %.2e  data %.0f%%  mem %s (peak %s, "
       "cached %s)",
       static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
-      evaluation.c_str(), report.gradient_norm, report.learning_rate,
-      count_text(report.tokens_per_second).c_str(), clock_text(report.remaining_seconds).c_str(),
+      evaluation.c_str(), count_text(report.tokens_per_second).c_str(),
+      clock_text(report.remaining_seconds).c_str(), report.gradient_norm, report.learning_rate,
       100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
       bytes_text(static_cast<double>(report.memory.peak)).c_str(),
       bytes_text(static_cast<double>(report.memory.cached)).c_str());
 }
 
-Progress::Progress() : live_(isatty(STDERR_FILENO) != 0) {}
+std::string live_text(const nn::StepReport& report, std::size_t columns, bool colour) {
+  const std::string text = report_text(report);
+  if (columns < kColumnsWithBar) return text.substr(0, columns);
+  const double share =
+      report.steps > 0 ? std::clamp(static_cast<double>(report.step) / report.steps, 0.0, 1.0) : 0;
+  const auto full = static_cast<std::size_t>(share * kBarWidth);
+  const std::string bar = std::string(full, '=') + std::string(kBarWidth - full, '.');
+  const std::string percent = print(" %3.0f%%  ", std::floor(100 * share));
+  return (colour ? "\033[36m" + bar + "\033[0m" : bar) + percent +
+         text.substr(0, columns - kBarWidth - percent.size());
+}
+
+ProgressStyle ProgressStyle::of_terminal(bool quiet) {
+  const auto variable = [](const char* name) {
+    return std::string(std::getenv(name) ? std::getenv(name) : "");
+  };
+  ProgressStyle style;
+  style.quiet = quiet;
+  style.live = isatty(STDERR_FILENO) != 0 && variable("TERM") != "dumb";
+  style.colour = style.live && variable("NO_COLOR").empty();
+  return style;
+}
+
+Progress::Progress(const ProgressStyle& style) : style_(style) {}
 
 Progress::~Progress() {
   if (line_open_) std::fputc('\n', stderr);
 }
 
+nn::StepReport Progress::smoothed(const nn::StepReport& report) {
+  const auto now = Clock::now();
+  if (++reports_ == 1) {
+    first_ = now;
+    first_step_ = report.step;
+  }
+  loss_ += std::max(kLeastWeight, 1.0 / reports_) * (report.loss - loss_);
+  nn::StepReport shown = report;
+  shown.loss = loss_;
+  if (report.step > first_step_)
+    shown.remaining_seconds = std::chrono::duration<double>(now - first_).count() *
+                              static_cast<double>(report.steps - report.step) /
+                              static_cast<double>(report.step - first_step_);
+  return shown;
+}
+
 void Progress::report(const nn::StepReport& report) {
-  using std::chrono::steady_clock;
-  if (live_) {
-    // A line that wraps could not be overwritten, so its end, which matters least, is cut off.
-    std::fprintf(stderr, "\r%s\033[K", report_text(report).substr(0, terminal_columns() - 1).c_str());
+  if (style_.quiet) return;
+  const nn::StepReport shown = smoothed(report);
+  if (style_.live) {
+    std::fprintf(stderr, "\r%s\033[K", live_text(shown, terminal_columns() - 1, style_.colour).c_str());
     line_open_ = true;
     return;
   }
-  const auto now = steady_clock::now();
-  if (printed_ && report.step < report.steps && now - last_ < std::chrono::seconds(10)) return;
-  printed_ = true;
-  last_ = now;
-  std::fprintf(stderr, "%s\n", report_text(report).c_str());
+  const auto now = Clock::now();
+  if (reports_ > 1 && report.step < report.steps && now - printed_ < std::chrono::seconds(10)) return;
+  printed_ = now;
+  std::fprintf(stderr, "%s\n", report_text(shown).c_str());
 }
 
 void Progress::message(const std::string& text) {

@@ -15,14 +15,27 @@ std::string count_text(double value);
 /// "830 KiB", "1.5 MiB", "12 MiB".
 std::string bytes_text(double bytes);
 
-/// One line of a report, without a line end.
+/// One line of a report, without a line end. What matters most stands first.
 std::string report_text(const nn::StepReport& report);
 
-/// Prints to standard error: on a terminal one line that is overwritten, elsewhere a line at most every ten
-/// seconds.
+/// A bar, then the report, cut to `columns`: a line that wraps could not be overwritten. Too few columns have no bar.
+std::string live_text(const nn::StepReport& report, std::size_t columns, bool colour);
+
+/// How much is printed, and where to.
+struct ProgressStyle {
+  bool quiet = false;   ///< messages only
+  bool live = false;    ///< one line that is overwritten, else a line at most every ten seconds
+  bool colour = false;  ///< of the bar
+
+  /// For standard error: live on a terminal, in colour unless NO_COLOR (no-color.org) is set.
+  static ProgressStyle of_terminal(bool quiet);
+};
+
+/// Prints to standard error. Reports are shown with the running mean of their losses, and with the time to the end by
+/// the clock, since sample grids, checkpoints and evaluations take their time, too.
 class Progress {
  public:
-  Progress();
+  explicit Progress(const ProgressStyle& style);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -31,10 +44,16 @@ class Progress {
   void message(const std::string& text);
 
  private:
-  bool live_;
+  using Clock = std::chrono::steady_clock;
+
+  nn::StepReport smoothed(const nn::StepReport& report);
+
+  const ProgressStyle style_;
   bool line_open_ = false;
-  bool printed_ = false;
-  std::chrono::steady_clock::time_point last_;
+  int reports_ = 0;
+  double loss_ = 0;  // running mean
+  std::int64_t first_step_ = 0;
+  Clock::time_point first_, printed_;
 };
 
 }  // namespace llsa::apps

@@ -5,6 +5,7 @@
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/presets.h"
 #include "apps/llsa/progress.h"
+#include "apps/llsa/report.h"
 #include "apps/llsa/stop_signal.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
@@ -45,6 +46,15 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
   return options;
 }
 
+// RUN/report.html without the nearest images, whose search would keep the training waiting.
+void report_run(const std::string& run, Progress& progress) {
+  try {
+    write_report({run}, run + "/report.html", {.nearest = 0});
+  } catch (const std::exception& error) {
+    progress.message(cat("warning: no report: ", error.what()));
+  }
+}
+
 }  // namespace
 
 int run_train(const TrainArgs& args) {
@@ -55,13 +65,20 @@ int run_train(const TrainArgs& args) {
     std::printf("%s", options.json().c_str());
     return 0;
   }
-  Progress progress;
+  Progress progress(ProgressStyle::of_terminal(args.quiet));
   nn::TrainCallbacks callbacks;
-  callbacks.on_report = [&](const nn::StepReport& report) { progress.report(report); };
+  std::int64_t next_report = args.report_every;
+  callbacks.on_report = [&](const nn::StepReport& report) {
+    progress.report(report);
+    if (args.report_every == 0 || report.step < next_report || report.step == report.steps) return;
+    report_run(args.out, progress);
+    next_report = (report.step / args.report_every + 1) * args.report_every;
+  };
   callbacks.on_message = [&](const std::string& text) { progress.message(text); };
   callbacks.should_stop = stop_requested;
   listen_for_stop();
   const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
+  if (args.report_every > 0) report_run(args.out, progress);
   progress.message(
       cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
           result.best_checkpoint.empty() ? std::string()

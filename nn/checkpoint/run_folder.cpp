@@ -64,7 +64,7 @@ std::string RunFolder::checkpoint_path(std::int64_t step) const {
 void RunFolder::prepare() {
   make_folder(fs::path(root_) / "checkpoints");
   make_folder(fs::path(root_) / "samples");
-  lock_ = std::make_shared<const FileLock>(root_ + "/.lock");
+  lock_ = std::make_shared<const FileLock>(lock_path());
   if (!lock_->held())
     throw IoError(cat("another process trains in ", root_), "wait until it has ended, or give another --out");
   remove_stale_temporaries(root_);

@@ -50,6 +50,7 @@ class RunFolder {
   std::string tuning_path() const { return root_ + "/tuning.json"; }
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string best_path() const { return root_ + "/best.json"; }
+  std::string lock_path() const { return root_ + "/.lock"; }
   std::string sample_path(std::int64_t step) const;
   std::string checkpoint_path(std::int64_t step) const;
 
@@ -58,6 +59,8 @@ class RunFolder {
   /// best checkpoint that is not there any more. Throws IoError naming the path and the reason, also when
   /// another process has locked the folder.
   void prepare();
+  /// Whether a process has locked the folder, which it does while it trains there.
+  bool locked() const { return FileLock::is_taken(lock_path()); }
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
   std::vector<CheckpointPath> checkpoints() const;

@@ -51,6 +51,12 @@ int default_columns(std::int64_t n, const std::vector<std::int32_t>& classes) {
   return static_cast<int>(std::min<std::int64_t>(most, kWidestByClass));
 }
 
+std::int64_t scale_of(const GridOptions& options, std::int64_t width) {
+  return options.scale > 0
+             ? options.scale
+             : std::clamp<std::int64_t>(kWantedWidth / std::max<std::int64_t>(width, 1), 1, kLargestScale);
+}
+
 }  // namespace
 
 Image to_image(const Tensor& image) {
@@ -87,10 +93,7 @@ Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes, 
   }
   const std::int64_t width = images.size(3);
   const std::int64_t height = images.size(2);
-  const std::int64_t scale =
-      options.scale > 0
-          ? options.scale
-          : std::clamp<std::int64_t>(kWantedWidth / std::max<std::int64_t>(width, 1), 1, kLargestScale);
+  const std::int64_t scale = scale_of(options, width);
   const int columns = options.columns > 0 ? options.columns : default_columns(n, classes);
   const auto rows = arrange(n, classes, columns);
   std::size_t widest = 0;
@@ -119,6 +122,26 @@ Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes, 
     }
   }
   return grid;
+}
+
+std::vector<Image> split_grid(const Image& grid, int width, int height, const GridOptions& options) {
+  const auto scale = static_cast<int>(scale_of(options, width));
+  const int step_x = width * scale + options.margin, step_y = height * scale + options.margin;
+  if (width < 1 || height < 1 || grid.width <= options.margin || grid.height <= options.margin ||
+      (grid.width - options.margin) % step_x != 0 || (grid.height - options.margin) % step_y != 0)
+    throw ShapeError(cat("[grid] a picture of ", grid.width, " x ", grid.height,
+                         " pixels is no grid of images of ", width, " x ", height));
+  std::vector<Image> images;
+  for (int y0 = options.margin; y0 < grid.height; y0 += step_y) {
+    for (int x0 = options.margin; x0 < grid.width; x0 += step_x) {
+      Image image(width, height);
+      for (int y = 0; y < height; ++y)
+        for (int x = 0; x < width; ++x)
+          std::memcpy(image.at(x, y), grid.at(x0 + x * scale, y0 + y * scale), 3);
+      if (image.pixels != Image(width, height, options.background).pixels) images.push_back(std::move(image));
+    }
+  }
+  return images;
 }
 
 }  // namespace llsa::nn

@@ -28,4 +28,9 @@ Image to_image(const Tensor& image);
 Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes = {},
                 const GridOptions& options = {});
 
+/// The images of width x height pixels that make_grid() has put into a picture with these options (columns do not
+/// matter), row by row. Places that hold the background alone are left out. Throws ShapeError for a picture that is
+/// no such grid.
+std::vector<Image> split_grid(const Image& grid, int width, int height, const GridOptions& options = {});
+
 }  // namespace llsa::nn

@@ -182,6 +182,8 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CAPTURE(trained.text);
   CHECK(trained.code == 0);
   CHECK(contains(trained.text, "done at step 2"));
+  CHECK(contains(trained.text, "\nstep 2/2  loss "));
+  CHECK(trained.text.find_first_of("\r\033") == std::string::npos);
   CHECK(fs::exists(run + "/config.json"));
   CHECK(fs::exists(run + "/samples/step_000000002.png"));
   CHECK(contains(llsa_program(tiny_training(data, run)).text, "--resume"));
@@ -200,7 +202,9 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   const Outcome no_device = llsa_program(tiny_training(data, dir / "none", "--device gpu"));
   CHECK(no_device.code == 2);
   CHECK(contains(no_device.text, "--device: [device] expected auto, cpu, cuda or cuda:N, got 'gpu'"));
-  CHECK(contains(llsa_program("train --resume --steps 3 --out " + run).text, "done at step 3"));
+  const Outcome resumed = llsa_program("train --resume --quiet --steps 3 --out " + run);
+  CHECK(contains(resumed.text, "done at step 3"));
+  CHECK_FALSE(contains(resumed.text, "tok/s"));
 
   CHECK(llsa_program("sample " + run + " --count 4 --steps 2 --out " + (dir / "grid.png") + " --each " +
                      (dir / "each"))

@@ -5,11 +5,15 @@
 #include <limits>
 #include <string>
 
+#include "tests/support/captured_output.h"
+#include "tests/support/text.h"
+
 using namespace llsa;
+using test::contains;
 
 TEST_SUITE_BEGIN("apps/progress");
 
-TEST_CASE("the progress line shows every field of a report") {
+nn::StepReport some_report() {
   nn::StepReport report;
   report.step = 40;
   report.steps = 300;
@@ -22,14 +26,65 @@ TEST_CASE("the progress line shows every field of a report") {
   report.memory.active = std::size_t{12} << 20;
   report.memory.peak = std::size_t{48} << 20;
   report.memory.cached = std::size_t{3} << 10;
+  return report;
+}
+
+TEST_CASE("the progress line shows every field of a report") {
+  nn::StepReport report = some_report();
   CHECK(apps::report_text(report) ==
-        "step 40/300  loss 0.4322  |grad| 1.23  lr 3.00e-04  15.2k tok/s  ETA 12:34  data 3%  mem 12 MiB "
+        "step 40/300  loss 0.4322  15.2k tok/s  ETA 12:34  |grad| 1.23  lr 3.00e-04  data 3%  mem 12 MiB "
         "(peak 48 MiB, cached 3.0 KiB)");
   report.held_out_loss = 0.51237;
   CHECK(
       apps::report_text(report) ==
-      "step 40/300  loss 0.4322  held-out 0.5124  |grad| 1.23  lr 3.00e-04  15.2k tok/s  ETA 12:34  data 3%  "
+      "step 40/300  loss 0.4322  held-out 0.5124  15.2k tok/s  ETA 12:34  |grad| 1.23  lr 3.00e-04  data 3%  "
       "mem 12 MiB (peak 48 MiB, cached 3.0 KiB)");
+}
+
+TEST_CASE("the live line has a bar, fits the terminal, and colours the bar alone") {
+  const nn::StepReport report = some_report();
+  const std::string line = "==..................  13%  step 40/300  loss 0.4322  15.2k tok/s  ETA 12:34";
+  CHECK(apps::live_text(report, line.size(), false) == line);
+  CHECK(apps::live_text(report, line.size(), true) ==
+        "\033[36m" + line.substr(0, 20) + "\033[0m" + line.substr(20));
+  CHECK(apps::live_text(report, 24, true) == "step 40/300  loss 0.4322");
+  nn::StepReport last = report;
+  last.step = last.steps;
+  CHECK(apps::live_text(last, 80, false).starts_with("==================== 100%  step 300/300"));
+}
+
+TEST_CASE("on a terminal a line is overwritten; elsewhere there are plain lines; quiet leaves messages") {
+  const auto printed = [](const apps::ProgressStyle& style) {
+    test::CapturedOutput errors(stderr);
+    {
+      apps::Progress progress(style);
+      for (int step : {40, 80}) {
+        nn::StepReport report = some_report();
+        report.step = step;
+        report.loss = step / 40.0;  // 1, 2: a mean of 1.5
+        progress.report(report);
+      }
+      progress.message("saved");
+      nn::StepReport last = some_report();
+      last.step = last.steps;
+      last.loss = 3;
+      progress.report(last);
+    }
+    return errors.text();
+  };
+  const std::string live = printed({.live = true});
+  CHECK(contains(live, "\r==.................."));
+  CHECK(contains(live, "step 80/300  loss 1.5000"));
+  CHECK(contains(live, "\r\033[Ksaved\n\r"));
+  CHECK_FALSE(contains(live, "\033[36m"));
+  CHECK(live.back() == '\n');
+  CHECK(contains(printed({.live = true, .colour = true}), "\033[36m"));
+  const std::string plain = printed({});
+  CHECK(plain.starts_with("step 40/300  loss 1.0000"));
+  CHECK_FALSE(contains(plain, "step 80"));  // within ten seconds
+  CHECK(contains(plain, "\nsaved\nstep 300/300  loss 2.0000"));
+  CHECK(plain.find_first_of("\r\033") == std::string::npos);
+  CHECK(printed({.quiet = true, .live = true}) == "saved\n");
 }
 
 TEST_CASE("times, counts and bytes as text") {

@@ -18,13 +18,17 @@ TEST_CASE("one has the lock until it gives it back") {
   CHECK(first->held());
   CHECK_FALSE(FileLock(path).held());
   CHECK(FileLock(dir / "other").held());
+  CHECK(FileLock::is_taken(path));
   first.reset();
+  CHECK_FALSE(FileLock::is_taken(path));
   CHECK(FileLock(path).held());
 }
 
 TEST_CASE("a lock that cannot be opened") {
   const test::TempDir dir;
   CHECK_THROWS_WITH_AS(FileLock(dir / "missing/lock"), doctest::Contains("cannot open"), IoError);
+  CHECK_FALSE(FileLock::is_taken(dir / "missing"));
+  CHECK_FALSE(std::filesystem::exists(dir / "missing"));
 }
 
 TEST_SUITE_END();

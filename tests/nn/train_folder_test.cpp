@@ -90,6 +90,27 @@ TEST_CASE("losses since the last report are in the log when a run is stopped") {
   CHECK(stopped.loss > 0);
 }
 
+TEST_CASE("the host hears of the fifth step after a start, which is not in the log") {
+  const test::TempDir dir;
+  std::vector<StepReport> reports;
+  TrainCallbacks callbacks = stopping_after(12);
+  callbacks.on_report = [&](const StepReport& report) { reports.push_back(report); };
+  TrainOptions options = tiny_options();
+  options.log_every = 10;
+  run(options, dir / "run", false, callbacks);
+  run(options, dir / "run", true, callbacks);
+  std::vector<std::int64_t> steps;
+  for (const StepReport& report : reports) {
+    steps.push_back(report.step);
+    CHECK(report.remaining_seconds >= 0);
+  }
+  CHECK(steps == std::vector<std::int64_t>{5, 10, 12, 17, 20});
+  CHECK(reports[0].remaining_seconds > 0);
+  const std::string log = test::read_file(dir / "run/log.jsonl");
+  CHECK(std::count(log.begin(), log.end(), '\n') == 3);  // steps 10, 12 and 20
+  CHECK_FALSE(contains(log, "\"step\": 5,"));
+}
+
 TEST_CASE("a grid that cannot be written leaves the checkpoint of its step") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

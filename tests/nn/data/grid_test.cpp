@@ -104,6 +104,25 @@ TEST_CASE("wrong arguments are refused") {
   CHECK_THROWS_AS(make_grid(levels(ctx, 9), {}, options), ShapeError);
 }
 
+TEST_CASE("a grid is split into the images it was made of") {
+  Context ctx(1);
+  for (const std::vector<std::int32_t>& classes : {std::vector<std::int32_t>{}, {0, 1, 0, 1, 0}})
+    for (const int scale : {0, 1, 3}) {
+      CAPTURE(scale);
+      GridOptions options;
+      options.scale = scale;
+      const Tensor images = levels(ctx, 5);
+      const std::vector<Image> parts = split_grid(make_grid(images, classes, options), 3, 2, options);
+      REQUIRE(parts.size() == 5);
+      const std::vector<std::int64_t> order = classes.empty() ? std::vector<std::int64_t>{0, 1, 2, 3, 4}
+                                                              : std::vector<std::int64_t>{0, 2, 4, 1, 3};
+      for (std::size_t i = 0; i < 5; ++i)
+        CHECK(parts[i].pixels == to_image(images.select(0, order[i])).pixels);
+    }
+  CHECK_THROWS_AS(split_grid(make_grid(levels(ctx, 5)), 4, 2), ShapeError);
+  CHECK_THROWS_AS(split_grid(Image(1, 1), 3, 2), ShapeError);
+}
+
 TEST_SUITE_END();
 
 }  // namespace

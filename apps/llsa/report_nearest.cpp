@@ -1,0 +1,150 @@
+#include "apps/llsa/report_nearest.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "nn/data/grid.h"
+#include "nn/data/transform.h"
+#include "nn/eval/frechet.h"
+
+namespace llsa::apps {
+namespace {
+
+constexpr int kSmallSide = 16;
+constexpr std::size_t kPixels = 0, kFeatures = 1;          // places in kDistanceNames
+constexpr std::uint64_t kOrderStream = 0x6e656172657374u;  // "nearest"
+
+/// What the two distances compare of an image, as vectors whose Euclidean distance they are.
+using Descriptors = std::array<std::vector<float>, kDistanceNames.size()>;
+
+Descriptors describe(Context& ctx, const nn::Image& image) {
+  Descriptors descriptors;
+  const nn::Image small =
+      nn::resize(image, std::min(image.width, kSmallSide), std::min(image.height, kSmallSide));
+  const float scale = 1 / (255 * std::sqrt(static_cast<float>(small.pixels.size())));
+  for (const std::uint8_t value : small.pixels)
+    descriptors[kPixels].push_back(scale * static_cast<float>(value));
+  Tensor tensor = ctx.empty({1, 3, image.height, image.width}, DType::f32);
+  nn::crop_to_floats(image, {.height = image.height, .width = image.width}, 0, 0, tensor.data<float>());
+  const Tensor features = nn::frechet_features(ctx, tensor);
+  for (std::int64_t i = 0; i < features.numel(); ++i)
+    descriptors[kFeatures].push_back(static_cast<float>(features.data<double>()[i]));
+  return descriptors;
+}
+
+nn::Image mirror(const nn::Image& image) {
+  nn::Image out(image.width, image.height);
+  for (int y = 0; y < image.height; ++y)
+    for (int x = 0; x < image.width; ++x) std::copy_n(image.at(x, y), 3, out.at(image.width - 1 - x, y));
+  return out;
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return std::sqrt(sum);
+}
+
+class Search {
+ public:
+  Search(Context& ctx, const nn::ImageFolder& folder, int width, int height, std::int64_t most)
+      : ctx_(ctx), folder_(folder), width_(width), height_(height) {
+    std::vector<nn::SkippedFile> ignored;
+    for (const std::int64_t index : random_order<std::int64_t>({0, kOrderStream}, folder.size())) {
+      if (static_cast<std::int64_t>(indices_.size()) >= most) break;
+      const Tensor image = nn::load_images(ctx, folder, {index}, height, width, &ignored);
+      if (!image.defined()) continue;
+      indices_.push_back(index);
+      descriptors_.push_back(describe(ctx, nn::to_image(image.select(0, 0))));
+    }
+    if (indices_.size() < 2)
+      throw ValueError(
+          cat("expected at least 2 usable images in ", folder.root(), ", got ", indices_.size()));
+    measure_features();
+    for (Descriptors& one : descriptors_) scale(one);
+  }
+
+  std::int64_t size() const { return static_cast<std::int64_t>(indices_.size()); }
+
+  struct Found {
+    std::size_t at = 0;
+    double distance = std::numeric_limits<double>::infinity();
+  };
+  /// By each distance. `left_out`: an image that does not count.
+  std::array<Found, kDistanceNames.size()> nearest(const nn::Image& to, bool mirrored,
+                                                   std::size_t left_out) const {
+    std::array<Found, kDistanceNames.size()> best;
+    // The mirror image of one is as far from another as that is from the mirror image of the other.
+    for (const nn::Image& image : mirrored ? std::vector{to, mirror(to)} : std::vector{to}) {
+      Descriptors wanted = describe(ctx_, image);
+      scale(wanted);
+      for (std::size_t kind = 0; kind < best.size(); ++kind)
+        for (std::size_t i = 0; i < descriptors_.size(); ++i)
+          if (const double d = distance(descriptors_[i][kind], wanted[kind]);
+              i != left_out && d < best[kind].distance)
+            best[kind] = {i, d};
+    }
+    return best;
+  }
+
+  nn::Image image(std::size_t i) const {
+    return nn::to_image(nn::load_images(ctx_, folder_, {indices_[i]}, height_, width_).select(0, 0));
+  }
+  const std::string& path(std::size_t i) const {
+    return folder_.entries()[static_cast<std::size_t>(indices_[i])].path;
+  }
+
+ private:
+  void measure_features() {
+    const auto n = static_cast<double>(descriptors_.size());
+    for (std::size_t f = 0; f < descriptors_[0][kFeatures].size(); ++f) {
+      double sum = 0, squares = 0;
+      for (const Descriptors& one : descriptors_) sum += one[kFeatures][f];
+      for (const Descriptors& one : descriptors_) squares += std::pow(one[kFeatures][f] - sum / n, 2);
+      deviations_.push_back(static_cast<float>(std::sqrt(squares / n)));
+    }
+  }
+
+  // A feature that is the same everywhere says nothing.
+  void scale(Descriptors& one) const {
+    for (std::size_t f = 0; f < deviations_.size(); ++f)
+      one[kFeatures][f] = deviations_[f] > 0 ? one[kFeatures][f] / deviations_[f] : 0;
+  }
+
+  Context& ctx_;
+  const nn::ImageFolder& folder_;
+  int width_, height_;
+  std::vector<std::int64_t> indices_;
+  std::vector<Descriptors> descriptors_;
+  std::vector<float> deviations_;
+};
+
+}  // namespace
+
+NearestImages find_nearest(Context& ctx, const nn::ImageFolder& folder, const std::vector<nn::Image>& samples,
+                           bool mirrored, std::int64_t most) {
+  if (samples.empty()) throw ValueError("expected at least one sample");
+  const Search search(ctx, folder, samples[0].width, samples[0].height, most);
+  NearestImages result;
+  result.searched = search.size();
+  std::array<std::vector<double>, kDistanceNames.size()> usual;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const auto found = search.nearest(samples[i], mirrored, SIZE_MAX);
+    Neighbours& neighbours = result.of_samples.emplace_back();
+    for (std::size_t kind = 0; kind < found.size(); ++kind)
+      neighbours[kind] = {search.path(found[kind].at), search.image(found[kind].at), found[kind].distance};
+    if (static_cast<std::int64_t>(i) >= search.size()) continue;
+    const auto other = search.nearest(search.image(i), mirrored, i);
+    for (std::size_t kind = 0; kind < other.size(); ++kind) usual[kind].push_back(other[kind].distance);
+  }
+  for (std::size_t kind = 0; kind < usual.size(); ++kind) {
+    std::sort(usual[kind].begin(), usual[kind].end());
+    result.usual[kind] = usual[kind][usual[kind].size() / 2];
+  }
+  return result;
+}
+
+}  // namespace llsa::apps
