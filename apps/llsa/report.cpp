@@ -98,13 +98,14 @@ std::string overview(const std::vector<Shown>& runs) {
     rows.push_back({escaped(name), name_of(summary.state), cat(summary.step, " of ", summary.steps),
                     last("loss", "%.4f"), last("held_out_loss", "%.4f"),
                     best == losses.end() ? "–" : text("%.4f at step %.0f", best->y, best->x),
-                    last("score", "%.4g"), last("tokens_per_second", "%.0f"),
-                    peaks.empty() ? "–" : bytes_text(peak), cat(age_text(summary.age), " before this page")});
+                    last(summary.log.last("fid") ? "fid" : "score_over_real", "%.3g"),
+                    last("tokens_per_second", "%.0f"), peaks.empty() ? "–" : bytes_text(peak),
+                    cat(age_text(summary.age), " before this page")});
     if (!summary.damage.empty())
       rows.push_back({"", cat("<span class=\"mark\">", escaped(summary.damage), "</span>")});
   }
-  return html_table({"run", "state", "step", "loss", "held-out loss", "lowest", "score", "tokens/s",
-                     "peak memory", "last entry"},
+  return html_table({"run", "state", "step", "loss", "held-out loss", "lowest", "score / real, or FID",
+                     "tokens/s", "peak memory", "last entry"},
                     rows);
 }
 

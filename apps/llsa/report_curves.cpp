@@ -21,8 +21,7 @@ struct Curve {
 };
 constexpr Curve kCurves[] = {{"loss", "training loss"},
                              {"held_out_loss", "held-out loss"},
-                             {"score", "score (random features)"},
-                             {"score_over_real", "score / that of real images"},
+                             {"score_over_real", "score / score of real images"},
                              {"fid", "FID"},
                              {"gradient_norm", "gradient norm"},
                              {"learning_rate", "learning rate"},

@@ -64,7 +64,7 @@ int run_runs(const RunsArgs& args) {
     const RunSummary run = summary_of(folder);
     nn::JsonWriter row;
     row.add("state", name_of(run.state)).add("step", run.step).add("steps", run.steps);
-    for (const char* key : {"loss", "held_out_loss", "score"})
+    for (const char* key : {"loss", "held_out_loss", "score", "score_over_real", "fid"})
       if (const auto value = run.log.last(key)) row.add(key, *value);
     row.add("age_seconds", run.age);
     if (!run.damage.empty()) row.add("damage", run.damage);

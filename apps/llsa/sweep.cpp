@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/output.h"
 #include "apps/llsa/progress.h"
+#include "apps/llsa/run_summary.h"
 #include "apps/llsa/stop_signal.h"
 #include "apps/llsa/sweep_file.h"
 #include "core/atomic_file.h"
@@ -158,28 +158,18 @@ double median(std::vector<double> values) {
 
 /// What the log of a finished run says.
 Measures read_log(const std::string& folder) {
+  const RunLog log = read_run_log(nn::RunFolder(folder).log_path());
   Measures measures;
-  std::vector<double> rates;
-  const std::string path = nn::RunFolder(folder).log_path(), text = read_text_file(path);
-  const double infinity = std::numeric_limits<double>::infinity();
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    nn::JsonObject line(text.substr(begin, end - begin), path);
-    begin = end + 1;
-    if (line.has("held_out_loss")) {
-      const double loss = line.number("held_out_loss", 0, -infinity, infinity);
-      measures["held_out_loss"] = loss;
-      const auto best = measures.try_emplace("best_held_out_loss", loss).first;
-      best->second = std::min(best->second, loss);
-    }
-    for (const char* key : {"score_over_real", "fid"})
-      if (line.has(key)) measures[key] = line.number(key, 0, -infinity, infinity);
-    if (line.has("loss")) measures["loss"] = line.number("loss", 0, -infinity, infinity);
-    if (line.has("tokens_per_second")) rates.push_back(line.number("tokens_per_second", 0, 0, infinity));
-    if (line.has("memory_peak"))
-      measures["peak_mib"] =
-          std::max(measures["peak_mib"], line.number("memory_peak", 0, 0, infinity) / (1 << 20));
+  for (const char* key : {"loss", "held_out_loss", "score_over_real", "fid"})
+    if (const auto last = log.last(key)) measures[key] = *last;
+  for (const PlotPoint& point : log.points("held_out_loss")) {
+    double& best = measures.try_emplace("best_held_out_loss", point.y).first->second;
+    best = std::min(best, point.y);
   }
+  for (const PlotPoint& point : log.points("memory_peak"))
+    measures["peak_mib"] = std::max(measures["peak_mib"], point.y / (1 << 20));
+  std::vector<double> rates;
+  for (const PlotPoint& point : log.points("tokens_per_second")) rates.push_back(point.y);
   if (!rates.empty()) measures["tokens_per_second"] = median(rates);
   return measures;
 }
