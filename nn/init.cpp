@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/hash.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
@@ -21,9 +22,9 @@ Init Init::for_fans(std::int64_t fan_in, std::int64_t fan_out) const {
 }
 
 std::uint64_t name_stream(std::string_view name) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
+  Fnv1a hash;
+  hash.add(name);
+  return hash.value();
 }
 
 void initialize(Context& ctx, const Tensor& values, const Init& init, std::uint64_t seed,

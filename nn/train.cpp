@@ -50,10 +50,6 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
   return options;
 }
 
-DecodeOptions decode_options(const TrainOptions& options) {
-  return {parse_colour(options.background), options.max_pixels};
-}
-
 LoaderOptions loader_options(const TrainOptions& options) {
   LoaderOptions loader;
   loader.batch = options.batch;
@@ -160,6 +156,7 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
           tokens_text(run.model), ", ", tokens_per_step(run.model, options), " per step, ",
           name_of(options.model.attention), " attention, ", run.model.parameters().parameter_count(),
           " parameters"));
+  if (options.model.classes > 0) run.host.on_message(cat("classes: ", run.images.class_summary()));
   for (const std::string& text :
        {passed_over_text(choice),
         slower_attention_text(options.model, choice.device, dtype_from_name(options.dtype))})
@@ -173,7 +170,8 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
 TrainResult train(const TrainOptions& given, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks) {
   const TrainCallbacks host = complete(callbacks);
-  const auto images = std::make_shared<const ImageFolder>(given.data, decode_options(given));
+  const auto images = std::make_shared<const ImageFolder>(given.data, decode_options(given),
+                                                          classes_from_name(given.classes));
   const TrainOptions options = resolve(given, *images);
   const HeldOutSplit split =
       hold_out(images, options.held_out, decode_options(options), options.model.classes > 0);

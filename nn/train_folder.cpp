@@ -1,5 +1,6 @@
 #include "nn/train_folder.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <functional>
@@ -12,6 +13,7 @@
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
+#include "nn/json.h"
 #include "nn/number_list.h"
 
 namespace llsa::nn {
@@ -57,10 +59,13 @@ std::string images_text(const HeldOutLoss& loss) { return std::to_string(loss.fo
 // Losses over other images cannot be compared.
 void require_same_held_out(const RunFolder& files, const std::optional<HeldOutLoss>& held_out) {
   const auto best = files.best();
-  if (!best || !held_out || best->images == images_text(*held_out)) return;
-  throw ValueError(cat("the held-out images in ", held_out->folder().root(),
-                       " are not those of the saved run (files or classes were added, removed or renamed)"),
-                   cat("bring them back, or remove ", files.best_path(), " to look for the best anew"));
+  std::uint64_t images = 0;
+  if (best) std::from_chars(best->images.data(), best->images.data() + best->images.size(), images);
+  if (!best || !held_out || held_out->folder().matches(images)) return;
+  throw ValueError(
+      cat("the held-out images in ", held_out->folder().root(),
+          " are not those of the saved run (files or classes were added, removed, renamed or changed)"),
+      cat("bring them back, or remove ", files.best_path(), " to look for the best anew"));
 }
 
 }  // namespace
@@ -205,7 +210,10 @@ TrainOptions read_training_options(const std::string& checkpoint) {
     throw IoError(cat(checkpoint, " has no training_state: it can be sampled from, not resumed"),
                   "start a new run from its weights with --init-from");
   }
-  return TrainOptions::parse(read_text_file(path), path);
+  const std::string text = read_text_file(path);
+  TrainOptions options = TrainOptions::parse(text, path);
+  if (!JsonObject(text, path).has("exif")) options.exif = "ignore";  // as earlier versions did
+  return options;
 }
 
 }  // namespace llsa::nn

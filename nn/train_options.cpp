@@ -9,7 +9,6 @@
 #include "core/device_choice.h"
 #include "core/error.h"
 #include "nn/data/held_out.h"
-#include "nn/data/image_io.h"
 #include "nn/diffusion/cascade.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/ema.h"
@@ -102,10 +101,13 @@ const std::vector<Setting>& train_settings() {
   static const std::vector<Setting> settings = {
       row("model", "kind of model", &O::kind, {"dit", "pixelflow"}),
       row("data", "folder of images; its sub-folders are classes", &O::data),
+      resumable(row("classes", "sub-folders of the data are classes: auto, if no images lie beside them",
+                    &O::classes, {"auto", "none", "folders"})),
       row("crop", "which part of an image that is not of the wanted shape", &O::crop, {"centre", "random"}),
       row("flip", "mirror half of the samples", &O::flip),
       row("background", "colour under transparent pixels: black, white, grey, #rrggbb", &O::background),
       row("max_pixels", "larger images are left out, unread", &O::max_pixels, 1, 1e10),
+      row("exif", "the orientation that a camera has noted", &O::exif, {"apply", "ignore"}),
       resumable(row("workers", "threads that decode images", &O::workers, 1, 256)),
       resumable(row("cache_mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6)),
       checked(
@@ -271,6 +273,10 @@ void TrainOptions::validate() const {
                      "some hundreds are usual; 0 = no score");
   if (!inception.empty() && eval_samples == 0)
     throw ValueError("inception is given, but no images to draw for FID", "give --eval-samples, too");
+}
+
+DecodeOptions decode_options(const TrainOptions& options) {
+  return {parse_colour(options.background), options.max_pixels, options.exif == "apply"};
 }
 
 std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "data/image_io.h"
 #include "dit_config.h"
 
 namespace llsa::nn {
@@ -23,10 +24,12 @@ struct TrainOptions {
 
   // data
   std::string data;                  ///< folder of images
+  std::string classes = "auto";      ///< "auto" | "none" | "folders"
   std::string crop = "centre";       ///< "centre" | "random"
   bool flip = false;                 ///< mirror half of the samples
   std::string background = "black";  ///< under transparent pixels: a form that parse_colour takes
   std::int64_t max_pixels = 64'000'000;
+  std::string exif = "apply";  ///< "apply" | "ignore"
   std::int64_t workers = 1;
   std::int64_t cache_mb = 512;  ///< decoded images kept in memory
   std::string held_out;         ///< images not to train on: a folder, a share such as "5%", or none
@@ -90,6 +93,9 @@ struct TrainOptions {
 
   ModelKind model_kind() const { return nn::model_kind(kind); }
 };
+
+/// How the images of a run are decoded.
+DecodeOptions decode_options(const TrainOptions& options);
 
 /// One row of the table.
 struct Setting {

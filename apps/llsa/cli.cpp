@@ -203,6 +203,13 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
   eval->add_option("--max-pixels", args.max_pixels,
                    "larger images are left out; default: as in training, if the checkpoint says")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  eval->add_option("--exif", args.exif,
+                   "the orientation that a camera has noted; default: as in training, else apply")
+      ->check(CLI::IsMember({"apply", "ignore"}));
+  eval->add_option(
+          "--classes", args.classes,
+          "none: all images of --data; folders: not those beside its sub-folders; default: as in training")
+      ->check(CLI::IsMember({"none", "folders"}));
   add_machine(*eval, args);
   eval->add_flag("--json", args.json, "print one JSON object");
   return eval;

@@ -71,9 +71,11 @@ struct EvalArgs {
   std::string data;
   std::string inception;  ///< weights: FID, Inception Score and KID instead of random features
   std::string resize = "aa";
-  std::string statistics;       ///< file that keeps the statistics of data
-  std::int64_t batch = 64;      ///< images drawn at a time
-  std::string background;       ///< empty = as in training
+  std::string statistics;   ///< file that keeps the statistics of data
+  std::int64_t batch = 64;  ///< images drawn at a time
+  std::string background;   ///< empty = as in training
+  std::string exif;         ///< empty = as in training
+  std::string classes;      ///< empty = none, or as in training if images beside the folders were left out
   std::int64_t max_pixels = 0;  ///< 0 = as in training
   std::int64_t count = 256;
   std::int64_t reference = 1024;

@@ -33,17 +33,22 @@ namespace {
 /// Images that a covariance of all Inception features needs.
 constexpr std::int64_t kEnoughImages = nn::Inception::kFeatures + 1;
 
-// Real images are decoded like the training images.
-nn::DecodeOptions decode_options(const EvalArgs& args, const std::string& checkpoint) {
-  nn::TrainOptions training;
+// Real images are chosen and decoded like the training images. Their classes do not matter.
+nn::TrainOptions data_options(const EvalArgs& args, const std::string& checkpoint) {
+  nn::TrainOptions options;
   if (!checkpoint.empty() && nn::has_training_state(checkpoint))
-    training = nn::read_training_options(checkpoint);
-  return {nn::parse_colour(args.background.empty() ? training.background : args.background),
-          args.max_pixels > 0 ? args.max_pixels : training.max_pixels};
+    options = nn::read_training_options(checkpoint);
+  if (!args.background.empty()) options.background = args.background;
+  if (args.max_pixels > 0) options.max_pixels = args.max_pixels;
+  if (!args.exif.empty()) options.exif = args.exif;
+  if (options.classes == "auto") options.classes = "none";
+  if (!args.classes.empty()) options.classes = args.classes;
+  return options;
 }
 
-nn::ImageFolder open_folder(const std::string& path, const nn::DecodeOptions& decode) {
-  nn::ImageFolder folder(path, decode);
+nn::ImageFolder open_folder(const std::string& path, const nn::TrainOptions& options,
+                            const std::string& classes) {
+  nn::ImageFolder folder(path, nn::decode_options(options), nn::classes_from_name(classes));
   for (const std::string& warning : folder.warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
   return folder;
 }
@@ -211,8 +216,8 @@ int run_eval(const EvalArgs& args) {
     subject.about = nn::read_diffusers_model(subject.checkpoint);
     for (const std::string& note : subject.about.notes) print_note(note);
   }
-  const nn::DecodeOptions decode = decode_options(args, subject.checkpoint);
-  const nn::ImageFolder data = open_folder(args.data, decode);
+  const nn::TrainOptions options = data_options(args, subject.checkpoint);
+  const nn::ImageFolder data = open_folder(args.data, options, options.classes);
 
   // Images are drawn on the device and scored on the CPU, but for the Inception network, which runs on the device.
   Context host(args.threads);
@@ -222,7 +227,7 @@ int run_eval(const EvalArgs& args) {
   ctx.allow_tf32(args.tf32);
   print_note(passed_over_text(choice));
   if (args.model.empty()) {
-    subject.folder.emplace(open_folder(args.images, decode));
+    subject.folder.emplace(open_folder(args.images, options, "none"));
   } else {
     subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype, args.average);
     print_note(nn::slower_attention_text(subject.model->last_stage(), choice.device, dtype));

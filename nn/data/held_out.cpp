@@ -78,9 +78,9 @@ ImageFolder relabelled(const ImageFolder& held_out, const ImageFolder& training)
   return held_out.with_entries(std::move(entries), known);
 }
 
-ImageFolder scan(const std::string& folder, const DecodeOptions& decode) {
+ImageFolder scan(const std::string& folder, const DecodeOptions& decode, Classes classes) {
   try {
-    return ImageFolder(folder, decode);
+    return ImageFolder(folder, decode, classes);
   } catch (const IoError& error) {
     throw IoError(cat("held-out images: ", error.what()),
                   "give a folder of images, or a share of the training images such as 5%");
@@ -102,8 +102,8 @@ std::optional<double> held_out_share(std::string_view text) {
 }
 
 std::uint64_t image_hash(const ImageEntry& entry) {
-  // Philox mixes all bits of the name's hash into all bits of the result.
-  const auto words = Philox{name_stream("held out"), name_stream(entry.path)}.words(0);
+  // Philox mixes all bits of the content's hash into all bits of the result.
+  const auto words = Philox{name_stream("held out"), entry.content}.words(0);
   return static_cast<std::uint64_t>(words[0]) << 32 | words[1];
 }
 
@@ -114,7 +114,7 @@ HeldOutSplit hold_out(const std::shared_ptr<const ImageFolder>& images, const st
   if (const auto share = held_out_share(held_out)) {
     split = split_by_hash(*images, *share);
   } else {
-    const ImageFolder folder = scan(held_out, decode);
+    const ImageFolder folder = scan(held_out, decode, classes ? images->classes() : Classes::none);
     split = {images, std::make_shared<const ImageFolder>(classes ? relabelled(folder, *images) : folder)};
   }
   require_apart(*split.training, *split.held_out);

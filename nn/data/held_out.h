@@ -1,10 +1,9 @@
 // Images that are held out of training, so that a model can be measured on images that it has not seen.
 //
 // They are a folder of their own, or a share of the training images. An image belongs to the share when a
-// hash of its path below the root, read as a fraction of 1, is less than the share. So images that are added
-// later change nothing for those that are there, and a larger share contains a smaller one. The hash is of the
-// path alone, as everything else that is drawn from an ImageFolder: an image that is saved again under its
-// name stays on its side.
+// hash of its content, read as a fraction of 1, is less than the share. So images that are added, renamed or moved
+// later change nothing for those that are there, copies of an image are all on one side, and a larger share contains
+// a smaller one.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +20,7 @@ namespace llsa::nn {
 /// names a folder. Throws ValueError unless it is above 0 and at most 50 %.
 std::optional<double> held_out_share(std::string_view text);
 
-/// The hash of an image: 64 bits, of its path below the root.
+/// The hash of an image: 64 bits, of its content.
 std::uint64_t image_hash(const ImageEntry& entry);
 
 struct HeldOutSplit {
@@ -30,7 +29,7 @@ struct HeldOutSplit {
 };
 
 /// Splits off what `held_out` says: nothing (""), a share of `images`, or another folder. With `classes`, the
-/// images of that folder are labelled as the training images, by the names of their class folders. Throws
+/// images of that folder have classes as the training images have them (ImageFolder::classes()), and are labelled as the training images, by the names of their class folders. Throws
 /// ValueError for a share of which no image is held out or none is left to train on, for a class that the
 /// training images do not have, and for a held-out file that is also a training image (through a link, or
 /// because one folder lies in the other); IoError as ImageFolder.

@@ -1,116 +1,71 @@
-// Scan of an image folder: walk the tree, check the headers on a few threads, then assign the classes.
+// Scan of an image folder: walk the tree, check the files on a few threads, then assign the classes.
 #include "nn/data/image_folder.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <deque>
 #include <map>
-#include <memory>
-#include <optional>
-#include <set>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "core/error.h"
+#include "core/hash.h"
+#include "nn/data/file_format.h"
 
 namespace llsa::nn {
 
 namespace {
 
-constexpr std::size_t kReasonsShown = 3;  // per warning
+using namespace std::literals;
 
-struct Tree {
-  std::vector<std::string> images;    // below the root
-  std::set<std::string> sub_folders;  // directly in the root
-  std::vector<SkippedFile> skipped;
-  std::int64_t other_files = 0;
-};
+constexpr std::size_t kReasonsShown = 3;   // per warning
+constexpr std::size_t kNamesShown = 3;     // in a list of folders
+constexpr std::size_t kClassesShown = 20;  // with their counts
 
-std::string join(const std::string& folder, const std::string& name) {
-  return folder.empty() ? name : folder + "/" + name;
-}
-
-/// Names in a folder in byte order, without hidden ones. If it cannot be read: nothing, and errno says why.
-std::optional<std::vector<std::string>> list_names(const std::string& folder) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> handle(::opendir(folder.c_str()), &::closedir);
-  if (!handle) return std::nullopt;
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = ::readdir(handle.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  if (errno != 0) return std::nullopt;
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-/// Walks breadth first. Linked folders wait until all real ones are known, so that the name under which a
-/// folder counts does not depend on where links to it lie.
-Tree walk(const std::string& root) {
-  Tree tree;
-  std::deque<std::string> real = {""};
-  std::deque<std::string> linked;
-  std::set<std::pair<dev_t, ino_t>> entered;
-  while (!real.empty() || !linked.empty()) {
-    auto& queue = real.empty() ? linked : real;
-    const std::string folder = queue.front();
-    queue.pop_front();
-    const std::string full = join(root, folder);
-    struct stat info = {};
-    if (::stat(full.c_str(), &info) != 0 || !entered.insert({info.st_dev, info.st_ino}).second) continue;
-    const auto names = list_names(full);
-    if (!names) {
-      const std::string reason = std::strerror(errno);
-      if (folder.empty()) throw IoError(cat("[data] cannot read the folder ", root, ": ", reason));
-      tree.skipped.push_back({folder, cat("the folder cannot be read: ", reason)});
-      continue;
-    }
-    for (const std::string& name : *names) {
-      const std::string path = join(folder, name);
-      struct stat link = {};
-      if (::lstat(join(root, path).c_str(), &link) != 0) continue;  // gone meanwhile
-      info = link;
-      if (S_ISLNK(link.st_mode) && ::stat(join(root, path).c_str(), &info) != 0) {
-        tree.skipped.push_back({path, cat("the link leads nowhere: ", std::strerror(errno))});
-      } else if (S_ISDIR(info.st_mode)) {
-        if (folder.empty()) tree.sub_folders.insert(name);
-        (S_ISLNK(link.st_mode) ? linked : real).push_back(path);
-      } else if (!has_image_extension(name)) {
-        ++tree.other_files;
-      } else if (!S_ISREG(info.st_mode)) {
-        tree.skipped.push_back({path, "not a regular file"});
-      } else {
-        tree.images.push_back(path);
-      }
-    }
-  }
-  return tree;
-}
-
+/// What a look at a file has found: an image, a file of a format that is not read, one that is no image (neither a
+/// format nor a failure), or a failure.
 struct Check {
-  std::string failure;  // empty when usable
+  std::string format;
+  std::string failure;
+  std::uint64_t content = 0;
   bool rotated = false;
 };
 
-/// Checks the headers on a few threads, because on a cold disk each read waits.
-std::vector<Check> check_files(const std::string& root, const std::vector<std::string>& paths,
-                               const DecodeOptions& decode) {
+Check check_file(const std::string& path, const DecodeOptions& decode) {
+  Check check;
+  bool is_image = has_image_extension(path);
+  try {
+    ByteSource source(path);
+    check.format = file_format(source);
+    if (!check.format.empty() && !is_read(check.format)) return check;
+    is_image = is_image || !check.format.empty();
+    if (!is_image) return check;
+    check.rotated = probe_image(source, decode).orientation != 1;
+    check.content = content_hash(source);
+  } catch (const std::exception& error) {
+    if (!is_image) return {};
+    // The message names the full path; the list has its own column for that.
+    const std::string prefix = cat("[image] ", path, ": ");
+    check.failure = error.what();
+    if (check.failure.starts_with(prefix)) check.failure.erase(0, prefix.size());
+  }
+  return check;
+}
+
+/// Checks the files on a few threads, because on a cold disk each read waits.
+std::vector<Check> check_all(const std::string& root, const std::vector<std::string>& paths,
+                             const DecodeOptions& decode) {
   std::vector<Check> checks(paths.size());
   std::atomic<std::size_t> next{0};
   auto work = [&] {
-    for (std::size_t i = next++; i < paths.size(); i = next++) {
-      try {
-        checks[i].rotated = probe_image(join(root, paths[i]), decode).orientation != 1;
-      } catch (const std::exception& error) {
-        checks[i].failure = error.what();
-      }
-    }
+    for (std::size_t i = next++; i < paths.size(); i = next++)
+      checks[i] = check_file(join_path(root, paths[i]), decode);
   };
   const std::size_t threads =
       std::min<std::size_t>({std::max(1u, std::thread::hardware_concurrency()), 8, paths.size() / 64 + 1});
@@ -124,87 +79,168 @@ std::vector<Check> check_files(const std::string& root, const std::vector<std::s
   return checks;
 }
 
-std::string extension_list() {
-  std::string text;
-  for (const auto& extension : image_extensions()) text += (text.empty() ? "*" : ", *") + extension;
-  return text;
+std::uint64_t hash_of(const std::vector<ImageEntry>& entries, bool contents) {
+  Fnv1a hash;
+  for (const auto& entry : entries) {
+    hash.add(entry.path);
+    hash.add(std::uint8_t{0});
+    for (int shift = 0; shift < 32; shift += 8)
+      hash.add(static_cast<std::uint8_t>(static_cast<std::uint32_t>(entry.label) >> shift));
+    if (contents) hash.add_word(entry.content);
+  }
+  return hash.value();
 }
 
-std::uint64_t hash_of(const std::vector<ImageEntry>& entries) {  // FNV-1a
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  auto mix = [&](unsigned char byte) { hash = (hash ^ byte) * 0x100000001b3u; };
-  for (const auto& entry : entries) {
-    for (const char c : entry.path) mix(static_cast<unsigned char>(c));
-    mix(0);
-    for (int shift = 0; shift < 32; shift += 8)
-      mix(static_cast<unsigned char>(static_cast<std::uint32_t>(entry.label) >> shift));
-  }
-  return hash;
+std::string class_folder(const std::string& path) {
+  const std::size_t slash = path.find('/');
+  return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+
+bool is_split(const std::string& name) {
+  constexpr std::array kSplits = {"train"sv, "training"sv, "val"sv,  "valid"sv,   "validation"sv,
+                                  "test"sv,  "testing"sv,  "eval"sv, "held_out"sv};
+  return std::find(kSplits.begin(), kSplits.end(), name) != kSplits.end();
+}
+
+std::string files(std::size_t count) { return cat(count, count == 1 ? " file" : " files"); }
+std::string images(std::int64_t count) { return cat(count, count == 1 ? " image" : " images"); }
+
+/// "a, b, c, ...".
+std::string first_names(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kNamesShown, names.size()); ++i) text += (i ? ", " : "") + names[i];
+  return text + (names.size() > kNamesShown ? ", ..." : "");
 }
 
 }  // namespace
 
-ImageFolder::ImageFolder(std::string root, const DecodeOptions& decode)
-    : root_(std::move(root)), decode_(decode) {
+Classes classes_from_name(const std::string& name) {
+  if (name == "auto") return Classes::automatic;
+  if (name == "none") return Classes::none;
+  if (name == "folders") return Classes::folders;
+  throw ValueError(cat("[data] classes: expected auto, none or folders, got '", name, "'"));
+}
+
+ImageFolder::ImageFolder(std::string root, const DecodeOptions& decode, Classes classes)
+    : root_(std::move(root)), decode_(decode), classes_(classes) {
   while (root_.size() > 1 && root_.back() == '/') root_.pop_back();
   struct stat info = {};
   if (::stat(root_.c_str(), &info) != 0) {
     throw IoError(
         cat("[data] cannot open the folder ", root_, ": ", std::strerror(errno)),
-        cat("expected a folder with images (", extension_list(), "), or with one sub-folder per class"));
+        cat("expected a folder with images (", formats_read(), "), or with one sub-folder per class"));
   }
   if (!S_ISDIR(info.st_mode))
     throw IoError(cat("[data] ", root_, " is not a folder"), "give the folder that holds the images");
 
-  Tree tree = walk(root_);
-  std::sort(tree.images.begin(), tree.images.end());
-  const std::vector<Check> checks = check_files(root_, tree.images, decode_);
-  other_files_ = tree.other_files;
+  FolderTree tree = walk_folder(root_);
   skipped_ = std::move(tree.skipped);
-
-  std::vector<std::string> usable;
-  std::map<std::string, std::int32_t> label_of;
-  for (std::size_t i = 0; i < tree.images.size(); ++i) {
-    const std::string& path = tree.images[i];
-    if (!checks[i].failure.empty()) {
-      // The message names the full path; the list has its own column for that.
-      const std::string prefix = cat("[image] ", join(root_, path), ": ");
-      const std::string& failure = checks[i].failure;
-      skipped_.push_back({path, failure.rfind(prefix, 0) == 0 ? failure.substr(prefix.size()) : failure});
-      continue;
-    }
-    rotated_files_ += checks[i].rotated;
-    usable.push_back(path);
-    const std::size_t slash = path.find('/');
-    if (slash != std::string::npos) label_of[path.substr(0, slash)] = 0;
-  }
-  for (auto& item : label_of) {  // in byte order
-    item.second = static_cast<std::int32_t>(class_names_.size());
-    class_names_.push_back(item.first);
-  }
-  for (const std::string& name : tree.sub_folders) {
-    if (!label_of.count(name)) empty_classes_.push_back(name);
-  }
-  for (const std::string& path : usable) {
-    const std::size_t slash = path.find('/');
-    if (slash != std::string::npos) {
-      entries_.push_back({path, label_of.at(path.substr(0, slash))});
-    } else if (class_names_.empty()) {
-      entries_.push_back({path, 0});
-    } else {
-      skipped_.push_back({path, "it lies beside the class folders, so it has no class"});
-    }
-  }
+  not_data_ = std::move(tree.not_data);
+  litter_ = std::move(tree.litter);
+  drawn_ = tree.drawn;
+  check_files(tree.files);
+  if (entries_.empty()) fail_without_images();
+  assign_classes(tree.sub_folders);
   std::sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
-  if (entries_.empty()) {
-    std::string found =
-        cat("; found ", tree.images.size(), " files with such a name and ", other_files_, " others");
-    if (!skipped_.empty())
-      found += cat("; the first left out is ", skipped_[0].path, ": ", skipped_[0].reason);
-    throw IoError(cat("[data] no usable image in ", root_, ": looked for ", extension_list(),
-                      " in it and below", found));
+  fingerprint_ = hash_of(entries_, true);
+}
+
+void ImageFolder::check_files(const std::vector<std::string>& paths) {
+  const std::vector<Check> checks = check_all(root_, paths, decode_);
+  std::map<std::string, UnreadFormat> unread;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const Check& check = checks[i];
+    if (!check.failure.empty()) {
+      skipped_.push_back({paths[i], check.failure});
+    } else if (check.format.empty()) {
+      ++other_files_;
+    } else if (!is_read(check.format)) {
+      UnreadFormat& format = unread[check.format];
+      if (format.count++ == 0) format = {check.format, 1, paths[i]};
+    } else {
+      rotated_files_ += check.rotated;
+      entries_.push_back({paths[i], 0, check.content});
+    }
   }
-  fingerprint_ = hash_of(entries_);
+  for (auto& format : unread) unread_.push_back(std::move(format.second));
+}
+
+void ImageFolder::fail_without_images() const {
+  std::string found;
+  for (const UnreadFormat& format : unread_)
+    found += cat(found.empty() ? "" : ", ", format.count, " ", format.format, " (", format.first, ")");
+  if (!skipped_.empty())
+    found += cat(found.empty() ? "" : ", ", skipped_.size(), " that cannot be used (", skipped_[0].path, ": ",
+                 skipped_[0].reason, ")");
+  if (!not_data_.empty())
+    found +=
+        cat(found.empty() ? "" : ", ", "folders of runs or of drawn images (", first_names(not_data_), ")");
+  throw IoError(
+      cat("[data] no usable image in ", root_, ": looked for ", formats_read(), " in it and below; found ",
+          found, found.empty() ? "" : ", ", other_files_, " other files"),
+      unread_.empty() ? std::string() : unread_format_hint(unread_[0].format));
+}
+
+// Throws ValueError where the folders may be something else than classes.
+void ImageFolder::require_clear_classes(const std::vector<std::int64_t>& counts, std::int64_t loose) const {
+  if (loose > 0) {
+    const std::int64_t all = size();
+    throw ValueError(cat("[data] ", root_, " holds ", images(loose), " beside ", class_names_.size(),
+                         class_names_.size() == 1 ? " folder" : " folders", " with ", images(all - loose),
+                         " (", first_names(class_names_), "): are these classes?"),
+                     cat("--classes none takes all ", all,
+                         " without classes, --classes folders takes the folders as classes and "
+                         "leaves the ",
+                         loose, " beside them out; or move one or the other away"));
+  }
+  const auto train = std::find_if(class_names_.begin(), class_names_.end(),
+                                  [](const std::string& name) { return name.starts_with("train"); });
+  if (train == class_names_.end() || !std::all_of(class_names_.begin(), class_names_.end(), is_split)) return;
+  std::string found, other;
+  for (std::size_t i = 0; i < class_names_.size(); ++i) {
+    found += cat(i ? ", " : "", class_names_[i], " with ", images(counts[i]));
+    if (other.empty() && class_names_[i] != *train) other = class_names_[i];
+  }
+  throw ValueError(cat("[data] ", root_,
+                       " has folders that are named as the parts of a data set, not as classes: ", found),
+                   cat("take ", root_, "/", *train, " as the training images",
+                       other.empty() ? std::string() : cat(" (and ", root_, "/", other, " as --held-out)"),
+                       ", or say --classes none or --classes folders to take all"));
+}
+
+void ImageFolder::assign_classes(const std::vector<std::string>& sub_folders) {
+  if (classes_ == Classes::none) return;
+  std::map<std::string, std::int32_t> label_of;  // in byte order
+  for (const ImageEntry& entry : entries_)
+    if (const std::string name = class_folder(entry.path); !name.empty()) label_of[name] = 0;
+  for (auto& [name, label] : label_of) {
+    label = static_cast<std::int32_t>(class_names_.size());
+    class_names_.push_back(name);
+  }
+  if (class_names_.empty()) {
+    if (classes_ == Classes::automatic) return;
+    throw ValueError(cat("[data] expected sub-folders with images in ", root_,
+                         ", which are the classes, got ", images(size()), " in none"),
+                     "leave --classes folders out to train without classes");
+  }
+  for (const std::string& name : sub_folders)
+    if (!label_of.count(name)) empty_classes_.push_back(name);
+
+  std::vector<ImageEntry> labelled;
+  std::vector<std::int64_t> counts(class_names_.size(), 0);
+  for (ImageEntry& entry : entries_) {
+    const std::string name = class_folder(entry.path);
+    if (name.empty()) continue;
+    entry.label = label_of.at(name);
+    ++counts[static_cast<std::size_t>(entry.label)];
+    labelled.push_back(entry);
+  }
+  if (classes_ == Classes::automatic)
+    require_clear_classes(counts, size() - static_cast<std::int64_t>(labelled.size()));
+  for (const ImageEntry& entry : entries_)
+    if (class_folder(entry.path).empty())
+      skipped_.push_back({entry.path, "it lies beside the class folders, so it has no class"});
+  entries_ = std::move(labelled);
 }
 
 ImageFolder ImageFolder::with_entries(std::vector<ImageEntry> entries,
@@ -212,8 +248,12 @@ ImageFolder ImageFolder::with_entries(std::vector<ImageEntry> entries,
   ImageFolder folder = *this;
   folder.entries_ = std::move(entries);
   folder.class_names_ = std::move(class_names);
-  folder.fingerprint_ = hash_of(folder.entries_);
+  folder.fingerprint_ = hash_of(folder.entries_, true);
   return folder;
+}
+
+bool ImageFolder::matches(std::uint64_t fingerprint) const {
+  return fingerprint == fingerprint_ || fingerprint == hash_of(entries_, false);
 }
 
 std::vector<std::int64_t> ImageFolder::class_counts() const {
@@ -222,33 +262,51 @@ std::vector<std::int64_t> ImageFolder::class_counts() const {
   return counts;
 }
 
+std::string ImageFolder::class_summary() const {
+  const std::vector<std::int64_t> counts = class_counts();
+  const std::size_t shown = std::min(kClassesShown, class_names_.size());
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) text += cat(i ? ", " : "", class_names_[i], " (", counts[i], ")");
+  if (shown < class_names_.size()) {
+    const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+    text += cat(", and ", class_names_.size() - shown, " more; the smallest has ", *least, ", the largest ",
+                *most);
+  }
+  return text;
+}
+
 std::vector<std::string> ImageFolder::warnings() const {
   std::vector<std::string> sentences;
   if (!skipped_.empty()) {
-    std::string text =
-        cat(skipped_.size(), skipped_.size() == 1 ? " file was" : " files were", " left out: ");
-    for (std::size_t i = 0; i < std::min(kReasonsShown, skipped_.size()); ++i) {
+    std::string text = cat(files(skipped_.size()), skipped_.size() == 1 ? " was" : " were", " left out: ");
+    for (std::size_t i = 0; i < std::min(kReasonsShown, skipped_.size()); ++i)
       text += cat(i ? "; " : "", skipped_[i].path, " (", skipped_[i].reason, ")");
-    }
-    if (skipped_.size() > kReasonsShown) text += "; ...";
-    sentences.push_back(text);
+    sentences.push_back(text + (skipped_.size() > kReasonsShown ? "; ..." : ""));
   }
-  if (!class_names_.empty() && !empty_classes_.empty()) {
-    std::string text = "sub-folders without a usable image are no classes: ";
-    for (std::size_t i = 0; i < empty_classes_.size(); ++i) text += (i ? ", " : "") + empty_classes_[i];
-    sentences.push_back(text);
-  }
-  if (rotated_files_ > 0) {
-    sentences.push_back(cat(rotated_files_, rotated_files_ == 1 ? " JPEG file has" : " JPEG files have",
+  for (const UnreadFormat& format : unread_)
+    sentences.push_back(cat(format.count, " ", format.format, format.count == 1 ? " file was" : " files were",
+                            " left out (", format.first, format.count > 1 ? ", ..." : "",
+                            "), the format is not read: ", unread_format_hint(format.format)));
+  if (!not_data_.empty())
+    sentences.push_back(cat("folders of runs and of images that a model has drawn are no training data: ",
+                            first_names(not_data_), not_data_.size() == 1 ? " was" : " were", " left out"));
+  if (drawn_) sentences.push_back(cat(root_, " holds images that a model has drawn, as its labels.csv says"));
+  if (!class_names_.empty() && !empty_classes_.empty())
+    sentences.push_back(
+        cat("sub-folders without a usable image are no classes: ", first_names(empty_classes_)));
+  if (class_names_.size() == 1)
+    sentences.push_back(
+        cat("all images are of one class, ", class_names_[0], ": --classes none trains without classes"));
+  if (rotated_files_ > 0 && !decode_.exif)
+    sentences.push_back(cat(images(rotated_files_), rotated_files_ == 1 ? " has" : " have",
                             " an EXIF orientation, which is ignored: used as stored"));
-  }
   return sentences;
 }
 
 Image ImageFolder::load(std::int64_t index) const {
   if (index < 0 || index >= size())
     throw ValueError(cat("[data] image ", index, " of a folder with ", size()));
-  return decode_image(join(root_, entries_[static_cast<std::size_t>(index)].path), decode_);
+  return decode_image(join_path(root_, entries_[static_cast<std::size_t>(index)].path), decode_);
 }
 
 }  // namespace llsa::nn

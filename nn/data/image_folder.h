@@ -1,76 +1,113 @@
 // A folder of images as a data set: scanned once, checked, sorted.
 //
-// * The folder is searched recursively for files with an image extension, in any case. Names that begin with
-//   a dot are ignored. Links are followed. Every folder is entered once, real ones before linked ones, so
-//   loops end.
+// * The folder is searched recursively (folder_walk.h). What is an image is told by its content, not by its name
+//   (file_format.h). Each image's header and structure are checked (probe_image). A file that fails, for example
+//   because it may not be read, is left out and listed with the reason; images of formats that are not read are counted
+//   by format. The loader handles damage that only decoding finds.
 // * If the root has sub-folders with images, each of them is a class, with everything below it. Classes are
-//   numbered in byte order of their names. Images directly in the root then have no class, and are left out
-//   with a warning. Without such sub-folders there are no classes, and every label is 0.
-// * Each file's header and structure are checked (probe_image). A file that fails, for example because it may
-//   not be read, is left out and listed with the reason. The loader handles damage that only decoding finds.
-// * Images are in byte order of their path below the root, so the set depends on the names alone.
+//   numbered in byte order of their names. Without such sub-folders there are no classes, and every label is 0.
+//   Images directly in the root beside such folders are an error, and so are folders that are named as parts of a data
+//   set (train, val, ...), unless `Classes` says what is meant.
+// * Images are in byte order of their path below the root. The set depends on names and contents alone.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "folder_walk.h"
 #include "image_io.h"
 
 namespace llsa::nn {
 
 struct ImageEntry {
-  std::string path;    ///< below the root, with '/'
-  std::int32_t label;  ///< index into class_names(), 0 without classes
+  std::string path;           ///< below the root, with '/'
+  std::int32_t label = 0;     ///< index into class_names(), 0 without classes
+  std::uint64_t content = 0;  ///< content_hash() of the file
 };
 
-/// A file or folder that was left out, and why.
-struct SkippedFile {
-  std::string path;
-  std::string reason;
+/// Where classes come from.
+enum class Classes {
+  automatic,  ///< the sub-folders with images, if there are any
+  none,       ///< there are none: all images of the tree
+  folders,    ///< the sub-folders with images; images beside them are left out
+};
+
+/// "auto", "none", "folders". Throws ValueError for another name.
+Classes classes_from_name(const std::string& name);
+
+/// Files that are left out because of their format.
+struct UnreadFormat {
+  std::string format;
+  std::int64_t count = 0;
+  std::string first;  ///< one of them
 };
 
 class ImageFolder {
  public:
   /// Scans. Throws IoError, saying what was looked for and found, when the folder is missing, is no folder,
-  /// may not be read, or holds no usable image.
-  explicit ImageFolder(std::string root, const DecodeOptions& decode = {});
+  /// may not be read, or holds no usable image; ValueError when it is not clear which images or which classes are
+  /// meant, with the counts and the ways out.
+  explicit ImageFolder(std::string root, const DecodeOptions& decode = {},
+                       Classes classes = Classes::automatic);
 
   /// The same folder with other entries, whose labels index other names of classes: a part of it, or all of
   /// it as another folder labels it.
   ImageFolder with_entries(std::vector<ImageEntry> entries, std::vector<std::string> class_names) const;
 
   const std::string& root() const { return root_; }
+  const DecodeOptions& decode() const { return decode_; }
+  Classes classes() const { return classes_; }
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<ImageEntry>& entries() const { return entries_; }
   /// Empty without classes.
   const std::vector<std::string>& class_names() const { return class_names_; }
   /// Images per class; one number without classes.
   std::vector<std::int64_t> class_counts() const;
+  /// "cat (120), dog (80)", shortened where there are many.
+  std::string class_summary() const;
 
-  /// What was left out, in order of path.
+  /// What was left out, in order of path: damaged files, files that may not be read, images without a class.
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
-  /// Files without an image extension.
+  /// In the order of the formats' names.
+  const std::vector<UnreadFormat>& unread_formats() const { return unread_; }
+  /// Folders that hold no training data: of runs, and of pictures that a model has drawn.
+  const std::vector<std::string>& not_data() const { return not_data_; }
+  /// What systems leave in folders: files and folders that were not looked into.
+  const std::vector<std::string>& litter() const { return litter_; }
+  /// Files that are no images.
   std::int64_t other_files() const { return other_files_; }
-  /// JPEG files whose EXIF orientation is not upright. They are used as stored.
+  /// Images whose EXIF orientation is not upright.
   std::int64_t rotated_files() const { return rotated_files_; }
-  /// Whole sentences for a log: how many files were left out with the first reasons, folders without images,
-  /// rotated files.
+  /// Whole sentences for a log: how many files were left out with the first reasons, and what may be a mistake.
   std::vector<std::string> warnings() const;
 
-  /// Hash of all paths and labels: a resumed run compares it.
+  /// Hash of all paths, labels and contents: two equal ones are of the same training data.
   std::uint64_t fingerprint() const { return fingerprint_; }
+  /// Whether a stored fingerprint is this folder's. That of an earlier version, which is of paths and labels, is known,
+  /// too.
+  bool matches(std::uint64_t fingerprint) const;
 
   /// Decodes one image; thread-safe. Throws IoError as decode_image, ValueError for an index outside.
   Image load(std::int64_t index) const;
 
  private:
+  void check_files(const std::vector<std::string>& files);
+  void assign_classes(const std::vector<std::string>& sub_folders);
+  void require_clear_classes(const std::vector<std::int64_t>& counts, std::int64_t loose) const;
+  [[noreturn]] void fail_without_images() const;
+
   std::string root_;
   DecodeOptions decode_;
+  Classes classes_;
   std::vector<ImageEntry> entries_;
   std::vector<std::string> class_names_;
   std::vector<std::string> empty_classes_;
   std::vector<SkippedFile> skipped_;
+  std::vector<UnreadFormat> unread_;
+  std::vector<std::string> not_data_;
+  std::vector<std::string> litter_;
+  bool drawn_ = false;
   std::int64_t other_files_ = 0;
   std::int64_t rotated_files_ = 0;
   std::uint64_t fingerprint_ = 0;

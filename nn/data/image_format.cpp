@@ -1,24 +1,19 @@
 // Walks of the file formats (PNM: pnm.cpp). Each function states the rule by which a file is complete.
 #include "nn/data/image_format.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
-#include <cstring>
+#include <cstdlib>
 
 #include "core/error.h"
+#include "nn/data/file_format.h"
+#include "nn/data/orientation.h"
 #include "nn/data/pnm.h"
 
 namespace llsa::nn {
 
 namespace {
-
-constexpr std::uint64_t kWindow = 16384;  // bytes per read of a file
 
 [[noreturn]] void fail_short(const ByteSource& source, const char* format, const std::string& detail) {
   source.fail(cat("ends early: ", format, " ", detail), "the file was probably cut off while it was copied");
@@ -48,16 +43,16 @@ std::uint32_t crc32(ByteSource& source, std::uint64_t begin, std::uint64_t end) 
 }
 
 /// PNG: chunks [length][type][data][crc] up to IEND. The CRC covers type and data; a chunk matters when its
-/// type begins with a capital, or holds the transparency.
-void check_png(ByteSource& source, std::int64_t max_pixels, bool thorough) {
+/// type begins with a capital, or holds the transparency. Returns the EXIF orientation.
+int check_png(ByteSource& source, std::int64_t max_pixels, bool thorough) {
   require_bytes(source, "PNG", 33);
   if (!source.starts_with(12, "IHDR")) source.fail("damaged PNG: the first chunk is not IHDR");
   require_pixels(source, source.be32(16), source.be32(20), max_pixels);
+  int orientation = 1;
   for (std::uint64_t at = 8;;) {
     if (at + 12 > source.size()) fail_short(source, "PNG", "has no IEND chunk");
     const std::uint64_t length = source.be32(at);
-    std::string type;
-    for (std::uint64_t i = 4; i < 8; ++i) type += static_cast<char>(source.u8(at + i));
+    const std::string type = source.text(at + 4, 4);
     if (at + 12 + length > source.size()) {
       const bool text =
           std::all_of(type.begin(), type.end(), [](unsigned char c) { return std::isalpha(c); });
@@ -69,26 +64,10 @@ void check_png(ByteSource& source, std::int64_t max_pixels, bool thorough) {
     if (thorough && matters && crc32(source, at + 4, at + 8 + length) != source.be32(at + 8 + length)) {
       source.fail(cat("damaged PNG: wrong checksum of chunk ", type, " at byte ", at));
     }
-    if (type == "IEND") return;
+    if (type == "eXIf") orientation = exif_orientation(source, at + 8, at + 8 + length);
+    if (type == "IEND") return orientation;
     at += 12 + length;
   }
-}
-
-/// Orientation (tag 0x0112) in the first directory of an EXIF block, a TIFF file that begins at `tiff`; 1
-/// when there is none.
-int exif_orientation(ByteSource& source, std::uint64_t tiff, std::uint64_t end) {
-  if (tiff + 8 > end) return 1;
-  const bool little = source.u8(tiff) == 'I';
-  auto u16 = [&](std::uint64_t at) { return little ? source.le16(at) : source.be16(at); };
-  const std::uint64_t directory = tiff + (little ? source.le32(tiff + 4) : source.be32(tiff + 4));
-  if (directory + 2 > end) return 1;
-  const std::uint64_t entries = u16(directory);
-  for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t entry = directory + 2 + 12 * i;
-    if (entry + 12 > end) return 1;
-    if (u16(entry) == 0x0112) return static_cast<int>(u16(entry + 8));
-  }
-  return 1;
 }
 
 /// Huffman tables of a JPEG: [class and number][counts of codes with 1 .. 16 bits][symbols] each. Counts that
@@ -235,83 +214,6 @@ void check_gif(ByteSource& source, std::int64_t max_pixels) {
 
 }  // namespace
 
-std::string lower_extension(const std::string& name) {
-  const std::size_t dot = name.find_last_of("./");
-  if (dot == std::string::npos || name[dot] == '/') return {};
-  std::string extension = name.substr(dot);
-  for (char& c : extension)  // not by tolower(): in some locales that changes other letters, or leaves out I
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return extension;
-}
-
-ByteSource::ByteSource(const std::string& path) : name_(path) {
-  // Non-blocking, because opening a pipe would wait for a writer.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) fail(cat("cannot be opened: ", std::strerror(errno)));
-  struct stat info = {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    fail("not a regular file");
-  }
-  file_.reset(::fdopen(fd, "rb"), [fd](std::FILE* file) { file ? std::fclose(file) : ::close(fd); });
-  if (!file_) fail(cat("cannot be opened: ", std::strerror(errno)));
-  std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // load_window() does the buffering
-  size_ = static_cast<std::uint64_t>(info.st_size);
-  if (size_ == 0) fail("the file is empty");
-}
-
-ByteSource::ByteSource(const std::uint8_t* data, std::size_t size, std::string name)
-    : name_(std::move(name)), size_(size), window_(data), window_end_(size) {
-  if (size_ == 0) fail("the file is empty");
-}
-
-void ByteSource::fail(const std::string& reason, const std::string& hint) const {
-  throw IoError(cat("[image] ", name_, ": ", reason), hint);
-}
-
-void ByteSource::load_window(std::uint64_t at) {
-  if (at >= size_ || !file_) fail(cat("ends early: byte ", at, " is needed, it has ", size_));
-  // Windows are aligned, so that walking backwards is as cheap as forwards.
-  const std::uint64_t begin = at / kWindow * kWindow;
-  buffer_.resize(static_cast<std::size_t>(std::min(kWindow, size_ - begin)));
-  errno = 0;
-  if (::fseeko(file_.get(), static_cast<off_t>(begin), SEEK_SET) != 0 ||
-      std::fread(buffer_.data(), 1, buffer_.size(), file_.get()) != buffer_.size()) {
-    window_end_ = window_begin_;
-    fail(cat("cannot be read: ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile"));
-  }
-  window_ = buffer_.data();
-  window_begin_ = begin;
-  window_end_ = begin + buffer_.size();
-}
-
-std::uint8_t ByteSource::u8(std::uint64_t at) {
-  if (at < window_begin_ || at >= window_end_) load_window(at);
-  return window_[at - window_begin_];
-}
-
-bool ByteSource::starts_with(std::uint64_t at, const std::string& text) {
-  if (at + text.size() > size_) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (u8(at + i) != static_cast<std::uint8_t>(text[i])) return false;
-  }
-  return true;
-}
-
-std::vector<std::uint8_t> ByteSource::read_all() {
-  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size_));
-  if (!file_) {
-    std::copy(window_, window_ + size_, bytes.begin());
-    return bytes;
-  }
-  errno = 0;
-  if (::fseeko(file_.get(), 0, SEEK_SET) != 0 ||
-      std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-    fail(cat("cannot be read: ", errno != 0 ? std::strerror(errno) : "it became shorter meanwhile"));
-  }
-  return bytes;
-}
-
 void require_pixels(const ByteSource& source, std::int64_t width, std::int64_t height,
                     std::int64_t max_pixels) {
   if (width < 1 || height < 1) source.fail(cat("its header says ", width, " x ", height, " pixels"));
@@ -323,27 +225,16 @@ void require_pixels(const ByteSource& source, std::int64_t width, std::int64_t h
 
 ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool thorough) {
   ImageStructure found;
-  if (source.starts_with(0, "\x89PNG\r\n\x1a\n")) {
-    found.format = "PNG";
-    check_png(source, max_pixels, thorough);
-  } else if (source.starts_with(0, "\xFF\xD8")) {
-    found.format = "JPEG";
-    found.orientation = check_jpeg(source, max_pixels, thorough);
-  } else if (source.starts_with(0, "BM")) {
-    found.format = "BMP";
-    check_bmp(source, max_pixels);
-  } else if (source.starts_with(0, "GIF87a") || source.starts_with(0, "GIF89a")) {
-    found.format = "GIF";
-    check_gif(source, max_pixels);
-  } else if (source.size() >= 2 && source.u8(0) == 'P' && source.u8(1) >= '1' && source.u8(1) <= '7') {
-    found.format = "PNM";
-    read_pnm_header(source, max_pixels);
-  } else if (lower_extension(source.name()) == ".tga") {
-    found.format = "TGA";
-    found.ignore_alpha = check_tga(source, max_pixels);
-  } else {
-    source.fail("not an image: none of PNG, JPEG, BMP, TGA, GIF, PNM by its content");
-  }
+  found.format = file_format(source);
+  if (found.format.empty()) source.fail(cat("not an image: none of ", formats_read(), " by its content"));
+  if (!is_read(found.format))
+    source.fail(cat("its format, ", found.format, ", is not read"), unread_format_hint(found.format));
+  if (found.format == "PNG") found.orientation = check_png(source, max_pixels, thorough);
+  if (found.format == "JPEG") found.orientation = check_jpeg(source, max_pixels, thorough);
+  if (found.format == "BMP") check_bmp(source, max_pixels);
+  if (found.format == "TGA") found.ignore_alpha = check_tga(source, max_pixels);
+  if (found.format == "GIF") check_gif(source, max_pixels);
+  if (found.format == "PNM") read_pnm_header(source, max_pixels);
   return found;
 }
 

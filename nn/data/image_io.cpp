@@ -38,11 +38,14 @@ void require_in_decoder(bool ok) {
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "core/atomic_file.h"
 #include "nn/data/image_format.h"
 #include "nn/data/image_io.h"
+#include "nn/data/orientation.h"
 #include "nn/data/pnm.h"
+#include "nn/data/webp.h"
 
 namespace llsa::nn {
 
@@ -91,10 +94,10 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool thorough) {
     source.fail(cat("too large: ", source.size(), " bytes, the limit is ", std::numeric_limits<int>::max()));
   }
   const ImageStructure structure = check_structure(source, options.max_pixels, thorough);
+  if (structure.format == "WebP") return {probe_webp(source, options.max_pixels)};
   if (structure.format == "PNM") {
     const PnmHeader header = read_pnm_header(source, options.max_pixels);
-    return {{"PNM", static_cast<int>(header.width), static_cast<int>(header.height), header.channels, 1},
-            false};
+    return {{"PNM", static_cast<int>(header.width), static_cast<int>(header.height), header.channels}};
   }
   HeaderReader reader{source, 0, {}};
   const stbi_io_callbacks callbacks = {&HeaderReader::read, &HeaderReader::skip, &HeaderReader::eof};
@@ -111,9 +114,27 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool thorough) {
   return result;
 }
 
-Image decode(ByteSource& source, const std::uint8_t* bytes, const DecodeOptions& options) {
-  const Probe what = probe(source, options, true);
+/// RGBA over the background.
+Image compose(const std::uint8_t* rgba, int width, int height, Rgb background, bool ignore_alpha) {
+  Image image(width, height);
+  const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+  for (std::size_t i = 0; i < pixels; ++i) {
+    const std::uint8_t* from = rgba + 4 * i;
+    const unsigned alpha = ignore_alpha ? 255 : from[3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      const unsigned mixed = from[c] * alpha + background[c] * (255 - alpha);
+      image.pixels[3 * i + c] = static_cast<std::uint8_t>((mixed + 127) / 255);
+    }
+  }
+  return image;
+}
+
+/// The pixels as stored.
+Image decode(ByteSource& source, const std::uint8_t* bytes, const Probe& what, const DecodeOptions& options) {
   if (what.info.format == "PNM") return decode_pnm(source, options.max_pixels);
+  if (what.info.format == "WebP")
+    return compose(decode_webp(source, bytes).data(), what.info.width, what.info.height, options.background,
+                   false);
   // A JPEG has no alpha; elsewhere the header may not know of it (a PNG with a transparent colour).
   const bool opaque = what.info.format == "JPEG";
   const int channels = opaque ? 3 : 4;
@@ -124,20 +145,9 @@ Image decode(ByteSource& source, const std::uint8_t* bytes, const DecodeOptions&
       stbi_load_from_memory(bytes, static_cast<int>(source.size()), &width, &height, &stored, channels),
       stbi_image_free);
   if (!data) source.fail(cat("damaged ", what.info.format, ": ", stb_reason()));
+  if (!opaque) return compose(data.get(), width, height, options.background, what.ignore_alpha);
   Image image(width, height);
-  const std::size_t pixels = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-  if (opaque) {
-    std::copy_n(data.get(), pixels * 3, image.pixels.begin());
-    return image;
-  }
-  for (std::size_t i = 0; i < pixels; ++i) {
-    const stbi_uc* from = data.get() + 4 * i;
-    const unsigned alpha = what.ignore_alpha ? 255 : from[3];
-    for (std::size_t c = 0; c < 3; ++c) {
-      const unsigned mixed = from[c] * alpha + options.background[c] * (255 - alpha);
-      image.pixels[3 * i + c] = static_cast<std::uint8_t>((mixed + 127) / 255);
-    }
-  }
+  std::copy_n(data.get(), image.pixels.size(), image.pixels.begin());
   return image;
 }
 
@@ -152,9 +162,15 @@ Image::Image(int width_, int height_, Rgb colour) : width(width_), height(height
   for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = colour[i % 3];
 }
 
+ImageInfo probe_image(ByteSource& source, const DecodeOptions& options) {
+  ImageInfo info = probe(source, options, false).info;
+  if (options.exif && info.orientation >= 5) std::swap(info.width, info.height);
+  return info;
+}
+
 ImageInfo probe_image(const std::string& path, const DecodeOptions& options) {
   ByteSource source(path);
-  return probe(source, options, false).info;
+  return probe_image(source, options);
 }
 
 Image decode_image(const std::string& path, const DecodeOptions& options) {
@@ -167,7 +183,9 @@ Image decode_image(const std::string& path, const DecodeOptions& options) {
 Image decode_image(const std::vector<std::uint8_t>& bytes, const std::string& name,
                    const DecodeOptions& options) {
   ByteSource source(bytes.data(), bytes.size(), name);
-  return decode(source, bytes.data(), options);
+  const Probe what = probe(source, options, true);
+  Image image = decode(source, bytes.data(), what, options);
+  return options.exif ? upright(std::move(image), what.info.orientation) : image;
 }
 
 std::vector<std::uint8_t> encode_png(const Image& image) {
@@ -196,17 +214,6 @@ void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
   if (std::fclose(file) != 0 || !written)
     throw IoError(cat("[image] cannot write ", path, ": ", std::strerror(errno)));
-}
-
-const std::vector<std::string>& image_extensions() {
-  static const std::vector<std::string> extensions = {".png", ".jpg", ".jpeg", ".bmp", ".tga",
-                                                      ".gif", ".pnm", ".ppm",  ".pgm"};
-  return extensions;
-}
-
-bool has_image_extension(const std::string& path) {
-  const auto& known = image_extensions();
-  return std::find(known.begin(), known.end(), lower_extension(path)) != known.end();
 }
 
 Rgb parse_colour(const std::string& text) {

@@ -1,9 +1,9 @@
-// Image files to pixels and back: PNG, JPEG, BMP, TGA, GIF (first frame) and PNM by stb_image, PNG out by
-// stb_image_write.
+// Image files to pixels and back: PNG, JPEG, BMP, TGA and GIF (first frame) by stb_image, PNM, and WebP where the build
+// has libwebp; PNG out by stb_image_write.
 //
 // Every image becomes 8-bit RGB: palettes and grey are expanded, 16-bit samples keep their upper byte, alpha
-// is composed over a background. Colour profiles, gamma and the EXIF orientation are ignored. The size is
-// read from the header before anything is decoded. Files that end early are refused, also where stb_image
+// is composed over a background. The EXIF orientation of a JPEG, PNG or WebP is applied. Colour profiles and
+// gamma are ignored. The size is read from the header before anything is decoded. Files that end early are refused, also where stb_image
 // would silently fill the rest with black (image_format.h).
 #pragma once
 
@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "byte_source.h"
 
 namespace llsa::nn {
 
@@ -36,20 +38,22 @@ struct Image {
 struct DecodeOptions {
   Rgb background = {0, 0, 0};            ///< what shows through transparent pixels
   std::int64_t max_pixels = 64'000'000;  ///< width * height beyond this is refused before decoding
+  bool exif = true;                      ///< turn the image as its EXIF orientation says
 };
 
 /// What the header of a file says.
 struct ImageInfo {
-  std::string format;  ///< "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM"
-  int width = 0;
+  std::string format;  ///< as file_format()
+  int width = 0;       ///< of the decoded image
   int height = 0;
   int channels = 0;     ///< 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
-  int orientation = 1;  ///< EXIF orientation of a JPEG, 1 = upright; it is not applied
+  int orientation = 1;  ///< EXIF orientation of a JPEG, PNG or WebP (orientation.h)
 };
 
 /// Reads the header and checks the structure of a file without decoding it: a few reads, however large the
 /// file is. Throws IoError naming file and reason: cannot be opened, empty, no image, too large, ends early.
 ImageInfo probe_image(const std::string& path, const DecodeOptions& options = {});
+ImageInfo probe_image(ByteSource& source, const DecodeOptions& options = {});
 
 /// Decodes a file. Throws IoError naming file and reason: those of probe_image(), a wrong checksum, damaged
 /// data.
@@ -70,11 +74,6 @@ void write_png(const std::string& path, const Image& image);
 /// Writes a file without the temporary name, for many files in a folder that is itself temporary. Throws
 /// IoError.
 void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes);
-
-/// Whether a file name ends in one of image_extensions(), in any case.
-bool has_image_extension(const std::string& path);
-/// ".png", ".jpg", ... in the order in which messages list them.
-const std::vector<std::string>& image_extensions();
 
 /// "black", "white", "grey", "#rrggbb" or "r,g,b" with 0..255. Throws ValueError that lists these forms.
 Rgb parse_colour(const std::string& text);

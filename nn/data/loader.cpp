@@ -318,9 +318,9 @@ void Loader::restore(const LoaderState& state) {
   const std::int64_t size = impl_->folder->size();
   require(state.seed == impl_->options.seed,
           cat("the saved seed is ", state.seed, ", this run has ", impl_->options.seed));
-  require(state.fingerprint == impl_->folder->fingerprint(),
+  require(impl_->folder->matches(state.fingerprint),
           cat("the images in ", impl_->folder->root(),
-              " are not those of the saved run (files or classes were added, removed or renamed)"));
+              " are not those of the saved run (files or classes were added, removed, renamed or changed)"));
   require(state.epoch >= 0 && state.epoch < (std::int64_t{1} << 62) / size && state.cursor >= 0 &&
               state.cursor < size,
           cat("saved position: epoch ", state.epoch, ", image ", state.cursor, " of ", size));

@@ -29,8 +29,11 @@ Tensor levels_from(Context& host, const ImageFolder& folder, std::int64_t index,
 
 std::map<std::string, std::string> description(const Inception& network, const ImageFolder& folder,
                                                const FeatureOptions& options) {
+  const Rgb background = folder.decode().background;
   return {
       {"images", cat(folder.size(), " with the fingerprint ", folder.fingerprint())},
+      {"decoded", cat("over (", int{background[0]}, ", ", int{background[1]}, ", ", int{background[2]},
+                      folder.decode().exif ? "), upright" : "), as stored")},
       {"size", options.height == 0 ? std::string("as they are") : cat(options.height, " x ", options.width)},
       {"resize", name_of(options.resize)},
       {"weights", cat(network.fingerprint())}};

@@ -51,7 +51,7 @@ ImageStatistics statistics_of(Context& ctx, Context& host, const Inception& netw
                               std::vector<SkippedFile>* skipped, const Callbacks& callbacks = {});
 
 /// The statistics of a folder as a safetensors file, with what they were made from: fingerprint of the folder and of
-/// the weights, resize, size. Throws IoError.
+/// the weights, background and orientation, resize, size. Throws IoError.
 void save_statistics(const std::string& path, const ImageStatistics& statistics, const Inception& network,
                      const ImageFolder& folder, const FeatureOptions& options);
 /// Reads them. Throws IoError for a file that cannot be read or holds something else, ValueError if it was made from

@@ -13,7 +13,7 @@
 #include "core/machine.h"
 #include "core/safetensors.h"
 #include "kernels/make.h"
-#include "nn/data/image_format.h"
+#include "nn/data/file_format.h"
 #include "nn/json.h"
 #include "nn/train_log.h"
 #include "nn/train_options.h"
@@ -85,7 +85,7 @@ void check_numbers() {
   report.loss = 0.125;
   nn::TrainLog(dir / "log.jsonl", 0).write(report);
   CHECK(test::read_file(dir / "log.jsonl").find(R"("step": 1234567, "loss": 0.125,)") != std::string::npos);
-  CHECK(nn::lower_extension("A.GIF") == ".gif");
+  CHECK(nn::has_image_extension("A.GIF"));
 }
 
 }  // namespace

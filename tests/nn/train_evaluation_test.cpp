@@ -92,14 +92,14 @@ TEST_CASE("a resumed run evaluates as an uninterrupted one, also where it was st
   const TrainOptions options = evaluated_options();
   const TrainResult whole = run(options, dir / "whole");
   CHECK(logged(dir / "whole").size() == 5);
-  // There is a question before each step, and two between the three batches of each evaluation: the eighth comes
-  // before step 6, the eleventh is one of the evaluation at step 8.
+  // There is a question before each step, and one between the two batches of each evaluation: the seventh comes
+  // before step 6, the tenth is that of the evaluation at step 8.
   const auto images = std::make_shared<const ImageFolder>(options.data);
-  REQUIRE((hold_out(images, options.held_out, {}, true).held_out->size() + 2) / 3 == 3);
-  for (const int calls : {7, 10}) {
+  REQUIRE((hold_out(images, options.held_out, {}, true).held_out->size() + 2) / 3 == 2);
+  for (const int calls : {6, 9}) {
     CAPTURE(calls);
     const std::string parts = dir / cat("parts", calls);
-    CHECK(run(options, parts, false, stopping_after(calls)).step == (calls == 7 ? 5 : 8));
+    CHECK(run(options, parts, false, stopping_after(calls)).step == (calls == 6 ? 5 : 8));
     CHECK(logged(parts).size() == 1);
     const TrainResult rest = run(options, parts, true);
     CHECK(rest.step == 20);
