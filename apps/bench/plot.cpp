@@ -37,7 +37,8 @@ std::string style_of(const PlotSeries& series) {
   return cat(has_errors(series) ? "yerrorlines"
              : points           ? "linespoints"
                                 : "lines",
-             " linewidth 2", points ? " pointsize 0.9" : "");
+             " linewidth 2", series.colour > 0 ? cat(" linetype ", series.colour) : std::string(),
+             points ? " pointsize 0.9" : "");
 }
 
 std::string data_text(const std::vector<PlotSeries>& all) {

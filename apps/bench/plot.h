@@ -15,6 +15,7 @@ struct PlotPoint {
 struct PlotSeries {
   std::string name;
   std::vector<PlotPoint> points;
+  int colour = 0;  ///< number of one of gnuplot's colours, from 1 on; 0 = by the place in the plot
 };
 
 /// Texts are drawn as they stand; none of them may hold a line break.
@@ -23,7 +24,7 @@ struct Plot {
   std::string x_label, y_label;       ///< with the unit
   bool log_x = false, log_y = false;  ///< x with base 2, since sizes are doubled; y with base 10
   std::vector<PlotSeries> series;  ///< those without points are not drawn; long ones are lines without points
-  int width = 1000, height = 600;     ///< pixels
+  int width = 1000, height = 600;  ///< pixels
 };
 
 /// A PNG file with a title above it.

@@ -109,6 +109,14 @@ std::string overview(const std::vector<Shown>& runs) {
                     rows);
 }
 
+std::string notes(const std::vector<Shown>& runs) {
+  Rows rows;
+  for (const Shown& run : runs)
+    for (const auto& [step, note] : run.summary.log.notes)
+      rows.push_back({escaped(run.name), cat(step), escaped(note)});
+  return rows.empty() ? "" : cat("<h2>Notes of the log</h2>\n", html_table({"run", "step", "note"}, rows));
+}
+
 /// Sample grids by rising step.
 std::vector<std::string> grids_of(const Shown& run) {
   std::vector<std::string> paths;
@@ -171,6 +179,13 @@ std::string picture(const nn::Image& image, const std::string& title) {
                      std::max(kSampleWidth, image.width));
 }
 
+/// May be broken into lines between its folders.
+std::string path_text(const std::string& path) {
+  std::string out;
+  for (const fs::path& name : fs::path(path)) out += cat(out.empty() ? "" : "/<wbr>", escaped(name.string()));
+  return out;
+}
+
 std::string nearest_of(const Shown& run, const ReportOptions& options) {
   const std::vector<std::string> grids = grids_of(run);
   if (grids.empty()) return "<p>There is no sample grid yet.</p>\n";
@@ -183,21 +198,11 @@ std::string nearest_of(const Shown& run, const ReportOptions& options) {
   const auto images = nn::hold_out(std::make_shared<const nn::ImageFolder>(training.data, decode),
                                    training.held_out, decode, training.model.classes > 0)
                           .training;
+  print_note(cat("searching ", std::min(options.nearest, images->size()), " images of ", images->root(),
+                 " for the nearest to ", samples.size(), " samples"));
   Context ctx(options.threads);
   const NearestImages nearest = find_nearest(ctx, *images, samples, training.flip, options.nearest);
 
-  Rows rows;
-  for (std::size_t i = 0; i < samples.size(); ++i) {
-    std::vector<std::string> row = {picture(samples[i], cat("sample ", i + 1))};
-    for (std::size_t kind = 0; kind < kDistanceNames.size(); ++kind) {
-      const Neighbour& found = nearest.of_samples[i][kind];
-      const bool close = found.distance < kClose * nearest.usual[kind];
-      row.push_back(cat("<figure>", picture(found.image, found.path), "<figcaption>",
-                        close ? "<span class=\"mark\">close: " : "", text("%.3g", found.distance),
-                        close ? "</span>" : "", "<br>", escaped(found.path), "</figcaption></figure>"));
-    }
-    rows.push_back(row);
-  }
   std::string out =
       cat("<p>", samples.size(), " of the ", all.size(), " samples of ", escaped(step_text(grids.back())),
           ", and the nearest of ", nearest.searched, " of ", images->size(), " training images",
@@ -205,8 +210,21 @@ std::string nearest_of(const Shown& run, const ReportOptions& options) {
   for (std::size_t kind = 0; kind < kDistanceNames.size(); ++kind)
     out += cat(" By ", kDistanceNames[kind], ", a training image is usually ",
                text("%.3g", nearest.usual[kind]), " away from the nearest other one.");
-  return cat(out, " A sample that is nearer than half of that is marked: it may be a copy.</p>\n",
-             html_table({"sample", "nearest by small pixels", "nearest by random features"}, rows));
+  out +=
+      " A sample that is nearer than half of that is marked: it may be a copy.</p>\n<div class=\"strip\">\n";
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    out += cat("<div class=\"triple\"><figure>", picture(samples[i], cat("sample ", i + 1)),
+               "<figcaption>sample</figcaption></figure>");
+    for (std::size_t kind = 0; kind < kDistanceNames.size(); ++kind) {
+      const Neighbour& found = nearest.of_samples[i][kind];
+      const bool close = found.distance < kClose * nearest.usual[kind];
+      out += cat("<figure>", picture(found.image, found.path), "<figcaption>", kDistanceNames[kind], ": ",
+                 close ? "<span class=\"mark\">close, " : "", text("%.3g", found.distance),
+                 close ? "</span>" : "", "<br>", path_text(found.path), "</figcaption></figure>");
+    }
+    out += "</div>\n";
+  }
+  return out + "</div>\n";
 }
 
 std::string nearest_images(const std::vector<Shown>& runs, const ReportOptions& options) {
@@ -337,7 +355,7 @@ std::string machine() {
              " of memory, ", escaped(system.sysname), " ", escaped(system.release), ".</p>\n");
 }
 
-/// As short as they can be: without the folders that all of them lie in.
+/// The folders as they were given; of a single one its last part.
 std::vector<std::string> names_of(const std::vector<std::string>& folders) {
   std::vector<std::string> names;
   for (const std::string& folder : folders)
@@ -365,7 +383,7 @@ void write_report(const std::vector<std::string>& folders, const std::string& ou
   const AtomicDirectory plots(out + ".plots");  // never committed: it vanishes at the end
   write_file_atomically(out, html_page(title, cat("<h1>", escaped(title), "</h1>\n", overview(runs),
                                                   curves_html(summaries, names, plots.temporary()),
-                                                  previews(runs), nearest_images(runs, options),
+                                                  notes(runs), previews(runs), nearest_images(runs, options),
                                                   configuration(runs), checkpoints(runs), machine())));
 }
 

@@ -78,7 +78,8 @@ std::string curves_html(const std::vector<RunSummary>& runs, const std::vector<s
       const auto& points = runs[i].log.points(curve.key);
       averaged = averaged || points.size() > kMostPoints;
       if (!points.empty())
-        plot.series.push_back({runs.size() > 1 ? names[i] : "", thinned(points, kMostPoints)});
+        plot.series.push_back(
+            {runs.size() > 1 ? names[i] : "", thinned(points, kMostPoints), static_cast<int>(i) + 1});
     }
     if (plot.series.empty()) continue;
     plot.log_y = spans_decades(plot);

@@ -53,8 +53,10 @@ code, pre { font: 13px/1.45 ui-monospace, monospace; }
 figure { margin: 0; }
 .plot { width: 100%; height: auto; border-radius: 6px; }
 .pixels { image-rendering: pixelated; max-width: 100%; height: auto; }
-.strip .pixels { max-width: min(22rem, 100%); }
-td figcaption { max-width: 22ch; overflow-wrap: anywhere; }
+.strip > figure { max-width: min(22rem, 100%); }
+.triple { display: flex; gap: 0.6rem; align-self: start; margin-right: 1rem; }
+.triple figure { width: 7rem; }
+.triple figcaption { line-height: 1.3; overflow-wrap: anywhere; }
 )";
 
 }  // namespace

@@ -31,6 +31,7 @@ void read_line(const std::string& text, const std::string& path, RunLog& log) {
   const std::int64_t step = line.integer("step", -1, 0, std::numeric_limits<std::int64_t>::max());
   if (step < 0) throw ValueError(cat(path, ": a line without a step"));
   log.step = std::max(log.step, step);
+  for (const std::string& note : line.strings("notes", {})) log.notes.emplace_back(step, note);
   for (const auto& [key, value] : line.entries())
     if (const auto number = number_in(value); number && key != "step")
       log.series[key].push_back({.x = static_cast<double>(step), .y = *number});

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/bench/plot.h"
@@ -14,7 +15,8 @@ namespace llsa::apps {
 /// The numbers of log.jsonl by their keys, as points (step, value). What is not finite is no number there.
 struct RunLog {
   std::map<std::string, std::vector<PlotPoint>> series;
-  std::int64_t step = 0;           ///< of the last line
+  std::vector<std::pair<std::int64_t, std::string>> notes;  ///< what happened at a step, in sentences
+  std::int64_t step = 0;                                    ///< of the last line
   std::int64_t damaged_lines = 0;  ///< that are no JSON objects with a step; they are left out
 
   const std::vector<PlotPoint>& points(const std::string& key) const;

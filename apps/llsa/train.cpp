@@ -46,14 +46,41 @@ nn::TrainOptions effective_options(const TrainArgs& args) {
   return options;
 }
 
-// RUN/report.html without the nearest images, whose search would keep the training waiting.
-void report_run(const std::string& run, Progress& progress) {
-  try {
-    write_report({run}, run + "/report.html", {.nearest = 0});
-  } catch (const std::exception& error) {
-    progress.message(cat("warning: no report: ", error.what()));
+// Keeps RUN/report.html fresh, also when the training ends by an exception. Without the nearest images, whose search
+// would keep the training waiting.
+class LiveReport {
+ public:
+  LiveReport(const TrainArgs& args, Progress& progress)
+      : run_(args.out), every_(args.report_every), progress_(progress) {}
+  ~LiveReport() {
+    if (started_) write();
   }
-}
+  LiveReport(const LiveReport&) = delete;
+  LiveReport& operator=(const LiveReport&) = delete;
+
+  void report(const nn::StepReport& report) {
+    if (every_ == 0) return;
+    started_ = true;
+    if (report.step < next_ || report.step == report.steps) return;
+    write();
+    next_ = (report.step / every_ + 1) * every_;
+  }
+
+ private:
+  void write() {
+    try {
+      write_report({run_}, run_ + "/report.html", {.nearest = 0});
+    } catch (const std::exception& error) {
+      progress_.message(cat("warning: no report: ", error.what()));
+    }
+  }
+
+  const std::string run_;
+  const std::int64_t every_;
+  Progress& progress_;
+  std::int64_t next_ = every_;
+  bool started_ = false;
+};
 
 }  // namespace
 
@@ -67,18 +94,15 @@ int run_train(const TrainArgs& args) {
   }
   Progress progress(ProgressStyle::of_terminal(args.quiet));
   nn::TrainCallbacks callbacks;
-  std::int64_t next_report = args.report_every;
+  LiveReport live(args, progress);
   callbacks.on_report = [&](const nn::StepReport& report) {
     progress.report(report);
-    if (args.report_every == 0 || report.step < next_report || report.step == report.steps) return;
-    report_run(args.out, progress);
-    next_report = (report.step / args.report_every + 1) * args.report_every;
+    live.report(report);
   };
   callbacks.on_message = [&](const std::string& text) { progress.message(text); };
   callbacks.should_stop = stop_requested;
   listen_for_stop();
   const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
-  if (args.report_every > 0) report_run(args.out, progress);
   progress.message(
       cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
           result.best_checkpoint.empty() ? std::string()

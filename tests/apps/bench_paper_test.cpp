@@ -157,4 +157,17 @@ TEST_CASE("a plot: data and script, with or without gnuplot") {
   CHECK_THROWS_AS(write_plot({"t", "x", "y", false, false, {{"none", {}}}}, folder, "empty"), ValueError);
 }
 
+TEST_CASE("long series are lines in their colours, and equal values have a range") {
+  const test::TempDir dir;
+  Plot plot{"t", "x", "y", false, false, {{"flat", {}, 4}}};
+  for (int i = 0; i < 60; ++i) plot.series[0].points.push_back({1.0 * i, 3});
+  test::CapturedOutput errors(stderr);
+  write_plot(plot, dir.path(), "flat");
+  CHECK(errors.text().empty());  // gnuplot warns of an empty range
+  const std::string script = test::read_file(dir / "flat.gp");
+  CHECK(contains(script, "index 0 with lines linewidth 2 linetype 4 title 'flat'"));
+  CHECK(contains(script, "set yrange [2.7:3.3]"));
+  CHECK(!contains(script, "xrange"));
+}
+
 TEST_SUITE_END();

@@ -31,7 +31,7 @@ TEST_SUITE_BEGIN("apps/report");
 /// What is wrong with the tags of a page: one that is closed and was not opened last, an attribute without its quotes, a
 /// reference to another file. Empty for a good page.
 std::string fault_of(const std::string& page) {
-  const std::set<std::string> empty = {"!DOCTYPE", "meta", "img", "br"};
+  const std::set<std::string> empty = {"!DOCTYPE", "meta", "img", "br", "wbr"};
   std::vector<std::string> open;
   for (std::size_t at = page.find('<'); at != std::string::npos; at = page.find('<', at + 1)) {
     const std::size_t end = page.find('>', at);
@@ -141,14 +141,14 @@ struct TinyRun {
     trained = train(
         "--data " + shapes.out +
         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --sample-count 4 --sample-steps 1 --flip"
-        " --threads 1 --batch 2 --log-every 1 --sample-every 2 --held-out 20% --eval-every 2 --steps 4 " +
+        " --threads 1 --batch 2 --log-every 1 --sample-every 2 --held-out 20% --eval-every 2 " +
         more);
   }
   Outcome train(const std::string& flags) { return llsa_program("train --out " + run + " " + flags); }
 };
 
 TEST_CASE("the page of a run is well-formed, holds what it should, and escapes names") {
-  TinyRun tiny({"<script>alert(1)<", "a&b\"c"}, "--report-every 3");
+  TinyRun tiny({"<script>alert(1)<", "a&b\"c"}, "--steps 4 --report-every 3");
   CAPTURE(tiny.trained.text);
   REQUIRE(tiny.trained.code == 0);
   const std::string live = read_file(tiny.run + "/report.html");  // by --report-every
@@ -167,12 +167,12 @@ TEST_CASE("the page of a run is well-formed, holds what it should, and escapes n
   CHECK_FALSE(contains(page, "<script"));
   CHECK(contains(page, "&lt;script&gt;alert(1)&lt;"));
   CHECK(contains(page, "a&amp;b&quot;c"));
-  for (const char* text :
-       {"<title>run</title>", "<td>4 of 4</td>", "step 2</figcaption>", "step 4</figcaption>",
-        "data:image/png;base64,iVBOR", "4 of the 4 samples of step 4",
-        "of 20 training images and their mirror images", "nearest by random features",
-        "<code>num_layers</code></td><td><code>1</code>", "keys at their defaults", "lowest held-out loss",
-        "--resume --steps 8", "prefers-color-scheme", "processors"}) {
+  for (const char* text : {"<title>run</title>", "<td>4 of 4</td>", "step 2</figcaption>",
+                           "step 4</figcaption>", "data:image/png;base64,iVBOR",
+                           "4 of the 4 samples of step 4", "of 20 training images and their mirror images",
+                           "<figcaption>random features: ", "<code>num_layers</code></td><td><code>1</code>",
+                           "keys at their defaults", "lowest held-out loss", "--resume --steps 8",
+                           "prefers-color-scheme", "processors"}) {
     CAPTURE(text);
     CHECK(contains(page, text));
   }
@@ -189,7 +189,7 @@ TEST_CASE("the page of a run is well-formed, holds what it should, and escapes n
 }
 
 TEST_CASE("without gnuplot the page says so and has tables") {
-  TinyRun tiny({}, "");
+  TinyRun tiny({}, "--steps 4");
   REQUIRE(tiny.trained.code == 0);
   const std::string path = std::getenv("PATH");
   setenv("PATH", tiny.dir.path().c_str(), 1);
@@ -203,7 +203,7 @@ TEST_CASE("without gnuplot the page says so and has tables") {
 }
 
 TEST_CASE("several runs stand side by side; what is damaged or missing is named and the rest is shown") {
-  TinyRun tiny({}, "");
+  TinyRun tiny({}, "--steps 4");
   REQUIRE(tiny.trained.code == 0);
   const std::string other = tiny.dir / "it's";
   fs::copy(tiny.run, other, fs::copy_options::recursive);
@@ -212,7 +212,8 @@ TEST_CASE("several runs stand side by side; what is damaged or missing is named 
   options.data = tiny.dir / "nowhere";
   write_file(other + "/config.json", options.json());
   write_file(other + "/samples/step_000000004.png", "no picture");
-  write_file(other + "/log.jsonl", read_file(other + "/log.jsonl") + "{\n");
+  write_file(other + "/log.jsonl",
+             read_file(other + "/log.jsonl") + "{\"step\": 4, \"notes\": [\"lr: <was> 1\"]}\n{\n");
 
   write_report({tiny.run, other}, tiny.dir / "both.html", {.nearest = 50, .threads = 1});
   const std::string page = read_file(tiny.dir / "both.html");
@@ -220,6 +221,7 @@ TEST_CASE("several runs stand side by side; what is damaged or missing is named 
   CHECK(contains(page, "<title>2 training runs</title>"));
   CHECK(contains(page, "<code>lr</code></td><td><code>0.0001</code></td><td><code>0.25</code>"));
   CHECK(contains(page, "1 damaged line"));
+  CHECK(contains(page, "<td>4</td><td>lr: &lt;was&gt; 1</td>"));
   CHECK(contains(page, "Not shown: "));
   CHECK(contains(page, "llsa train --out '" + tiny.dir.path() + "/it'\\''s' --resume"));
   CHECK(contains(page, "4 of the 4 samples of step 4"));  // of the other run
@@ -230,7 +232,7 @@ TEST_CASE("several runs stand side by side; what is damaged or missing is named 
 }
 
 TEST_CASE("a report that cannot be written is a warning, and the training goes on") {
-  TinyRun tiny({}, "");
+  TinyRun tiny({}, "--steps 4");
   REQUIRE(tiny.trained.code == 0);
   fs::create_directory(tiny.run + "/report.html");
   const Outcome outcome = tiny.train("--resume --steps 6 --report-every 1");
@@ -238,6 +240,16 @@ TEST_CASE("a report that cannot be written is a warning, and the training goes o
   CHECK(outcome.code == 0);
   CHECK(contains(outcome.text, "warning: no report: cannot write "));
   CHECK(contains(outcome.text, "done at step 6"));
+}
+
+TEST_CASE("a run that diverges has a report, too") {
+  TinyRun tiny({}, "--lr 1000 --clip 0 --steps 400 --report-every 1000");
+  CAPTURE(tiny.trained.text);
+  CHECK(tiny.trained.code == 1);
+  CHECK(contains(tiny.trained.text, "diverged at step"));
+  const std::string page = read_file(tiny.run + "/report.html");
+  CHECK(fault_of(page) == "");
+  CHECK(contains(page, "<td>stopped</td>"));
 }
 
 TEST_SUITE_END();
