@@ -190,12 +190,13 @@ std::string nearest_of(const Shown& run, const ReportOptions& options) {
   const std::vector<std::string> grids = grids_of(run);
   if (grids.empty()) return "<p>There is no sample grid yet.</p>\n";
   const nn::TrainOptions training = options_of(run);
-  const nn::DecodeOptions decode{nn::parse_colour(training.background), training.max_pixels};
+  const nn::DecodeOptions decode = nn::decode_options(training);
   const auto all =
       nn::split_grid(nn::decode_image(grids.back()), training.model.width, training.model.height);
   std::vector<nn::Image> samples;
   for (const std::size_t i : spread(all.size(), kMostSamples)) samples.push_back(all[i]);
-  const auto images = nn::hold_out(std::make_shared<const nn::ImageFolder>(training.data, decode),
+  const auto images = nn::hold_out(std::make_shared<const nn::ImageFolder>(
+                                       training.data, decode, nn::classes_from_name(training.classes)),
                                    training.held_out, decode, training.model.classes > 0)
                           .training;
   print_note(cat("searching ", std::min(options.nearest, images->size()), " images of ", images->root(),

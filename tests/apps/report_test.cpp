@@ -169,7 +169,7 @@ TEST_CASE("the page of a run is well-formed, holds what it should, and escapes n
   CHECK(contains(page, "a&amp;b&quot;c"));
   for (const char* text : {"<title>run</title>", "<td>4 of 4</td>", "step 2</figcaption>",
                            "step 4</figcaption>", "data:image/png;base64,iVBOR",
-                           "4 of the 4 samples of step 4", "of 20 training images and their mirror images",
+                           "4 of the 4 samples of step 4", " training images and their mirror images",
                            "<figcaption>random features: ", "<code>num_layers</code></td><td><code>1</code>",
                            "keys at their defaults", "lowest held-out loss", "--resume --steps 8",
                            "prefers-color-scheme", "processors"}) {
