@@ -109,7 +109,7 @@ TEST_CASE("the logit of 1 - sigma has the mean and the deviation asked for") {
         ctx, kernels::noise_levels(ctx, ids(ctx, 0, n), NoiseLevel::logit_normal, 3, 4, {mean, deviation}));
   };
   const auto sigmoid = [](double z) { return 1.0 / (1.0 + std::exp(-z)); };
-  const auto share = [n](const std::vector<double>& sigma, double low, double high) {
+  const auto share = [](const std::vector<double>& sigma, double low, double high) {
     const auto inside =
         std::count_if(sigma.begin(), sigma.end(), [&](double s) { return low < s && s < high; });
     return static_cast<double>(inside) / static_cast<double>(n);
