@@ -1,6 +1,7 @@
 #include "nn/train.h"
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ TrainCallbacks complete(TrainCallbacks host) {
   if (!host.on_evaluation) host.on_evaluation = [](const EvaluationReport&) {};
   if (!host.on_message) host.on_message = [](const std::string&) {};
   if (!host.should_stop) host.should_stop = [] { return false; };
+  if (!host.allow_changes) host.allow_changes = [](const std::vector<std::string>&) { return false; };
   return host;
 }
 
@@ -165,6 +167,59 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
   if (run.held_out) introduce_held_out(run);
 }
 
+// The steps of the run, and what is due between them.
+void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
+  const TrainOptions& options = run.options;
+  const std::int64_t start = meter.step();
+  const auto finished = [&] { return meter.step() >= options.steps; };
+  const auto due = [&](std::int64_t every) {
+    return every > 0 && meter.step() > 0 && (meter.step() % every == 0 || finished());
+  };
+  const auto evaluation_due = [&] {
+    return due(options.eval_every) && folder.log().evaluated_step() < meter.step();
+  };
+  // A run that was stopped or killed after its last checkpoint makes up for what was due then.
+  if (evaluation_due()) folder.evaluate(meter.step());
+  if (due(options.sample_every) && !folder.has_grid(meter.step())) folder.draw(meter.step());
+  while (!finished() && !run.host.should_stop()) {
+    if (!meter.do_step()) break;
+    const bool log = due(options.log_every), save = due(options.save_every) || finished(),
+               draw = due(options.sample_every), evaluate = evaluation_due(),
+               early = meter.step() == start + kStepsBeforeEarlyReport && !log;
+    // Losses are read first, so that nothing is saved that has diverged.
+    if (log || early || save || draw || evaluate || meter.full()) meter.read();
+    meter.pause();
+    if (evaluate) folder.evaluate(meter.step());
+    meter.unpause();
+    if (log) meter.report();
+    if (early) meter.report_early();
+    meter.pause();
+    if (save && folder.saved_step() != meter.step()) folder.save(meter.step());
+    if (draw) folder.draw(meter.step());  // after saving: it may take more memory than a step
+    meter.unpause();
+  }
+  if (finished()) return;
+  meter.read();
+  if (folder.saved_step() != meter.step()) folder.save(meter.step());
+  meter.report();
+}
+
+// Saves what was learnt since the last checkpoint when something has failed. That failure is what the caller
+// has to know, so another one is only told.
+void rescue(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
+  if (meter.step() == 0 || meter.step() == folder.tried_step()) return;
+  try {
+    try {
+      meter.read();
+      folder.save(meter.step());
+      run.host.on_message(cat("saved at step ", meter.step(), " before the failure"));
+    } catch (const std::exception& error) {
+      run.host.on_message(cat("step ", meter.step(), " could not be saved: ", error.what()));
+    }
+  } catch (...) {  // the callback fails, too
+  }
+}
+
 }  // namespace
 
 TrainResult train(const TrainOptions& given, const std::string& out, bool resume,
@@ -191,7 +246,7 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   for (const double decay : ema_decays(options.ema_also)) ema.keep_beside(ema_options(options, decay));
   const Schedule schedule = schedule_of(options);
   TrainStep step(model.parameters(), optimizer, &ema, model.objective(loader, flow_options(options)),
-                 {options.accumulate, options.graph, std::ref(host.on_message)});
+                 {options.accumulate, options.graph, std::ref(host.on_message), std::ref(host.should_stop)});
   std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
   std::optional<DrawnScorer> scorer;
 
@@ -206,39 +261,16 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   else
     folder.begin();
   TrainMeter meter(run, folder, start);
-  const auto finished = [&] { return meter.step() >= options.steps; };
-  const auto due = [&](std::int64_t every) { return every > 0 && meter.step() % every == 0; };
-  // A run that was stopped or killed before the evaluation of its last checkpoint makes up for it.
-  const auto evaluation_due = [&] {
-    return options.eval_every > 0 && meter.step() > 0 && folder.log().evaluated_step() < meter.step() &&
-           (due(options.eval_every) || finished());
-  };
-  if (evaluation_due()) folder.evaluate(meter.step());
-  while (!finished() && !host.should_stop()) {
-    meter.do_step();
-    const bool log = due(options.log_every) || finished();
-    const bool save = due(options.save_every);
-    const bool draw = due(options.sample_every) || (finished() && options.sample_every > 0);
-    const bool evaluate = evaluation_due();
-    const bool early = meter.step() == start + kStepsBeforeEarlyReport && !log;
-    // Losses are read first, so that nothing is saved that has diverged.
-    if (log || early || save || draw || evaluate || meter.full()) meter.read();
-    meter.pause();
-    if (evaluate) folder.evaluate(meter.step());
-    meter.unpause();
-    if (log) meter.report();
-    if (early) meter.report_early();
-    meter.pause();
-    if ((save || finished()) && folder.saved_step() != meter.step()) folder.save(meter.step());
-    if (draw) folder.draw(meter.step());  // after saving: it takes more memory than a step, and may fail
-    meter.unpause();
+  try {
+    run_steps(run, folder, meter);
+  } catch (const NonFiniteError&) {
+    throw;  // the last checkpoint is the best there is
+  } catch (...) {
+    rescue(run, folder, meter);
+    throw;
   }
-  if (!finished()) {
-    meter.read();
-    meter.report();
-    if (folder.saved_step() != meter.step()) folder.save(meter.step());
-  }
-  return {meter.step(), !finished(), meter.loss(), folder.checkpoint(), folder.best_checkpoint()};
+  return {meter.step(), meter.step() < options.steps, meter.loss(), folder.checkpoint(),
+          folder.best_checkpoint()};
 }
 
 }  // namespace llsa::nn

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "../core/context.h"
 #include "eval/drawn_score.h"
@@ -47,9 +48,13 @@ struct TrainCallbacks {
   std::function<void(const EvaluationReport&)> on_evaluation = {};
   /// A sentence for the user: warnings, files written.
   std::function<void(const std::string&)> on_message = {};
-  /// Asked before every step, after every step of drawing images and between two batches of held-out
-  /// images; true = save and return. An evaluation that was ended so is made when the run is resumed.
+  /// Asked before every step, between its micro-batches, after every step of drawing images and between two
+  /// batches of held-out images; true = save and return. A grid or an evaluation that was ended so is made when
+  /// the run is resumed.
   std::function<bool()> should_stop = {};
+  /// Asked before a run is resumed on other images or with settings of the rule OnResume::ask; gets a sentence
+  /// for each of them. True = go on with the changes; without this callback they are an error.
+  std::function<bool(const std::vector<std::string>&)> allow_changes = {};
 };
 
 struct TrainResult {
@@ -61,10 +66,14 @@ struct TrainResult {
 };
 
 /// Runs until options.steps or should_stop. With `resume` the run goes on from the latest checkpoint in
-/// `out`, bit for bit as if it had not been interrupted. Throws ValueError for a configuration that does not
-/// fit the data or the stored one, IoError for files, NonFiniteError, naming step, op and last good
-/// checkpoint, when loss or gradient stop being finite, and DeviceError for options.graph without a CUDA
-/// device. A step that cannot be captured there is told by on_message, and the run goes on without graphs.
+/// `out`, bit for bit as if it had not been interrupted, unless a setting has changed (OnResume).
+///
+/// Throws ValueError for a configuration that does not fit the data or the stored one, IoError for files,
+/// NonFiniteError, naming step, op and last good checkpoint, when loss or gradient stop being finite, and
+/// DeviceError for options.graph without a CUDA device. Whatever else ends the run, also an exception of a
+/// callback, it first saves the steps that were done. What the weights do not depend on ends no run: a sample
+/// grid, a held-out loss or a line of the log that fails, or a step that cannot be captured, is told by
+/// on_message.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks);
 

@@ -1,14 +1,20 @@
 #include "nn/train_folder.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <exception>
 #include <functional>
+#include <new>
+#include <utility>
 
 #include "core/atomic_file.h"
 #include "core/text_file.h"
 #include "kernels/make.h"
 #include "kernels/matmul.h"
+#include "nn/checkpoint/checksums.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
@@ -19,21 +25,18 @@
 namespace llsa::nn {
 namespace {
 
-std::string options_path(const std::string& checkpoint) {
-  return training_state_folder(checkpoint) + "/config.json";
-}
+constexpr const char* kOptions = "training_state/config.json";  // of a checkpoint
 
 // The name of an average in a checkpoint.
 std::string name_of(const Ema& average) { return number_text(average.options().max_decay); }
 
 // What read() reads of a checkpoint. If that is damaged, the error says how to go on without it.
 template <class Read>
-auto read_checkpoint(const RunFolder& files, const CheckpointPath& latest, Read read) {
+auto read_checkpoint(const CheckpointPath& latest, Read read) {
   const auto hint = [&](const Error& error) {
-    const std::vector<CheckpointPath> all = files.checkpoints();
-    return all.size() < 2 ? error.hint()
-                          : cat("move ", latest.path, " away to go on from step ", all[all.size() - 2].step,
-                                ", the checkpoint before it");
+    const std::string &own = error.hint(), way = way_around(latest.path);
+    if (own.empty() || way.empty()) return own + way;
+    return own.find(way) != std::string::npos ? own : cat(own, "; ", way);
   };
   try {
     return read();
@@ -44,28 +47,52 @@ auto read_checkpoint(const RunFolder& files, const CheckpointPath& latest, Read 
   }
 }
 
-void require_resumable(const RunFolder& files, const TrainOptions& stored, const TrainOptions& now) {
-  const auto obstacles = resume_obstacles(stored, now);
-  if (obstacles.empty()) return;
-  std::string message = cat("cannot resume ", files.root(), " with another configuration:");
-  for (const std::string& obstacle : obstacles) message += "\n  " + obstacle;
-  throw ValueError(message,
-                   "steps, intervals, device and threads may change; for anything else start a new run, "
-                   "with --init-from for the weights");
+// Does what the run can go on without. If it fails, that is told.
+template <class Work>
+void attempt(const TrainCallbacks& host, const std::string& failure, Work work) {
+  const auto tell = [&](const std::exception& error) {
+    host.on_message(cat("warning: ", failure, ": ", error.what()));
+  };
+  try {
+    work();
+  } catch (const Error& error) {
+    tell(error);
+  } catch (const std::bad_alloc& error) {
+    tell(error);
+  }
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += "\n  " + line;
+  return text;
 }
 
 std::string images_text(const HeldOutLoss& loss) { return std::to_string(loss.folder().fingerprint()); }
 
-// Losses over other images cannot be compared.
-void require_same_held_out(const RunFolder& files, const std::optional<HeldOutLoss>& held_out) {
-  const auto best = files.best();
+bool same_images(const BestCheckpoint& best, const HeldOutLoss& held_out) {
   std::uint64_t images = 0;
-  if (best) std::from_chars(best->images.data(), best->images.data() + best->images.size(), images);
-  if (!best || !held_out || held_out->folder().matches(images)) return;
-  throw ValueError(
-      cat("the held-out images in ", held_out->folder().root(),
-          " are not those of the saved run (files or classes were added, removed, renamed or changed)"),
-      cat("bring them back, or remove ", files.best_path(), " to look for the best anew"));
+  std::from_chars(best.images.data(), best.images.data() + best.images.size(), images);
+  return held_out.folder().matches(images);
+}
+
+// Losses over other images, or of other noise, cannot be compared.
+bool best_is_comparable(const BestCheckpoint& best, const HeldOutLoss& held_out,
+                        const std::vector<SettingChange>& changes) {
+  constexpr std::array kDecisive = {"eval_images", "noise_level", "noise_level_mean", "noise_level_deviation",
+                                    "noise_scale", "loss",        "background",       "exif"};
+  return same_images(best, held_out) &&
+         std::none_of(changes.begin(), changes.end(), [&](const SettingChange& change) {
+           return std::find(kDecisive.begin(), kDecisive.end(), change.key) != kDecisive.end();
+         });
+}
+
+// Where the loader goes on. Other images have another order, which is begun with an epoch.
+LoaderState position_on_resume(const LoaderState& saved, const LoaderState& now, bool same_seed,
+                               bool same_images) {
+  const std::uint64_t seed = same_seed ? saved.seed : now.seed;
+  if (!same_images) return {seed, saved.epoch + 1, 0, now.fingerprint};
+  return {seed, saved.epoch, saved.cursor, saved.fingerprint};
 }
 
 }  // namespace
@@ -77,41 +104,88 @@ TrainFolder::TrainFolder(const TrainRun& run, const std::string& path)
       tuning_(files_.tuning_path()) {}
 
 void TrainFolder::begin() {
-  if (const auto latest = files_.latest()) {
-    throw ValueError(cat(files_.root(), " holds a run already, with a checkpoint at step ", latest->step),
-                     "go on with it by --resume, or give another --out");
+  if (files_.holds_run()) {
+    throw ValueError(
+        cat(files_.root(), " holds a run already, with a checkpoint at step ", files_.latest()->step),
+        "go on with it by --resume, or give another --out");
   }
   files_.prepare();
+  files_.mark_new();
   if (!run_.options.init_from.empty()) {
     const std::string source = resolve_checkpoint(run_.options.init_from);
     run_.host.on_message(cat("weights from ", source));
     for (const std::string& note : init_from_diffusers_model(run_.model, source)) run_.host.on_message(note);
   }
   write_file_atomically(files_.config_path(), run_.options.json());
-  log_ = std::make_unique<TrainLog>(files_.log_path(), 0);
+  log_ = std::make_unique<TrainLog>(files_.log_path(), 0, run_.host.on_message);
   settle_products(false);
 }
 
 std::int64_t TrainFolder::resume() {
   const CheckpointPath latest = checkpoint_to_resume(files_);
-  require_resumable(files_,
-                    read_checkpoint(files_, latest, [&] { return read_training_options(latest.path); }),
-                    run_.options);
+  const auto [stored, saved] = read_checkpoint(
+      latest, [&] { return std::pair(read_training_options(latest.path), read_loader_state(latest.path)); });
+  std::vector<SettingChange> changes = changes_on_resume(stored, run_.options);
+  const bool same_data = run_.images.matches(saved.fingerprint);
+  if (!same_data)
+    changes.push_back(
+        {"data", OnResume::ask,
+         cat("data: the images in ", run_.images.root(),
+             " are not those of the saved run (added, removed, renamed, changed, or held out)")});
+  const auto best = files_.best();
+  const bool comparable = !best || !run_.held_out || best_is_comparable(*best, *run_.held_out, changes);
+  if (!comparable && !same_images(*best, *run_.held_out))
+    changes.push_back({"held_out", OnResume::ask,
+                       cat("held_out: the held-out images in ", run_.held_out->folder().root(),
+                           " are not those of the saved run (added, removed, renamed or changed)")});
+  const std::vector<std::string> notes = require_allowed(changes);
+
   files_.prepare();
-  require_same_held_out(files_, run_.held_out);
-  saved_step_ = read_checkpoint(files_, latest, [&] {
-    const std::int64_t step = restore_training_state(latest.path, state_);
+  saved_step_ = read_checkpoint(latest, [&] {
+    const std::int64_t step =
+        restore_training_state(latest.path, {state_.parameters, state_.optimizer, nullptr, nullptr});
+    if (step != latest.step)
+      throw ValueError(cat(latest.path, " holds the state of step ", step, ", not of the step in its name"));
     run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
     for (const auto& other : run_.ema.others())
       other->restore(read_diffusers_weights(run_.model.parameters(), latest.path, name_of(*other)), step);
+    run_.loader.restore(
+        position_on_resume(saved, run_.loader.state(), stored.seed == run_.options.seed, same_data));
     return step;
   });
   checkpoint_ = latest.path;
   run_.host.on_message(cat("resumed at step ", saved_step_, " from ", latest.path));
+  if (!notes.empty())
+    run_.host.on_message(
+        cat("changed; from here on the weights may differ from those of a run without the change:",
+            joined(notes)));
+  if (!comparable) {
+    files_.unmark_best();
+    run_.host.on_message(
+        "earlier held-out losses cannot be compared: the best checkpoint is looked for anew");
+  }
   write_file_atomically(files_.config_path(), run_.options.json());
-  log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_);
+  log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_, run_.host.on_message);
+  log_->write(saved_step_, notes);
   settle_products(true);
   return saved_step_;
+}
+
+// The sentences on the changes. Throws ValueError for those that cannot be, or that the host does not allow.
+std::vector<std::string> TrainFolder::require_allowed(const std::vector<SettingChange>& changes) const {
+  std::vector<std::string> refused, asked, all;
+  for (const SettingChange& change : changes) {
+    all.push_back(change.text);
+    if (change.on_resume == OnResume::refuse) refused.push_back(change.text);
+    if (change.on_resume == OnResume::ask) asked.push_back(change.text);
+  }
+  if (!refused.empty())
+    throw ValueError(cat("cannot resume ", files_.root(), " with another configuration:", joined(refused)),
+                     "start a new run, with --init-from for the weights");
+  if (!asked.empty() && !run_.host.allow_changes(asked))
+    throw ValueError(cat("to resume ", files_.root(), " would change what it learns from:", joined(asked)),
+                     "bring back what it was, or give --allow-changes to go on with the changes");
+  return all;
 }
 
 // Decides before the first product by which algorithms products are computed. What the run has chosen earlier
@@ -138,21 +212,28 @@ std::optional<double> TrainFolder::held_out_loss() {
 
 void TrainFolder::evaluate(std::int64_t step) {
   EvaluationReport report = {.step = step};
-  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-  if (run_.held_out && !(report.held_out_loss = held_out_loss())) return;
-  if (run_.scorer) {
-    report.score = (*run_.scorer)(run_.model, {.should_stop = std::ref(run_.host.should_stop)});
-    if (!report.score) return;
-  }
-  averaged.restore();
+  bool done = false;
+  attempt(run_.host, cat("no evaluation of step ", step), [&] {
+    ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+    if (run_.held_out && !(report.held_out_loss = held_out_loss())) return;
+    if (run_.scorer) {
+      report.score = (*run_.scorer)(run_.model, {.should_stop = std::ref(run_.host.should_stop)});
+      if (!report.score) return;
+    }
+    averaged.restore();
+    const auto best = files_.best();
+    report.best = report.held_out_loss && std::isfinite(*report.held_out_loss) &&
+                  (!best || *report.held_out_loss < best->held_out_loss);
+    done = true;
+  });
+  if (!done) return;
   evaluation_ = report;
-  const auto best = files_.best();
-  report.best = report.held_out_loss && std::isfinite(*report.held_out_loss) &&
-                (!best || *report.held_out_loss < best->held_out_loss);
   if (report.best) {
     if (saved_step_ != step) save(step);
-    files_.mark_best({step, *report.held_out_loss, images_text(*run_.held_out)});
-    files_.prune(run_.options.keep);  // the one that was the best
+    attempt(run_.host, cat("step ", step, " could not be marked as the best"), [&] {
+      files_.mark_best({step, *report.held_out_loss, images_text(*run_.held_out)});
+      files_.prune(run_.options.keep);  // the one that was the best
+    });
   }
   // The log comes last: a run that is killed before evaluates again when it is resumed from this step.
   log_->write(report);
@@ -165,6 +246,7 @@ std::string TrainFolder::best_checkpoint() const {
 }
 
 void TrainFolder::save(std::int64_t step) {
+  tried_step_ = step;
   tuning_.save(run_.ctx);  // first: the checkpoint's steps were computed by these algorithms
   const TrainOptions& options = run_.options;
   checkpoint_ = files_.save(step, [&](const std::string& folder) {
@@ -175,10 +257,10 @@ void TrainFolder::save(std::int64_t step) {
     for (const auto& other : run_.ema.others())
       write_diffusers_average(folder, run_.model, other->flat(), name_of(*other));
     write_training_state(folder, state_, step);
-    write_file_atomically(options_path(folder), options.json());
+    write_file_atomically(cat(folder, "/", kOptions), options.json());
   });
   saved_step_ = step;
-  files_.prune(options.keep);
+  attempt(run_.host, "an old checkpoint stays", [&] { files_.prune(options.keep); });
 }
 
 SampleOptions sampling_options(const TrainOptions& options) {
@@ -195,17 +277,20 @@ void TrainFolder::draw(std::int64_t step) {
   SampleOptions sampling = sampling_options(run_.options);
   sampling.count = run_.options.sample_count;
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
-  ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-  // A callback may have a state of its own, so it is not copied.
-  const Tensor images =
-      to_host(run_.ctx, run_.model.draw(sampling, {.should_stop = std::ref(run_.host.should_stop)}));
-  averaged.restore();
-  if (images.size(0) < sampling.count) return;
-  write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
+  sampling.batch = run_.options.batch;  // so that the host is asked about as often as in training
+  attempt(run_.host, cat("no sample grid of step ", step), [&] {
+    ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+    // A callback may have a state of its own, so it is not copied.
+    const Tensor images =
+        to_host(run_.ctx, run_.model.draw(sampling, {.should_stop = std::ref(run_.host.should_stop)}));
+    averaged.restore();
+    if (images.size(0) < sampling.count) return;
+    write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
+  });
 }
 
 TrainOptions read_training_options(const std::string& checkpoint) {
-  const std::string path = options_path(checkpoint);
+  const std::string path = checked_file(checkpoint, kOptions);
   if (!path_exists(path)) {
     throw IoError(cat(checkpoint, " has no training_state: it can be sampled from, not resumed"),
                   "start a new run from its weights with --init-from");

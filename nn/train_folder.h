@@ -6,7 +6,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "../core/text_file.h"
 #include "checkpoint/run_folder.h"
 #include "checkpoint/training_state.h"
 #include "checkpoint/tuning_file.h"
@@ -46,32 +48,37 @@ class TrainFolder {
   TrainFolder(const TrainRun& run, const std::string& path);
 
   /// Makes the folder ready for a new run, with the weights of options.init_from if it names a checkpoint.
-  /// Throws ValueError when it holds a run already, IoError.
+  /// Throws ValueError when it holds a run already, IoError, also when it holds what is left of one.
   void begin();
-  /// Brings everything to the state of the latest checkpoint and returns the steps that were done. Throws
-  /// ValueError when options differ that may not, and what reading a damaged checkpoint throws, with a hint
-  /// that names the checkpoint before it.
+  /// Brings everything to the state of the latest checkpoint and returns the steps that were done. What has
+  /// changed since is told and logged. Throws ValueError for changes that cannot be or that the host does not
+  /// allow, and what reading a damaged checkpoint throws, with a hint that names the checkpoint before it.
   std::int64_t resume();
 
   TrainLog& log() { return *log_; }
   /// Computes held-out loss and score of the averaged weights after `step` steps, logs and reports them. If no earlier
   /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
-  /// wants to stop.
+  /// wants to stop. Failures but that of saving are told.
   void evaluate(std::int64_t step);
   const EvaluationReport& last_evaluation() const { return evaluation_; }
   /// Path of the best checkpoint; empty when there is none.
   std::string best_checkpoint() const;
-  /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep.
+  /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep. Throws IoError
+  /// when it cannot be written; one that cannot be removed is told.
   void save(std::int64_t step);
   /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
-  /// host wants to stop.
+  /// host wants to stop. Failures are told.
   void draw(std::int64_t step);
+  bool has_grid(std::int64_t step) const { return path_exists(files_.sample_path(step)); }
 
   /// The last checkpoint; empty when there is none yet.
   const std::string& checkpoint() const { return checkpoint_; }
   std::int64_t saved_step() const { return saved_step_; }
+  /// The last step that save() was called for, whether it could be saved or not.
+  std::int64_t tried_step() const { return tried_step_; }
 
  private:
+  std::vector<std::string> require_allowed(const std::vector<SettingChange>& changes) const;
   void settle_products(bool resumed);
   std::optional<double> held_out_loss();
 
@@ -81,7 +88,7 @@ class TrainFolder {
   TuningFile tuning_;
   std::unique_ptr<TrainLog> log_;
   std::string checkpoint_;
-  std::int64_t saved_step_ = -1;
+  std::int64_t saved_step_ = -1, tried_step_ = -1;
   EvaluationReport evaluation_;
 };
 

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <utility>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -14,37 +16,59 @@
 namespace llsa::nn {
 namespace {
 
-// The lines of a log up to a step, or up to the first line that is not a JSON object with a step.
-// `evaluated_step` becomes that of the last of them that reports an evaluation.
-std::string lines_until(const std::string& text, const std::string& path, std::int64_t step,
-                        std::int64_t& evaluated_step) {
-  std::string kept;
+struct KeptLines {
+  std::string text;
+  std::int64_t evaluated_step = -1;  // of the last of them that reports an evaluation
+  int damaged = 0;                   // lines that are no JSON object with a step, or torn
+  bool torn = false;                 // the text does not end with a line end
+};
+
+// The lines of a log up to a step.
+KeptLines lines_until(const std::string& text, const std::string& path, std::int64_t step) {
+  KeptLines kept;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;
-    const std::string line = text.substr(begin, end - begin);
-    try {
-      JsonObject json(line, path);
-      const std::int64_t line_step = json.integer("step", -1, 0, step);
-      if (line_step < 0) break;
-      if (json.has("held_out_loss") || json.has("score") || json.has("fid")) evaluated_step = line_step;
-    } catch (const ValueError&) {
+    kept.torn = end == std::string::npos;
+    if (kept.torn) {
+      ++kept.damaged;
       break;
     }
-    kept += line + '\n';
+    const std::string line = text.substr(begin, end - begin);
     begin = end + 1;
+    try {
+      JsonObject json(line, path);
+      const std::int64_t line_step = json.integer("step", -1, 0, std::numeric_limits<std::int64_t>::max());
+      if (line_step < 0) {
+        ++kept.damaged;
+      } else if (line_step <= step) {
+        if (json.has("held_out_loss") || json.has("score") || json.has("fid"))
+          kept.evaluated_step = line_step;
+        kept.text += line + '\n';
+      }
+    } catch (const ValueError&) {
+      ++kept.damaged;
+    }
   }
   return kept;
 }
 
 }  // namespace
 
-TrainLog::TrainLog(const std::string& path, std::int64_t step) : path_(path) {
-  const bool exists = path_exists(path);
-  write_file_atomically(
-      path, exists && step > 0 ? lines_until(read_text_file(path), path, step, evaluated_step_) : "");
+TrainLog::TrainLog(const std::string& path, std::int64_t step,
+                   std::function<void(const std::string&)> on_message)
+    : path_(path), on_message_(std::move(on_message)) {
+  KeptLines kept;
+  if (step > 0 && path_exists(path)) kept = lines_until(read_text_file(path), path, step);
+  evaluated_step_ = kept.evaluated_step;
+  write_file_atomically(path, kept.text);
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(cat("cannot open ", path, ": ", std::strerror(errno)));
+  if (kept.damaged == 0) return;
+  const std::string note =
+      cat("removed from the log what is no line of it: ", kept.damaged,
+          kept.damaged == 1 ? " line" : " lines", kept.torn ? ", the last one written in part" : "");
+  on_message_(note);
+  write(step, {note});
 }
 
 TrainLog::~TrainLog() { ::close(descriptor_); }
@@ -76,14 +100,27 @@ void TrainLog::write(const EvaluationReport& report) {
   evaluated_step_ = report.step;
 }
 
+void TrainLog::write(std::int64_t step, const std::vector<std::string>& notes) {
+  if (!notes.empty()) append(JsonWriter().add("step", step).add("notes", notes).line());
+}
+
 void TrainLog::append(const std::string& text) {
   const std::string line = text + '\n';
+  const off_t end = ::lseek(descriptor_, 0, SEEK_END);
   for (std::size_t done = 0; done < line.size();) {
     const ssize_t n = ::write(descriptor_, line.data() + done, line.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw IoError(cat("cannot write ", path_, ": ", std::strerror(errno)));
+    if (n < 0) {
+      const std::string reason = std::strerror(errno);
+      // The next line must not follow a part of this one. If that fails too, a resumed run removes both.
+      static_cast<void>(::ftruncate(descriptor_, end));
+      if (!failing_) on_message_(cat("warning: cannot write ", path_, ": ", reason));
+      failing_ = true;
+      return;
+    }
     done += static_cast<std::size_t>(n);
   }
+  failing_ = false;
 }
 
 }  // namespace llsa::nn

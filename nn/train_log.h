@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "train.h"
 
@@ -11,17 +13,20 @@ namespace llsa::nn {
 class TrainLog {
  public:
   /// Opens the log for the steps after `step`. Drops lines of later steps, which a resumed run will write
-  /// again, and a half-written last line. Throws IoError.
-  TrainLog(const std::string& path, std::int64_t step);
+  /// again, and what is no line of a log, such as a half-written last one; the latter is told, and noted in the
+  /// log. Throws IoError.
+  TrainLog(const std::string& path, std::int64_t step, std::function<void(const std::string&)> on_message);
   ~TrainLog();
   TrainLog(const TrainLog&) = delete;
   TrainLog& operator=(const TrainLog&) = delete;
 
-  /// Appends one line and hands it to the system. Numbers that are not finite are written as strings. Throws
-  /// IoError.
+  /// Appends one line and hands it to the system. Numbers that are not finite are written as strings. A line
+  /// that cannot be written is left out; the first of several in a row is told.
   void write(const StepReport& report);
   /// The same for an evaluation, on a line of its own.
   void write(const EvaluationReport& report);
+  /// The same for sentences on what happened at a step, such as changes of the configuration.
+  void write(std::int64_t step, const std::vector<std::string>& notes);
   /// The last step of which the log has an evaluation; -1 when there is none.
   std::int64_t evaluated_step() const { return evaluated_step_; }
 
@@ -29,6 +34,8 @@ class TrainLog {
   void append(const std::string& line);
 
   std::string path_;
+  std::function<void(const std::string&)> on_message_;
+  bool failing_ = false;
   std::int64_t evaluated_step_ = -1;
   int descriptor_ = -1;
 };

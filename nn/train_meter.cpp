@@ -35,13 +35,25 @@ void TrainMeter::start_interval() {
   synchronizations_before_ = run_.ctx.synchronizations();
 }
 
-void TrainMeter::do_step() {
+bool TrainMeter::do_step() {
   const auto slot = static_cast<std::int64_t>(positions_.size());
-  positions_.push_back(run_.loader.state());
-  run_.step.run(run_.schedule.at(step_));
+  const LoaderState before = run_.loader.state();
+  bool done = false;
+  try {
+    done = run_.step.run(run_.schedule.at(step_));
+  } catch (...) {
+    run_.loader.restore(before);
+    throw;
+  }
+  if (!done) {
+    run_.loader.restore(before);
+    return false;
+  }
+  positions_.push_back(before);
+  ++step_;
   kernels::copy(run_.ctx, run_.step.loss(), losses_.select(0, slot));
   kernels::copy(run_.ctx, run_.optimizer.gradient_norm(), norms_.slice(0, slot, slot + 1));
-  ++step_;
+  return true;
 }
 
 void TrainMeter::read() {

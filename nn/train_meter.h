@@ -21,8 +21,9 @@ class TrainMeter {
   TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step);
 
   /// Does the next step. Its loss and gradient norm stay on the device until read(), so that a step waits for
-  /// nothing.
-  void do_step();
+  /// nothing. False when the host wanted to stop amid the step; then, and when it fails, everything that is
+  /// saved is as before the step.
+  bool do_step();
   /// Steps done.
   std::int64_t step() const { return step_; }
 

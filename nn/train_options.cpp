@@ -82,7 +82,15 @@ Setting row(const char* key, const char* help, Member member, std::vector<std::s
   return setting;
 }
 Setting resumable(Setting setting) {
-  setting.resumable = true;
+  setting.on_resume = OnResume::accept;
+  return setting;
+}
+Setting noted(Setting setting) {
+  setting.on_resume = OnResume::note;
+  return setting;
+}
+Setting refused(Setting setting) {
+  setting.on_resume = OnResume::refuse;
   return setting;
 }
 Setting dit_only(Setting setting) {
@@ -99,8 +107,8 @@ Setting checked(Setting setting, void (*check)(std::string_view)) {
 const std::vector<Setting>& train_settings() {
   using O = TrainOptions;
   static const std::vector<Setting> settings = {
-      row("model", "kind of model", &O::kind, {"dit", "pixelflow"}),
-      row("data", "folder of images; its sub-folders are classes", &O::data),
+      refused(row("model", "kind of model", &O::kind, {"dit", "pixelflow"})),
+      resumable(row("data", "folder of images; its sub-folders are classes", &O::data)),
       resumable(row("classes", "sub-folders of the data are classes: auto, if no images lie beside them",
                     &O::classes, {"auto", "none", "folders"})),
       row("crop", "which part of an image that is not of the wanted shape", &O::crop, {"centre", "random"}),
@@ -110,26 +118,26 @@ const std::vector<Setting>& train_settings() {
       row("exif", "the orientation that a camera has noted", &O::exif, {"apply", "ignore"}),
       resumable(row("workers", "threads that decode images", &O::workers, 1, 256)),
       resumable(row("cache_mb", "MiB of decoded images kept in memory", &O::cache_mb, 0, 1e6)),
-      checked(
+      resumable(checked(
           row("held_out", "images not to train on: a folder, or a share of --data such as 5%", &O::held_out),
-          [](std::string_view text) { held_out_share(text); }),
+          [](std::string_view text) { held_out_share(text); })),
       resumable(row("steps", "optimiser steps of the whole run", &O::steps, 1, kMany)),
       row("batch", "images per micro-batch", &O::batch, 1, 1e6),
       row("accumulate", "micro-batches per step", &O::accumulate, 1, 1e6),
-      row("lr", "learning rate", &O::lr, 0, 1e3),
-      row("schedule", "learning rate after the warm-up", &O::schedule, {"constant", "cosine"}),
-      row("warmup", "steps of linear warm-up", &O::warmup, 0, kMany),
-      row("lr_final", "end of the cosine, as a share of lr", &O::lr_final, 0, 1),
-      row("weight_decay", "of AdamW", &O::weight_decay, 0, 1e3),
-      row("beta1", "of AdamW", &O::beta1, 0, 1),
-      row("beta2", "of AdamW", &O::beta2, 0, 1),
-      row("eps", "of AdamW", &O::eps, 0, 1),
-      row("clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9),
-      dit_only(row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10)),
-      row("ema_max", "largest decay of the weight average", &O::ema_max, 0, 1),
-      checked(
+      noted(row("lr", "learning rate", &O::lr, 0, 1e3)),
+      noted(row("schedule", "learning rate after the warm-up", &O::schedule, {"constant", "cosine"})),
+      noted(row("warmup", "steps of linear warm-up", &O::warmup, 0, kMany)),
+      noted(row("lr_final", "end of the cosine, as a share of lr", &O::lr_final, 0, 1)),
+      noted(row("weight_decay", "of AdamW", &O::weight_decay, 0, 1e3)),
+      noted(row("beta1", "of AdamW", &O::beta1, 0, 1)),
+      noted(row("beta2", "of AdamW", &O::beta2, 0, 1)),
+      noted(row("eps", "of AdamW", &O::eps, 0, 1)),
+      noted(row("clip", "largest gradient norm; 0 = no clipping", &O::clip, 0, 1e9)),
+      noted(dit_only(row("ema_power", "decay of the weight average: 1 - n^-power", &O::ema_power, 0, 10))),
+      noted(row("ema_max", "largest decay of the weight average", &O::ema_max, 0, 1)),
+      refused(checked(
           row("ema_also", "further averages: the largest decay of each, such as 0.999,0.99", &O::ema_also),
-          [](std::string_view text) { ema_decays(std::string(text)); }),
+          [](std::string_view text) { ema_decays(std::string(text)); })),
       row("class_drop", "share of samples trained without their class", &O::class_drop, 0, 1),
       dit_only(row("noise_level", "law of the noise level", &O::noise_level, {"uniform", "logit_normal"})),
       dit_only(row("noise_level_mean", "under logit_normal: mean of logit(1 - sigma); JiT has -0.8",
@@ -141,15 +149,15 @@ const std::vector<Setting>& train_settings() {
           row("loss", "whose squared error is minimised: the flow's or the image's", &O::loss, {"v", "x"})),
       row("seed", "of weights, order, noise and crops", &O::seed, 0, 9007199254740992.0),
       row("dtype", "what the model computes in", &O::dtype, {"f32", "bf16"}),
-      row("recompute", "recompute each block in backward: less memory, more time", &O::recompute),
-      row("init_from", "checkpoint whose weights this run starts from", &O::init_from),
-      resumable(checked(row("device", "where to compute: auto, cpu, cuda or cuda:N", &O::device),
-                        check_device_name)),
+      resumable(row("recompute", "recompute each block in backward: less memory, more time", &O::recompute)),
+      resumable(row("init_from", "checkpoint whose weights this run starts from", &O::init_from)),
+      noted(checked(row("device", "where to compute: auto, cpu, cuda or cuda:N", &O::device),
+                    check_device_name)),
       resumable(row("threads", "processors to use; 0 = LLSA_THREADS or all", &O::threads, 0, 4096)),
-      resumable(
+      noted(
           row("tune", "CUDA: time the algorithms of every kind of matrix product, keep the best", &O::tune)),
       resumable(row("graph", "replay the step from CUDA graphs; needs a CUDA device", &O::graph)),
-      row("tf32", "CUDA: products of f32 matrices may round their operands to TF32", &O::tf32),
+      noted(row("tf32", "CUDA: products of f32 matrices may round their operands to TF32", &O::tf32)),
       resumable(row("log_every", "steps between entries of log.jsonl", &O::log_every, 1, kMany)),
       resumable(row("sample_every", "steps between sample grids; 0 = none", &O::sample_every, 0, kMany)),
       resumable(row("sample_count", "images of such a grid", &O::sample_count, 1, 1e6)),
@@ -279,25 +287,31 @@ DecodeOptions decode_options(const TrainOptions& options) {
   return {parse_colour(options.background), options.max_pixels, options.exif == "apply"};
 }
 
-std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now) {
-  std::map<std::string, bool> resumable;
-  for (const Setting& setting : train_settings()) resumable[setting.key] = setting.resumable;
+std::vector<SettingChange> changes_on_resume(const TrainOptions& stored, const TrainOptions& now) {
+  std::map<std::string, OnResume> rules;  // keys of the model have none: they may not change
+  for (const Setting& setting : train_settings()) rules[setting.key] = setting.on_resume;
+  // A cosine falls over all steps, so another end is another learning rate.
+  if (stored.schedule == "cosine" || now.schedule == "cosine") rules["steps"] = OnResume::note;
   const auto entries_of = [](const TrainOptions& options) {
     return JsonObject(options.json(), "configuration").entries();
   };
   std::map<std::string, std::string> before;
   for (const auto& entry : entries_of(stored)) before.insert(entry);
 
-  std::vector<std::string> differences;
+  std::vector<SettingChange> changes;
+  const auto add = [&](const std::string& key, const std::string& old, const std::string& value) {
+    const auto rule = rules.find(key);
+    const OnResume on_resume = rule == rules.end() ? OnResume::refuse : rule->second;
+    if (old != value && on_resume != OnResume::accept)
+      changes.push_back({key, on_resume, cat(key, ": stored ", old, ", now ", value)});
+  };
   for (const auto& [key, value] : entries_of(now)) {
     const auto found = before.find(key);
-    const std::string old = found == before.end() ? "nothing" : found->second;
+    add(key, found == before.end() ? "nothing" : found->second, value);
     if (found != before.end()) before.erase(found);
-    if (old != value && !resumable[key]) differences.push_back(cat(key, ": stored ", old, ", now ", value));
   }
-  for (const auto& [key, value] : before)
-    differences.push_back(cat(key, ": stored ", value, ", now nothing"));
-  return differences;
+  for (const auto& [key, value] : before) add(key, value, "nothing");
+  return changes;
 }
 
 }  // namespace llsa::nn

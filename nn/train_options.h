@@ -1,7 +1,7 @@
 // All settings of a training run, in one struct and one table.
 //
-// The table names each setting once: its JSON key, its flag, its range, its help text, and whether --resume
-// may change it. The JSON reader and writer, the command line, the list of differences on resume and the
+// The table names each setting once: its JSON key, its flag, its range, its help text, and what --resume makes
+// of a change. The JSON reader and writer, the command line, the list of differences on resume and the
 // configuration reference are all made from it. The model's own keys (dit_config.h) stand in the same JSON
 // object.
 #pragma once
@@ -97,6 +97,14 @@ struct TrainOptions {
 /// How the images of a run are decoded.
 DecodeOptions decode_options(const TrainOptions& options);
 
+/// What becomes of a run that is resumed with another value of a setting.
+enum class OnResume {
+  refuse,  ///< its weights do not fit: it cannot go on
+  ask,     ///< it learns from something else, or in another arithmetic: goes on only where the host allows it
+  note,    ///< its weights will not be those of a run without the change: goes on, and the log says so
+  accept,  ///< its weights are the same
+};
+
 /// One row of the table.
 struct Setting {
   std::string key;   ///< JSON key
@@ -105,9 +113,9 @@ struct Setting {
   std::variant<std::int64_t TrainOptions::*, double TrainOptions::*, bool TrainOptions::*,
                std::string TrainOptions::*>
       member;
-  double least = 0, most = 0;                 ///< range of numbers
-  std::vector<std::string> choices = {};      ///< words allowed; empty = any text
-  bool resumable = false;                     ///< --resume may change it
+  double least = 0, most = 0;             ///< range of numbers
+  std::vector<std::string> choices = {};  ///< words allowed; empty = any text
+  OnResume on_resume = OnResume::ask;
   bool dit_only = false;                      ///< without meaning, and left at its default, for a PixelFlow
   void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };
@@ -119,8 +127,14 @@ const std::vector<Setting>& train_settings();
 /// came.
 void set_from_text(TrainOptions& options, const Setting& setting, const std::string& text);
 
-/// "key: stored 1, now 2" for every setting or model key in which two runs differ and which --resume may not
-/// change.
-std::vector<std::string> resume_obstacles(const TrainOptions& stored, const TrainOptions& now);
+/// A setting or key of the model in which two runs differ.
+struct SettingChange {
+  std::string key;
+  OnResume on_resume;
+  std::string text;  ///< "lr: stored 0.0001, now 0.001"
+};
+
+/// What differs between the run as it was stored and as it is to go on, but for what OnResume::accept allows.
+std::vector<SettingChange> changes_on_resume(const TrainOptions& stored, const TrainOptions& now);
 
 }  // namespace llsa::nn

@@ -37,9 +37,13 @@ TrainStep::TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Obj
   if (options_.graph) require_graphs(ctx_);
 }
 
-void TrainStep::run(double learning_rate) {
+bool TrainStep::run(double learning_rate) {
   kernels::fill(ctx_, loss_, 0.0);
   for (std::int64_t i = 0; i < options_.accumulate; ++i) {
+    if (i > 0 && options_.should_stop && options_.should_stop()) {
+      parameters_.zero_grad();
+      return false;
+    }
     if (objective_.next) objective_.next();
     run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
   }
@@ -48,6 +52,7 @@ void TrainStep::run(double learning_rate) {
   if (steps_++ == kStepsBeforeCapture && options_.graph)
     say(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
             update_graph_->size(), " commands"));
+  return true;
 }
 
 void TrainStep::compute_gradients() {

@@ -42,6 +42,8 @@ struct TrainStepOptions {
   bool graph = false;           ///< replay graphs; needs a CUDA device
   /// Told in a sentence when the step has been captured, or could not be. May be empty.
   std::function<void(const std::string&)> on_message = {};
+  /// Asked between two micro-batches; true gives the step up. May be empty.
+  std::function<bool()> should_stop = {};
 };
 
 class TrainStep {
@@ -52,9 +54,10 @@ class TrainStep {
   TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
             TrainStepOptions options = {});
 
-  /// One step. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
+  /// One step. False when should_stop has ended it before the update: weights and average are as before, the
+  /// gradients zero, and the batches lost. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
   /// this one and all later ones are computed op by op.
-  void run(double learning_rate);
+  bool run(double learning_rate);
   /// f32, a scalar: the loss of the last step, the mean over its micro-batches. Always the same tensor.
   const Tensor& loss() const { return loss_; }
   /// Whether steps are replayed from now on.

@@ -84,8 +84,11 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   train->footer(
       "Flags override the file given by --config. What a run was started with is kept in RUN/config.json, "
       "which is itself such a "
-      "file.\nCtrl-C saves a checkpoint and ends; --resume goes on from the last one as if nothing had "
-      "happened.");
+      "file.\nCtrl-C saves a checkpoint and ends, and so do SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU; "
+      "--resume "
+      "goes on from the last one as if nothing had happened.\nExit status: 0 done, 1 failed, 2 wrong command "
+      "line, "
+      "3 stopped by a signal before the last step, with everything saved.");
   train->add_option("--out", args.out, "folder of the run: configuration, log, sample grids, checkpoints");
   CLI::Option* config = train->add_option("--config", args.config, "JSON file with settings and model");
   std::string names;
@@ -93,7 +96,19 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   train->add_option("--preset", args.preset, "a configuration by its name" + names)->excludes(config);
   train->add_flag("--print-config", args.print_config,
                   "print the configuration, as --config takes it, and end");
-  train->add_flag("--resume", args.resume, "go on with the run in --out");
+  train
+      ->add_option_function<std::string>(
+          "--resume",
+          [&args](const std::string& text) {
+            if (text != "" && text != "auto")
+              throw UsageError("--resume stands alone or takes auto, got '" + text + "'");
+            args.resume = text.empty() ? Resume::yes : Resume::automatic;
+          },
+          "go on with the run in --out; auto: or begin one where there is none")
+      ->type_name("[auto]")
+      ->expected(0, 1);
+  train->add_flag("--allow-changes", args.allow_changes,
+                  "resume also on other images, or with another batch, seed, crop, ..");
   train
       ->add_option("--report-every", args.report_every,
                    "steps between versions of RUN/report.html, written with an entry of the log; 0 = none")

@@ -31,13 +31,17 @@ struct DataShapesArgs {
 };
 int run_data_shapes(const DataShapesArgs& args);
 
+/// What --resume says.
+enum class Resume { no, yes, automatic };
+
 struct TrainArgs {
   std::string out;
   std::string config;  ///< JSON file; flags override it
   std::string preset;  ///< name of presets.h, in place of the file
   FlagTexts settings;  ///< of nn::train_settings()
   FlagTexts model;     ///< of model_flags()
-  bool resume = false;
+  Resume resume = Resume::no;
+  bool allow_changes = false;
   bool print_config = false;  ///< and do nothing else
   bool quiet = false;
   std::int64_t report_every = 0;  ///< steps; 0 = never

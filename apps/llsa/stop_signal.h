@@ -1,10 +1,19 @@
-// SIGINT and SIGTERM: the first one asks a run to save and end, the second one ends the program at once.
+// Signals that ask a run to save and end: SIGINT, SIGTERM, SIGHUP, and what batch systems send before they end a job,
+// SIGUSR1, SIGUSR2 and SIGXCPU.
+//
+// However often they come, the run saves once and ends by itself. Only a SIGINT that comes a second or more after the
+// first signal, a second Ctrl-C, ends the program at once: `timeout` and batch systems send two within milliseconds.
 #pragma once
 
 namespace llsa::apps {
 
+/// From now on these signals ask for an end. Under nohup SIGHUP stays ignored. SIGPIPE is ignored, so that a run does
+/// not end with the program that reads its output.
 void listen_for_stop();
-/// Whether the first one has come.
+/// Whether one of them has come.
 bool stop_requested();
+
+/// Exit code of a run that was ended by one of them before its last step, with its state saved.
+constexpr int kStoppedCode = 3;
 
 }  // namespace llsa::apps

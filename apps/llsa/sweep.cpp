@@ -30,6 +30,7 @@
 #include "nn/image_model.h"
 #include "nn/json.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 
 namespace llsa::apps {
 namespace {
@@ -58,6 +59,17 @@ void say(const Run& run, const std::string& text) {
   std::fprintf(stderr, "[%s] %s\n", run.name().c_str(), text.c_str());
 }
 
+/// The runs of a sweep are compared, so each has to be trained from its first step as the file says. Steps may be
+/// added, and the machine may be another.
+void require_unchanged(const nn::RunFolder& files, const nn::TrainOptions& options) {
+  const nn::TrainOptions stored = nn::read_training_options(nn::checkpoint_to_resume(files).path);
+  for (const nn::SettingChange& change : nn::changes_on_resume(stored, options))
+    if (change.on_resume == nn::OnResume::note && change.key != "steps" && change.key != "device" &&
+        change.key != "tune")
+      throw ValueError(cat(files.root(), " was begun with another configuration: ", change.text),
+                       "remove the folder, or give the variant another name");
+}
+
 /// Begins the run, or resumes it from its latest checkpoint. Throws what train() throws.
 void train(Run& run, const Run* from, int jobs) {
   nn::TrainOptions options = run.variant->options;
@@ -75,9 +87,10 @@ void train(Run& run, const Run* from, int jobs) {
   callbacks.on_message = [&](const std::string& text) { say(run, text); };
   callbacks.should_stop = stop_requested;
   const nn::RunFolder files(run.folder);
-  const auto latest = files.latest();
+  const bool resume = files.holds_run();
+  if (resume) require_unchanged(files, options);
   fs::create_directories(fs::path(run.folder).parent_path());
-  const nn::TrainResult result = nn::train(options, run.folder, latest.has_value(), callbacks);
+  const nn::TrainResult result = nn::train(options, run.folder, resume, callbacks);
   run.state = result.stopped ? Run::State::stopped : Run::State::finished;
 }
 
@@ -402,9 +415,11 @@ int run_sweep(const SweepArgs& args) {
   for (const std::string& note : notes) print_note(note);
   std::printf("%s\ntables: %s/table.md, %s/table.json; pictures: %s/plots\n", table.c_str(), args.out.c_str(),
               args.out.c_str(), args.out.c_str());
-  const bool all =
-      std::all_of(runs.begin(), runs.end(), [](const Run& run) { return run.state == Run::State::finished; });
-  return all ? 0 : 1;
+  const auto any = [&](Run::State state) {
+    return std::any_of(runs.begin(), runs.end(), [state](const Run& run) { return run.state == state; });
+  };
+  if (any(Run::State::failed)) return 1;
+  return any(Run::State::stopped) ? kStoppedCode : 0;
 }
 
 }  // namespace llsa::apps

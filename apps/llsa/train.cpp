@@ -16,15 +16,15 @@ namespace llsa::apps {
 namespace {
 
 // The options before flags are applied: from the file, else those of the run to be resumed, else defaults.
-nn::TrainOptions base_options(const TrainArgs& args) {
+nn::TrainOptions base_options(const TrainArgs& args, bool resume) {
   if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
   if (!args.preset.empty()) return preset(args.preset);
-  if (args.resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
+  if (resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
   return {};
 }
 
-nn::TrainOptions effective_options(const TrainArgs& args) {
-  nn::TrainOptions options = base_options(args);
+nn::TrainOptions effective_options(const TrainArgs& args, bool resume) {
+  nn::TrainOptions options = base_options(args, resume);
   for (const auto& [flag, text] : args.settings) {
     for (const nn::Setting& setting : nn::train_settings()) {
       if (flag != setting.flag) continue;
@@ -85,9 +85,11 @@ class LiveReport {
 }  // namespace
 
 int run_train(const TrainArgs& args) {
-  if (args.out.empty() && (args.resume || !args.print_config))
+  if (args.out.empty() && (args.resume != Resume::no || !args.print_config))
     throw UsageError("llsa train needs a folder for the run", "give it with --out DIR");
-  const nn::TrainOptions options = effective_options(args);
+  const bool resume =
+      args.resume == Resume::automatic ? nn::RunFolder(args.out).holds_run() : args.resume == Resume::yes;
+  const nn::TrainOptions options = effective_options(args, resume);
   if (args.print_config) {
     std::printf("%s", options.json().c_str());
     return 0;
@@ -101,14 +103,17 @@ int run_train(const TrainArgs& args) {
   };
   callbacks.on_message = [&](const std::string& text) { progress.message(text); };
   callbacks.should_stop = stop_requested;
+  callbacks.allow_changes = [&](const std::vector<std::string>&) { return args.allow_changes; };
   listen_for_stop();
-  const nn::TrainResult result = nn::train(options, args.out, args.resume, callbacks);
+  if (args.resume == Resume::automatic && !resume)
+    progress.message(cat(args.out, " has no checkpoint to resume from: a new run begins"));
+  const nn::TrainResult result = nn::train(options, args.out, resume, callbacks);
   progress.message(
       cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
           result.best_checkpoint.empty() ? std::string()
                                          : cat(", lowest held-out loss in ", result.best_checkpoint),
           result.stopped ? "; go on with --resume" : ""));
-  return 0;
+  return result.stopped ? kStoppedCode : 0;
 }
 
 }  // namespace llsa::apps

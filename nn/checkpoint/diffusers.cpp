@@ -13,6 +13,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/make.h"
+#include "nn/checkpoint/checksums.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/diffusers_config.h"
 #include "nn/dit.h"
@@ -29,13 +30,14 @@ using TensorMap = std::map<std::string, Tensor>;
 constexpr const char* kPosEmbed = "pos_embed";
 constexpr const char* kAveragePrefix = "denoiser_ema_";
 
-fs::path config_path(const std::string& directory) {
-  return fs::path(directory) / "denoiser" / "config.json";
+// In a checkpoint.
+constexpr const char* kConfig = "denoiser/config.json";
+constexpr const char* kScheduler = "scheduler/scheduler_config.json";
+constexpr const char* kClasses = "classes.json";
+std::string weights_of(const std::string& average) {
+  return (average.empty() ? std::string("denoiser") : kAveragePrefix + average) +
+         "/diffusion_pytorch_model.safetensors";
 }
-fs::path scheduler_path(const std::string& directory) {
-  return fs::path(directory) / "scheduler" / "scheduler_config.json";
-}
-fs::path classes_path(const std::string& directory) { return fs::path(directory) / "classes.json"; }
 
 // The tensors of a file of weights, but for the heads of teacher networks that other trainers may leave in it.
 // Those are no part of the model.
@@ -100,12 +102,11 @@ void write_denoiser(const std::string& weights, const ImageModel& model, const T
 
 bool is_diffusers_model(const std::string& directory) {
   std::error_code ignored;
-  return fs::is_regular_file(config_path(directory), ignored);
+  return fs::is_regular_file(fs::path(directory) / kConfig, ignored);
 }
 
 std::string diffusers_weights_path(const std::string& directory, const std::string& average) {
-  const std::string folder = average.empty() ? "denoiser" : kAveragePrefix + average;
-  return (fs::path(directory) / folder / "diffusion_pytorch_model.safetensors").string();
+  return (fs::path(directory) / weights_of(average)).string();
 }
 
 std::vector<std::string> diffusers_averages(const std::string& directory) {
@@ -120,10 +121,10 @@ std::vector<std::string> diffusers_averages(const std::string& directory) {
 }
 
 DiffusersModel read_diffusers_model(const std::string& directory) {
-  const std::string config = config_path(directory).string();
+  const std::string config = checked_file(directory, kConfig);
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(config), config);
   DiffusersModel model{parsed.kind, std::move(parsed.config), 1.0, {}, std::move(parsed.notes)};
-  const std::string scheduler = scheduler_path(directory).string();
+  const std::string scheduler = checked_file(directory, kScheduler);
   if (model.kind == ModelKind::pixelflow) {
     if (path_exists(scheduler)) check_cascade_scheduler_config(read_text_file(scheduler), scheduler);
   } else if (path_exists(scheduler)) {
@@ -140,7 +141,7 @@ DiffusersModel read_diffusers_model(const std::string& directory) {
     if (std::none_of(tensors.begin(), tensors.end(), has))
       model.notes.push_back(cat("the weights have no ", layer, ": it is taken as zero"));
   }
-  const std::string classes = classes_path(directory).string();
+  const std::string classes = checked_file(directory, kClasses);
   if (path_exists(classes)) {
     JsonObject json(read_text_file(classes), classes);
     model.class_names = json.strings("names", {});
@@ -159,11 +160,11 @@ void write_diffusers_model(const std::string& directory, const ImageModel& model
   write_denoiser(diffusers_weights_path(directory), model, flat);
   make_folder(root / "scheduler");
   write_file_atomically((root / "model_index.json").string(), model_index_json(model.kind()));
-  write_file_atomically(scheduler_path(directory).string(), model.kind() == ModelKind::pixelflow
-                                                                ? cascade_scheduler_config_json()
-                                                                : scheduler_config_json(noise_scale));
+  write_file_atomically((root / kScheduler).string(), model.kind() == ModelKind::pixelflow
+                                                          ? cascade_scheduler_config_json()
+                                                          : scheduler_config_json(noise_scale));
   if (!class_names.empty()) {
-    write_file_atomically(classes_path(directory).string(), JsonWriter().add("names", class_names).pretty());
+    write_file_atomically((root / kClasses).string(), JsonWriter().add("names", class_names).pretty());
   }
 }
 
@@ -174,7 +175,7 @@ void write_diffusers_average(const std::string& directory, const ImageModel& mod
 
 Tensor read_diffusers_weights(const Parameters& store, const std::string& directory,
                               const std::string& average) {
-  const std::string path = diffusers_weights_path(directory, average);
+  const std::string path = checked_file(directory, weights_of(average));
   if (!average.empty() && !path_exists(path)) {
     std::string names;
     for (const std::string& name : diffusers_averages(directory)) names += (names.empty() ? "" : ", ") + name;
@@ -198,14 +199,14 @@ std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string
 }
 
 std::vector<std::string> init_from_diffusers_model(ImageModel& model, const std::string& directory) {
-  const std::string config = config_path(directory).string();
+  const std::string config = checked_file(directory, kConfig);
   if (const ModelKind kind = diffusers_model_kind(read_text_file(config), config); kind != model.kind())
     throw ValueError(
         cat(directory, " holds weights of the model ", name_of(kind), ", expected ", name_of(model.kind())),
         cat("start from a checkpoint of the model ", name_of(model.kind())));
   Parameters& store = model.parameters();
   Context& ctx = store.context();
-  const std::string path = diffusers_weights_path(directory);
+  const std::string path = checked_file(directory, weights_of(""));
   TensorMap tensors = model_tensors(path);
   std::vector<std::string> notes;
 

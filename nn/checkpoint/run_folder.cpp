@@ -10,6 +10,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/text_file.h"
+#include "nn/checkpoint/checksums.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/json.h"
@@ -41,6 +42,18 @@ void make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error) throw IoError(cat("cannot create the folder ", path.string(), ": ", error.message()));
+}
+
+// By rising step, whole or not.
+std::vector<CheckpointPath> step_folders(const std::string& root) {
+  std::vector<CheckpointPath> found;
+  std::error_code error;
+  for (fs::directory_iterator it(fs::path(root) / "checkpoints", error), end; !error && it != end;
+       it.increment(error))
+    if (const std::int64_t step = parse_step(it->path().filename().string()); step >= 0)
+      found.push_back({step, it->path().string()});
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  return found;
 }
 
 bool is_checkpoint(const std::string& path) { return is_diffusers_model(path) || has_training_state(path); }
@@ -77,16 +90,23 @@ void RunFolder::prepare() {
   if (!best()) remove_file(best_path());
 }
 
+bool RunFolder::holds_run() const {
+  if (latest()) return true;
+  std::vector<std::string> traces;
+  for (const CheckpointPath& folder : step_folders(root_)) traces.push_back(folder.path);
+  if (traces.empty() && path_exists(new_path())) return false;
+  for (const std::string& path : {config_path(), log_path(), best_path()})
+    if (path_exists(path)) traces.push_back(path);
+  if (traces.empty()) return false;
+  throw IoError(cat(root_, " has no whole checkpoint, but ", traces.front(), ", as a run leaves it"),
+                "bring its checkpoints back; or give another --out, or remove the folder, to begin anew");
+}
+
+void RunFolder::mark_new() const { write_file_atomically(new_path(), ""); }
+
 std::vector<CheckpointPath> RunFolder::checkpoints() const {
-  std::vector<CheckpointPath> found;
-  std::error_code error;
-  for (fs::directory_iterator it(fs::path(root_) / "checkpoints", error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string path = it->path().string();
-    const std::int64_t step = parse_step(it->path().filename().string());
-    if (step >= 0 && is_checkpoint(path)) found.push_back({step, path});
-  }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  std::vector<CheckpointPath> found = step_folders(root_);
+  std::erase_if(found, [](const CheckpointPath& folder) { return !is_checkpoint(folder.path); });
   return found;
 }
 
@@ -99,7 +119,10 @@ std::string RunFolder::save(std::int64_t step, const std::function<void(const st
   const std::string target = checkpoint_path(step);
   AtomicDirectory directory(target);
   fill(directory.temporary());
+  write_checksums(directory.temporary());
   directory.commit();
+  std::error_code ignored;
+  fs::remove(new_path(), ignored);
   return target;
 }
 
@@ -123,6 +146,8 @@ std::optional<BestCheckpoint> RunFolder::best() const {
   return is_checkpoint(checkpoint_path(best.step)) ? std::optional(best) : std::nullopt;
 }
 
+void RunFolder::unmark_best() const { remove_file(best_path()); }
+
 void RunFolder::prune(std::int64_t keep) const {
   const auto found = checkpoints();
   const auto marked = best();
@@ -140,9 +165,24 @@ void RunFolder::prune(std::int64_t keep) const {
 }
 
 CheckpointPath checkpoint_to_resume(const RunFolder& run) {
-  if (const auto latest = run.latest()) return *latest;
+  const auto latest = run.latest();
+  const auto folders = step_folders(run.root());
+  if (latest && folders.back().step == latest->step) return *latest;
+  if (latest)
+    throw IoError(cat(folders.back().path, " is damaged: it holds no checkpoint"),
+                  way_around(folders.back().path));
   throw IoError(cat(run.root(), " has no checkpoint to resume from"),
-                "leave out --resume to start a run there");
+                "leave out --resume to start a run there; --resume auto does what fits");
+}
+
+std::string way_around(const std::string& checkpoint) {
+  const fs::path path = fs::absolute(checkpoint).lexically_normal();
+  const std::int64_t own = parse_step(path.filename().string());
+  std::optional<CheckpointPath> before;
+  for (const CheckpointPath& other : RunFolder(path.parent_path().parent_path().string()).checkpoints())
+    if (other.step < own) before = other;
+  if (!before) return "";
+  return cat("move ", checkpoint, " away to go on from step ", before->step, ", the checkpoint before it");
 }
 
 std::string resolve_checkpoint(const std::string& path) {

@@ -4,12 +4,14 @@
 //   config.json                        the effective configuration
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
 //   .lock                              locked by the process that trains here
+//   .new                               there as long as the run has had no checkpoint
 //   log.jsonl                          one object per logged step
 //   best.json                          which checkpoint has the lowest held-out loss, where that is computed
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
 //     training_state/                  what resuming needs (training_state.h)
+//     checksums.xxh64                  of all its files (checksums.h)
 //
 // That is what train() writes. A training loop of your own may keep other files in its checkpoints; one with
 // a training state, or in the diffusers layout, is found again.
@@ -51,6 +53,7 @@ class RunFolder {
   std::string log_path() const { return root_ + "/log.jsonl"; }
   std::string best_path() const { return root_ + "/best.json"; }
   std::string lock_path() const { return root_ + "/.lock"; }
+  std::string new_path() const { return root_ + "/.new"; }
   std::string sample_path(std::int64_t step) const;
   std::string checkpoint_path(std::int64_t step) const;
 
@@ -61,6 +64,13 @@ class RunFolder {
   void prepare();
   /// Whether a process has locked the folder, which it does while it trains there.
   bool locked() const { return FileLock::is_taken(lock_path()); }
+
+  /// Whether there is a run to go on with: true with a checkpoint; false in a folder without a run, and where
+  /// a run ended before its first checkpoint. Throws IoError for what is left of a run that has had a
+  /// checkpoint, which must not be begun anew by mistake.
+  bool holds_run() const;
+  /// Says that the run that begins here has no checkpoint yet; save() takes that back.
+  void mark_new() const;
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
   std::vector<CheckpointPath> checkpoints() const;
@@ -77,6 +87,9 @@ class RunFolder {
   /// ValueError for a damaged mark.
   std::optional<BestCheckpoint> best() const;
 
+  /// Takes the mark away: the next one that is evaluated will be the best.
+  void unmark_best() const;
+
   /// Removes all checkpoints but the last `keep` and the best.
   void prune(std::int64_t keep) const;
 
@@ -85,8 +98,11 @@ class RunFolder {
   std::shared_ptr<const FileLock> lock_;
 };
 
-/// The latest checkpoint of a run. Throws IoError when there is none.
+/// The latest checkpoint of a run. Throws IoError when there is none, or a later one that is damaged.
 CheckpointPath checkpoint_to_resume(const RunFolder& run);
+
+/// What to do about a damaged checkpoint: how to go on from the one before it in its run; empty without one.
+std::string way_around(const std::string& checkpoint);
 
 /// `path` itself if it is a checkpoint, or the latest checkpoint if it is a run folder. Throws IoError that
 /// says what was looked for if it is neither.

@@ -10,6 +10,7 @@
 #include "core/safetensors.h"
 #include "core/text_file.h"
 #include "kernels/make.h"
+#include "nn/checkpoint/checksums.h"
 #include "nn/json.h"
 #include "nn/parameter_file.h"
 
@@ -22,12 +23,9 @@ constexpr std::int64_t kFormatVersion = 2;
 constexpr const char* kWeights = "weights.";
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
-std::string state_path(const std::string& checkpoint) {
-  return training_state_folder(checkpoint) + "/state.json";
-}
-std::string tensors_path(const std::string& checkpoint) {
-  return training_state_folder(checkpoint) + "/state.safetensors";
-}
+// In a checkpoint.
+constexpr const char* kState = "training_state/state.json";
+constexpr const char* kTensors = "training_state/state.safetensors";
 
 /// Every average with its prefix.
 std::vector<std::pair<std::string, Ema*>> averages_of(const TrainingState& state) {
@@ -55,7 +53,7 @@ struct Counters {
 };
 
 Counters read_counters(const std::string& checkpoint) {
-  const std::string path = state_path(checkpoint);
+  const std::string path = checked_file(checkpoint, kState);
   JsonObject json(read_text_file(path), path);
   const std::int64_t version = json.integer("format_version", 1, 1, kMost);
   if (version > kFormatVersion)
@@ -87,7 +85,7 @@ std::string save_checkpoint(const RunFolder& run, const TrainingState& state, st
 
 std::string training_state_folder(const std::string& checkpoint) { return checkpoint + "/training_state"; }
 
-bool has_training_state(const std::string& checkpoint) { return path_exists(state_path(checkpoint)); }
+bool has_training_state(const std::string& checkpoint) { return path_exists(cat(checkpoint, "/", kState)); }
 
 void write_training_state(const std::string& checkpoint, const TrainingState& state, std::int64_t step) {
   const std::string folder = training_state_folder(checkpoint);
@@ -104,7 +102,7 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
   add(kWeights, state.parameters.flat());
   for (const auto& [name, flat] : state.optimizer.buffers()) add(name + ".", flat);
   for (const auto& [prefix, average] : averages_of(state)) add(prefix, average->flat());
-  write_safetensors(tensors_path(checkpoint), tensors);
+  write_safetensors(cat(checkpoint, "/", kTensors), tensors);
   const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
   JsonWriter json;
   json.add("format_version", kFormatVersion)
@@ -113,12 +111,12 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
       .add("loader_cursor", loader.cursor)
       .add("loader_seed", std::to_string(loader.seed))
       .add("loader_fingerprint", std::to_string(loader.fingerprint));
-  write_file_atomically(state_path(checkpoint), json.pretty());
+  write_file_atomically(cat(checkpoint, "/", kState), json.pretty());
 }
 
 std::int64_t restore_training_state(const std::string& checkpoint, const TrainingState& state) {
   const Counters counters = read_counters(checkpoint);
-  const std::string path = tensors_path(checkpoint);
+  const std::string path = checked_file(checkpoint, kTensors);
   const SafetensorsFile file(path);
   const auto buffer = [&](const std::string& prefix) {
     return read_weights(state.parameters, file.tensors(), path, prefix);
@@ -131,6 +129,8 @@ std::int64_t restore_training_state(const std::string& checkpoint, const Trainin
   if (state.loader) state.loader->restore(counters.loader);
   return counters.step;
 }
+
+LoaderState read_loader_state(const std::string& checkpoint) { return read_counters(checkpoint).loader; }
 
 std::int64_t read_training_step(const std::string& checkpoint) { return read_counters(checkpoint).step; }
 

@@ -48,6 +48,8 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
 /// newer format. The parts may then be restored partly, and must not be used.
 std::int64_t restore_training_state(const std::string& checkpoint, const TrainingState& state);
 
+/// Where the loader stood at a checkpoint. Throws as restore_training_state.
+LoaderState read_loader_state(const std::string& checkpoint);
 /// Steps done at a checkpoint. Throws as restore_training_state.
 std::int64_t read_training_step(const std::string& checkpoint);
 

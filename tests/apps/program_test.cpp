@@ -365,26 +365,69 @@ TEST_CASE("a flag of yes or no means yes when it is given alone") {
   CHECK(contains(llsa_program("train --help").text, "--tune BOOL=false"));
 }
 
-TEST_CASE("an interrupted run saves, exits with 0 and goes on") {
+TEST_CASE("a signal, also twice, ends a run with its state saved and an exit code of its own") {
+  const TempDir dir;
+  const std::string data = dir / "data";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  const auto sent = [&](const std::string& signals) {
+    const std::string run = dir / signals.substr(0, signals.find(' '));
+    std::ostringstream command;
+    command << "bash -c '\"" LLSA_PROGRAM "\" "
+            << tiny_training(data, run, "--steps 100000000 --sample-every 0 --log-every 1") << " & pid=$!; "
+            << "for i in $(seq 400); do grep -q step " << run
+            << "/log.jsonl 2>/dev/null && break; sleep 0.05; "
+            << "done; for s in " << signals << "; do kill -$s $pid; done; wait $pid; echo code $?' 2>&1";
+    const Outcome outcome = llsa::test::shell(command.str());
+    CAPTURE(outcome.text);
+    CHECK(contains(outcome.text, "stopped at step"));
+    CHECK(contains(outcome.text, "--resume"));
+    CHECK(contains(outcome.text, "code 3"));
+    CHECK(contains(llsa_program("info " + run).text, "can be resumed"));
+  };
+  sent("INT INT");
+  sent("TERM TERM TERM");
+  sent("HUP USR1 USR2 XCPU");
+}
+
+TEST_CASE("nothing that is printed lands in a file when the standard descriptors are closed") {
   const TempDir dir;
   const std::string data = dir / "data", run = dir / "run";
   REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
-  const std::string endless = tiny_training(data, run, "--steps 100000000 --sample-every 0");
-  const std::string command =
-      "( \"" LLSA_PROGRAM "\" " + endless + " & pid=$!; for i in $(seq 200); do grep -q step " + run +
-      "/log.jsonl 2>/dev/null && break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $? ) 2>&1";
-  std::FILE* pipe = popen(("bash -c '" + command + "'").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::string text;
-  std::array<char, 4096> buffer;
-  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    text.append(buffer.data(), n);
-  pclose(pipe);
-  CAPTURE(text);
-  CHECK(contains(text, "code 0"));
-  CHECK(contains(text, "stopped at step"));
-  CHECK(contains(text, "--resume"));
-  CHECK(contains(llsa_program("info " + run).text, "can be resumed"));
+  const std::string steps =
+      tiny_training(data, run, "--sample-every 0 --log-every 1 --save-every 1 --resume auto ");
+  const std::string closed = " </dev/null <&- >&- 2>&-";
+  CHECK(llsa::test::shell("'" LLSA_PROGRAM "' " + steps + "--steps 2" + closed).code == 0);
+  CHECK(llsa::test::shell("'" LLSA_PROGRAM "' " + steps + "--steps 3" + closed).code == 0);
+  std::istringstream log(llsa::test::read_file(run + "/log.jsonl"));
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) CHECK(line.rfind("{\"step\": ", 0) == 0);
+  CHECK(lines == 3);
+  for (const auto& entry : fs::recursive_directory_iterator(run + "/checkpoints"))
+    if (entry.is_regular_file())
+      CHECK_FALSE(contains(llsa::test::read_file(entry.path().string()), "computing on"));
+}
+
+TEST_CASE("--resume auto begins a run and goes on with it, by one command line") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  const std::string line = tiny_training(data, run, "--sample-every 0 --resume auto --steps ");
+  const Outcome first = llsa_program(line + "2");
+  CAPTURE(first.text);
+  CHECK(first.code == 0);
+  CHECK(contains(first.text, "a new run begins"));
+  CHECK(contains(llsa_program(line + "3").text, "resumed at step 2"));
+  CHECK(contains(llsa_program(tiny_training(data, run, "--sample-every 0 --resume auto --steps 4", 3)).text,
+                 "--allow-changes"));
+  const Outcome changed =
+      llsa_program(tiny_training(data, run, "--sample-every 0 --allow-changes --resume auto --steps 4", 3));
+  CHECK(contains(changed.text, "batch: stored 2, now 3"));
+  CHECK(contains(changed.text, "done at step 4"));
+  fs::remove_all(run + "/checkpoints");
+  const Outcome lost = llsa_program(line + "5");
+  CHECK(lost.code == 1);
+  CHECK(contains(lost.text, "no whole checkpoint"));
+  CHECK(llsa_program(tiny_training(data, run, "--resume maybe")).code == 2);
 }
 
 TEST_CASE("a killed run loses at most the steps since its last checkpoint") {

@@ -83,7 +83,7 @@ void check_numbers() {
   nn::StepReport report;
   report.step = 1234567;
   report.loss = 0.125;
-  nn::TrainLog(dir / "log.jsonl", 0).write(report);
+  nn::TrainLog(dir / "log.jsonl", 0, [](const std::string&) {}).write(report);
   CHECK(test::read_file(dir / "log.jsonl").find(R"("step": 1234567, "loss": 0.125,)") != std::string::npos);
   CHECK(nn::has_image_extension("A.GIF"));
 }

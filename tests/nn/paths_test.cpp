@@ -114,7 +114,7 @@ const std::vector<Door>& doors() {
       {"read_training_options", [](const std::string& p) { nn::read_training_options(p); }},
       {"TuningFile::restore", [](const std::string& p) { nn::TuningFile(p).restore(ctx); }},
       {"TuningFile::remove", [](const std::string& p) { nn::TuningFile(p).remove(); }},
-      {"TrainLog", [](const std::string& p) { nn::TrainLog log(p, 1); }},
+      {"TrainLog", [](const std::string& p) { nn::TrainLog log(p, 1, {}); }},
       {"train, data",
        [](const std::string& p) {
          const test::TempDir out;

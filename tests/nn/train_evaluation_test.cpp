@@ -249,7 +249,14 @@ TEST_CASE("a folder of held-out images; others are refused when a run is resumed
   options.steps = 5;
   std::string hint;
   CHECK(contains(failure_of<ValueError>(options, dir / "run", true, &hint), "held-out images"));
-  CHECK(contains(hint, "best.json"));
+  CHECK(contains(hint, "--allow-changes"));
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  callbacks.allow_changes = [](const std::vector<std::string>&) { return true; };
+  fs::copy(dir / "run", dir / "changed", fs::copy_options::recursive);
+  CHECK(contains(run(options, dir / "changed", true, callbacks).best_checkpoint, "step_000000005"));
+  CHECK(contains(messages, "best checkpoint is looked for anew"));
   fs::rename(dir / "others/ring", dir / "others/wheel");
   CHECK(contains(failure_of<ValueError>(options, dir / "new"), "'wheel'"));
 }
@@ -286,7 +293,7 @@ TEST_CASE(
   CHECK(evaluations.at(0).score);
 }
 
-TEST_CASE("settings that do not fit each other are refused, and what is compared may not change") {
+TEST_CASE("settings that do not fit each other are refused, and a change of what is compared is told") {
   const auto refused = [](const std::string& json) {
     return test::failure_of<ValueError>([&] { TrainOptions::parse(json, "run.json"); });
   };
@@ -301,10 +308,9 @@ TEST_CASE("settings that do not fit each other are refused, and what is compared
   CHECK(contains(refused(R"({"held_out": "60%"})"), "60%"));
   TrainOptions stored = evaluated_options(), now = stored;
   now.eval_every = 7;
-  CHECK(resume_obstacles(stored, now).empty());
-  now.held_out = "41%";
+  CHECK(changes_on_resume(stored, now).empty());
   now.eval_images = 5;
-  CHECK(resume_obstacles(stored, now).size() == 2);
+  CHECK(changes_on_resume(stored, now).size() == 1);
 }
 
 TEST_SUITE_END();

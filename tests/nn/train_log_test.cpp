@@ -13,6 +13,7 @@
 #include "nn/data/shapes.h"
 #include "nn/dit.h"
 #include "nn/json.h"
+#include "tests/support/child_process.h"
 #include "tests/support/files.h"
 
 namespace {
@@ -113,10 +114,47 @@ TEST_CASE("numbers that are not finite stand as strings") {
   StepReport report;
   report.loss = std::numeric_limits<double>::quiet_NaN();
   report.gradient_norm = std::numeric_limits<double>::infinity();
-  TrainLog(dir / "log.jsonl", 0).write(report);
+  TrainLog(dir / "log.jsonl", 0, [](const std::string&) {}).write(report);
   JsonObject json(test::read_file(dir / "log.jsonl"), "log.jsonl");
   CHECK(json.string("loss", "") == "NaN");
   CHECK(json.string("gradient_norm", "") == "Infinity");
+}
+
+TEST_CASE("what is no line of a log is removed on resume, told and noted; the lines around it stay") {
+  const test::TempDir dir;
+  const std::string path = dir / "log.jsonl";
+  test::write_file(path,
+                   "{\"step\": 2, \"loss\": 1}\nstep 3/9  loss 1.0\n{\"step\": 4, \"held_out_loss\": 1}\n"
+                   "{\"step\": 9, \"loss\": 1}\n{\"step\": 4, \"lo");
+  std::string told;
+  const auto tell = [&](const std::string& text) { told += text; };
+  CHECK(TrainLog(path, 5, tell).evaluated_step() == 4);
+  const std::string note =
+      "removed from the log what is no line of it: 2 lines, the last one written in part";
+  CHECK(told == note);
+  const std::string expected =
+      "{\"step\": 2, \"loss\": 1}\n{\"step\": 4, \"held_out_loss\": 1}\n{\"step\": 5, \"notes\": [\"" + note +
+      "\"]}\n";
+  CHECK(test::read_file(path) == expected);
+  told.clear();
+  { TrainLog(path, 5, tell); }
+  CHECK(told == "");
+  CHECK(test::read_file(path) == expected);
+}
+
+TEST_CASE("a log on a full disk is told once, and its lines stay whole") {
+  const test::TempDir dir;
+  const int code = test::run_in_child([&] {
+    int told = 0;
+    TrainLog log(dir / "log.jsonl", 0, [&](const std::string&) { ++told; });
+    log.write(1, {"short"});
+    test::limit_file_size(50);
+    for (int i = 0; i < 3; ++i) log.write(2, {"a line that is longer than what the disk still takes"});
+    log.write(3, {});
+    return told;
+  });
+  CHECK(code == 1);
+  CHECK(test::read_file(dir / "log.jsonl") == "{\"step\": 1, \"notes\": [\"short\"]}\n");
 }
 
 TEST_SUITE_END();

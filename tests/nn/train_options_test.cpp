@@ -49,7 +49,7 @@ TEST_CASE("a configuration reads back as it was written") {
   CHECK(again.model_classes == -1);  // still from the folder
   CHECK(again.lr == options.lr);
   CHECK(again.model == options.model);
-  CHECK(resume_obstacles(options, again).empty());
+  CHECK(changes_on_resume(options, again).empty());
 }
 
 TEST_CASE("every key is checked") {
@@ -111,20 +111,37 @@ TEST_CASE("values that training cannot take are refused before anything is done"
   CHECK(TrainOptions::parse(R"({"ema_power": 0, "device": "cuda:1"})", "test").device == "cuda:1");
 }
 
-TEST_CASE("resume lists what differs and may not") {
-  TrainOptions stored, now;
-  now.steps = 2 * stored.steps;
-  now.threads = 3;
-  now.log_every = 1;
-  now.keep = 9;
-  now.graph = true;
-  CHECK(resume_obstacles(stored, now).empty());
-  now.lr = 0.5;
-  now.model.layers += 1;
-  const auto obstacles = resume_obstacles(stored, now);
-  REQUIRE(obstacles.size() == 2);
-  CHECK(contains(obstacles[0] + obstacles[1], "lr: stored 0.0001, now 0.5"));
-  CHECK(contains(obstacles[0] + obstacles[1], "num_layers: stored 4, now 5"));
+TEST_CASE("a resumed run is told what differs, and what becomes of it") {
+  const auto changes = [](auto change) {
+    TrainOptions stored, now;
+    change(stored, now);
+    std::vector<std::pair<OnResume, std::string>> out;
+    for (const SettingChange& found : changes_on_resume(stored, now))
+      out.emplace_back(found.on_resume, found.text);
+    return out;
+  };
+  using Changes = std::vector<std::pair<OnResume, std::string>>;
+  CHECK(changes([](TrainOptions& stored, TrainOptions& now) {
+          now.steps = 2 * stored.steps;
+          now.threads = 3;
+          now.log_every = 1;
+          now.keep = 9;
+          now.graph = now.recompute = true;
+          now.data = "elsewhere";
+          now.init_from = "elsewhere";
+        }).empty());
+  CHECK(changes([](TrainOptions&, TrainOptions& now) { now.lr = 0.5; }) ==
+        Changes{{OnResume::note, "lr: stored 0.0001, now 0.5"}});
+  CHECK(changes([](TrainOptions&, TrainOptions& now) { now.batch = 4; }) ==
+        Changes{{OnResume::ask, "batch: stored 8, now 4"}});
+  CHECK(changes([](TrainOptions&, TrainOptions& now) { now.model.layers = 5; }) ==
+        Changes{{OnResume::refuse, "num_layers: stored 4, now 5"}});
+  CHECK(changes([](TrainOptions&, TrainOptions& now) { now.kind = "pixelflow"; }) ==
+        Changes{{OnResume::refuse, "model: stored \"dit\", now \"pixelflow\""}});
+  CHECK(changes([](TrainOptions& stored, TrainOptions& now) {
+          stored.schedule = now.schedule = "cosine";
+          now.steps = 1;
+        }) == Changes{{OnResume::note, "steps: stored 10000, now 1"}});
 }
 
 TEST_CASE("the demo's file is the recipe that the benchmark times") {

@@ -63,7 +63,7 @@ TEST_CASE(
     for (const std::int64_t threads : {1, 3}) {
       CAPTURE(threads);
       const std::string parts = name + cat("_parts", threads);
-      CHECK(run(options, parts, false, stopping_after(3)).step == 3);
+      CHECK(run(options, parts, false, stopping_after(7)).step == 3);
       TrainOptions changed = options;
       changed.threads = threads;
       CHECK(state_bytes(run(changed, parts, true).checkpoint) == expected);

@@ -16,8 +16,8 @@ struct Outcome {
   std::string text;  ///< standard output and error
 };
 
-inline Outcome llsa_program(const std::string& arguments) {
-  const std::string command = "'" LLSA_PROGRAM "' " + arguments + " 2>&1";
+/// Runs a line of the shell; `text` is what it writes to standard output.
+inline Outcome shell(const std::string& command) {
   std::FILE* pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);
   Outcome outcome;
@@ -27,6 +27,10 @@ inline Outcome llsa_program(const std::string& arguments) {
   const int status = pclose(pipe);
   if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);
   return outcome;
+}
+
+inline Outcome llsa_program(const std::string& arguments) {
+  return shell("'" LLSA_PROGRAM "' " + arguments + " 2>&1");
 }
 
 }  // namespace llsa::test
