@@ -25,6 +25,7 @@
 #include "nn/data/grid.h"
 #include "nn/data/held_out.h"
 #include "nn/data/image_io.h"
+#include "nn/data/transform.h"
 #include "nn/train_options.h"
 
 namespace llsa::apps {
@@ -33,8 +34,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostPreviews = 12, kMostPreviewsOfEach = 6, kMostSamples = 16;
-constexpr double kClose = 0.5;  // of the usual distance: nearer than that is marked
-constexpr int kSampleWidth = 96;
+constexpr double kClose = 0.5;                          // of the usual distance: nearer than that is marked
+constexpr int kPreviewWidth = 704, kSampleWidth = 192;  // twice what the page shows
 
 using Rows = std::vector<std::vector<std::string>>;
 
@@ -139,6 +140,13 @@ nn::TrainOptions options_of(const Shown& run) {
   return nn::TrainOptions::parse(read_text_file(run.files.config_path()), run.files.config_path());
 }
 
+/// A picture of at most `most` pixels in width: what is wider is made smaller.
+std::string picture(const nn::Image& image, const std::string& title, int most) {
+  const std::vector<std::uint8_t> png = nn::encode_png(
+      image.width > most ? nn::resize(image, most, std::max(1, image.height * most / image.width)) : image);
+  return png_element({reinterpret_cast<const char*>(png.data()), png.size()}, title);
+}
+
 /// The classes of a grid, which begin a row each.
 std::string class_text(const Shown& run) {
   const auto latest = run.files.latest();
@@ -165,18 +173,12 @@ std::string previews(const std::vector<Shown>& runs) {
     for (const std::size_t i : chosen)
       out += part([&] {
         const std::string title = step_text(grids[i]);
-        return cat("<figure>", png_element(read_text_file(grids[i]), title), "<figcaption>", escaped(title),
-                   "</figcaption></figure>\n");
+        return cat("<figure>", picture(nn::decode_image(grids[i]), title, kPreviewWidth), "<figcaption>",
+                   escaped(title), "</figcaption></figure>\n");
       });
     out += "</div>\n";
   }
   return out;
-}
-
-std::string picture(const nn::Image& image, const std::string& title) {
-  const std::vector<std::uint8_t> png = nn::encode_png(image);
-  return png_element({reinterpret_cast<const char*>(png.data()), png.size()}, title,
-                     std::max(kSampleWidth, image.width));
 }
 
 /// May be broken into lines between its folders.
@@ -214,14 +216,15 @@ std::string nearest_of(const Shown& run, const ReportOptions& options) {
   out +=
       " A sample that is nearer than half of that is marked: it may be a copy.</p>\n<div class=\"strip\">\n";
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    out += cat("<div class=\"triple\"><figure>", picture(samples[i], cat("sample ", i + 1)),
+    out += cat("<div class=\"triple\"><figure>", picture(samples[i], cat("sample ", i + 1), kSampleWidth),
                "<figcaption>sample</figcaption></figure>");
     for (std::size_t kind = 0; kind < kDistanceNames.size(); ++kind) {
       const Neighbour& found = nearest.of_samples[i][kind];
       const bool close = found.distance < kClose * nearest.usual[kind];
-      out += cat("<figure>", picture(found.image, found.path), "<figcaption>", kDistanceNames[kind], ": ",
-                 close ? "<span class=\"mark\">close, " : "", text("%.3g", found.distance),
-                 close ? "</span>" : "", "<br>", path_text(found.path), "</figcaption></figure>");
+      out += cat("<figure>", picture(found.image, found.path, kSampleWidth), "<figcaption>",
+                 kDistanceNames[kind], ": ", close ? "<span class=\"mark\">close, " : "",
+                 text("%.3g", found.distance), close ? "</span>" : "", "<br>", path_text(found.path),
+                 "</figcaption></figure>");
     }
     out += "</div>\n";
   }

@@ -56,6 +56,7 @@ figure { margin: 0; }
 .strip > figure { max-width: min(22rem, 100%); }
 .triple { display: flex; gap: 0.6rem; align-self: start; margin-right: 1rem; }
 .triple figure { width: 7rem; }
+.triple .pixels { width: 6rem; }
 .triple figcaption { line-height: 1.3; overflow-wrap: anywhere; }
 )";
 
@@ -110,10 +111,9 @@ std::string html_table(const std::vector<std::string>& head,
   return out + "</table></div>\n";
 }
 
-std::string png_element(std::string_view png, const std::string& title, int width) {
-  return cat("<img class=\"pixels\" alt=\"", escaped(title), "\" title=\"", escaped(title), "\"",
-             width > 0 ? cat(" width=\"", width, "\"") : std::string(), " src=\"", data_uri("image/png", png),
-             "\">");
+std::string png_element(std::string_view png, const std::string& title) {
+  return cat("<img class=\"pixels\" alt=\"", escaped(title), "\" title=\"", escaped(title), "\" src=\"",
+             data_uri("image/png", png), "\">");
 }
 
 std::string html_page(const std::string& title, const std::string& body) {

@@ -18,8 +18,8 @@ std::string data_uri(std::string_view type, std::string_view bytes);
 std::string html_table(const std::vector<std::string>& head,
                        const std::vector<std::vector<std::string>>& rows);
 
-/// A picture that is enlarged without smoothing, to `width` pixels of the page; 0 = as large as it is.
-std::string png_element(std::string_view png, const std::string& title, int width = 0);
+/// A picture, whose pixels stay sharp where it is enlarged.
+std::string png_element(std::string_view png, const std::string& title);
 
 /// A whole document. The style makes it readable in light and dark; there is no script.
 std::string html_page(const std::string& title, const std::string& body);

@@ -2,8 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "tests/support/captured_output.h"
 #include "tests/support/text.h"
@@ -85,6 +90,45 @@ TEST_CASE("on a terminal a line is overwritten; elsewhere there are plain lines;
   CHECK(contains(plain, "\nsaved\nstep 300/300  loss 2.0000"));
   CHECK(plain.find_first_of("\r\033") == std::string::npos);
   CHECK(printed({.quiet = true, .live = true}) == "saved\n");
+}
+
+TEST_CASE(
+    "a terminal has the live line, in colour unless NO_COLOR is set; a file and a dumb terminal do not") {
+  struct Variable {  // of the environment, unset here, as it was afterwards
+    const char* name;
+    std::string value = std::getenv(name) ? std::getenv(name) : "";
+    explicit Variable(const char* of) : name(of) { unsetenv(name); }
+    ~Variable() { value.empty() ? unsetenv(name) : setenv(name, value.c_str(), 1); }
+  };
+  const Variable term("TERM"), no_color("NO_COLOR");
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  REQUIRE(master >= 0);
+  REQUIRE(grantpt(master) == 0);
+  REQUIRE(unlockpt(master) == 0);
+  const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+  REQUIRE(terminal >= 0);
+  std::vector<apps::ProgressStyle> styles;
+  {
+    test::CapturedOutput file(stderr);
+    styles.push_back(apps::ProgressStyle::of_terminal(false));
+    dup2(terminal, STDERR_FILENO);
+    setenv("TERM", "dumb", 1);
+    styles.push_back(apps::ProgressStyle::of_terminal(false));
+    setenv("TERM", "xterm", 1);
+    styles.push_back(apps::ProgressStyle::of_terminal(true));
+    setenv("NO_COLOR", "1", 1);
+    styles.push_back(apps::ProgressStyle::of_terminal(false));
+  }
+  close(terminal);
+  close(master);
+  CHECK_FALSE(styles[0].live);
+  CHECK_FALSE(styles[1].live);
+  CHECK(styles[2].live);
+  CHECK(styles[2].colour);
+  CHECK(styles[2].quiet);
+  CHECK(styles[3].live);
+  CHECK_FALSE(styles[3].colour);
+  CHECK_FALSE(styles[3].quiet);
 }
 
 TEST_CASE("times, counts and bytes as text") {

@@ -39,7 +39,7 @@ std::string fault_of(const std::string& page) {
     const std::string tag = page.substr(at + 1, end - at - 1);
     if (tag.find('<') != std::string::npos) return "a tag within the tag " + tag;
     const bool closes = tag.starts_with('/');
-    const std::string name = tag.substr(closes, tag.find_first_of(" ") - closes);
+    const std::string name = tag.substr(closes, tag.find(' ') - closes);
     if (std::count(tag.begin(), tag.end(), '"') % 2 != 0) return "a quote is missing in " + tag.substr(0, 80);
     if (contains(tag, "src=\"") && !contains(tag, "src=\"data:")) return "another file is needed by " + tag;
     if (contains(tag, "href=") || name == "script" || name == "link") return "an unwanted tag " + tag;
