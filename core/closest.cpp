@@ -39,4 +39,11 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
   return near.empty() ? "" : "did you mean \"" + near + "\"?";
 }
 
+std::string listed(const std::vector<std::string>& words) {
+  constexpr std::size_t kShown = 10;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kShown, words.size()); ++i) text += (i ? ", " : "") + words[i];
+  return words.size() > kShown ? text + " and " + std::to_string(words.size() - kShown) + " more" : text;
+}
+
 }  // namespace llsa

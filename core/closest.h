@@ -1,4 +1,4 @@
-// "Did you mean ..": the nearest of some known words.
+// Words in messages: "did you mean ..", the nearest of some known words, and lists of them.
 #pragma once
 
 #include <cstddef>
@@ -17,5 +17,8 @@ std::string closest(const std::string& word, const std::vector<std::string>& can
 
 /// The hint of an error about an unknown word: did you mean "closest"? Empty when none is near.
 std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates);
+
+/// "a, b, c"; of more than ten words the first ten, and how many there are beside them.
+std::string listed(const std::vector<std::string>& words);
 
 }  // namespace llsa

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/closest.h"
 #include "core/error.h"
 #include "nn/diffusion/cascade.h"
 #include "nn/image_model.h"
@@ -83,6 +84,16 @@ std::vector<int> parse_topk(const std::string& where, const std::vector<std::int
   std::vector<int> topk;
   for (std::size_t i = list.size(); i-- > 0;) topk.push_back(at(i));
   return topk;
+}
+
+/// One sentence about the keys that nobody has read, but for those that are no matter of a model.
+std::string unread_note(const JsonObject& json, const std::set<std::string>& silent) {
+  std::vector<std::string> keys;
+  for (const std::string& key : json.unread())
+    if (silent.count(key) == 0) keys.push_back(cat('"', key, '"'));
+  if (keys.empty()) return {};
+  return cat(json.where(), keys.size() == 1 ? ": the key " : ": the keys ", listed(keys),
+             keys.size() == 1 ? " is" : " are", " not known here and ignored");
 }
 
 }  // namespace
@@ -207,9 +218,7 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   const std::set<std::string> silent = {"_diffusers_version",      "_name_or_path", "dropout",
                                         "norm_elementwise_affine", "norm_type",     "upcast_attention",
                                         "norm_num_groups"};
-  for (const auto& key : json.unread())
-    if (silent.count(key) == 0)
-      out.notes.push_back(cat(where, ": key \"", key, "\" is not known here and was ignored"));
+  if (const std::string note = unread_note(json, silent); !note.empty()) out.notes.push_back(note);
   try {
     validate_model(out.kind, c);
   } catch (const ValueError& e) {

@@ -1,10 +1,10 @@
 // Reading checks the names and shapes of all tensors first, then copies them into a buffer of its own.
 #include "nn/parameter_file.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "core/closest.h"
 #include "core/safetensors.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
@@ -14,14 +14,6 @@ namespace llsa::nn {
 namespace {
 
 using TensorMap = std::map<std::string, Tensor>;
-
-std::string listed(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 5;
-  std::string out;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) out += (i ? ", " : "") + names[i];
-  if (names.size() > kShown) out += cat(" and ", names.size() - kShown, " more");
-  return out;
-}
 
 void check_names(const Parameters& params, const TensorMap& tensors, const std::string& path,
                  const std::string& prefix) {

@@ -8,6 +8,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/presets.h"
+#include "core/closest.h"
 #include "nn/data/image_io.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/train_options.h"
@@ -175,7 +176,8 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   sample->add_option("--count", args.count, "number of images")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
-  sample->add_option("--class", args.class_name, "name or number of a class; default: all in turn");
+  sample->add_option("--class", args.class_name,
+                     "name of a class, or its position as #0, #1, ..; default: all in turn");
   add_sampler(*sample, args);
   sample->add_option("--seed", args.seed, "of the noise")->capture_default_str();
   sample->add_option("--size", args.size, "HxW or N; default: the model's own");
@@ -296,6 +298,33 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
   return bench;
 }
 
+/// Throws the error of a command line that could not be parsed. A word that nobody knows comes first: it explains what
+/// else is missing.
+[[noreturn]] void refuse(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  std::string path = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    path += " " + command->get_name();
+  }
+  const std::string see = "see " + path + " --help";
+  const std::vector<std::string> unknown = command->remaining();
+  if (unknown.empty()) throw UsageError(error.what(), see);
+
+  const bool is_flag = unknown[0].front() == '-';
+  const std::string word = unknown[0].substr(0, is_flag ? unknown[0].find('=') : std::string::npos);
+  std::vector<std::string> known;
+  if (is_flag) {
+    for (const CLI::Option* option : command->get_options())
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  } else {
+    for (const CLI::App* sub : command->get_subcommands({})) known.push_back(sub->get_name());
+    if (known.empty()) throw UsageError(cat(path, " does not expect '", word, "'"), see);
+  }
+  const std::string near = did_you_mean(word, known);
+  throw UsageError(cat(path, " has no ", is_flag ? "flag " : "command ", word), near.empty() ? see : near);
+}
+
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv) {
@@ -303,6 +332,8 @@ int run_command_line(int argc, const char* const* argv) {
                "llsa");
   app.set_version_flag("--version", "llsa " LLSA_VERSION);
   app.require_subcommand(1);
+  // Of a flag that is given twice the last one holds, so that a script's flags can be overridden behind them.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.get_formatter()->column_width(34);
 
   DataShapesArgs shapes_args;
@@ -331,17 +362,7 @@ int run_command_line(int argc, const char* const* argv) {
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request, std::cout, std::cout);
   } catch (const CLI::ParseError& error) {
-    std::string command = "llsa";
-    for (const CLI::App* sub = &app; !sub->get_subcommands().empty();) {
-      sub = sub->get_subcommands().front();
-      command += " " + sub->get_name();
-    }
-    const std::string first = argc > 1 ? argv[1] : "";
-    if (command == "llsa" && !first.empty() && first.front() != '-') {
-      throw UsageError("there is no command '" + first + "'",
-                       "data, train, sample, eval, sweep, runs, report, info, bench; see llsa --help");
-    }
-    throw UsageError(error.what(), "see " + command + " --help");
+    refuse(app, error);
   }
   if (train->parsed()) {
     train_args.settings = given(*train, settings);

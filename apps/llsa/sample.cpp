@@ -10,6 +10,7 @@
 #include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
+#include "nn/class_names.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/dit_config.h"
@@ -17,19 +18,14 @@
 namespace llsa::apps {
 namespace {
 
-// A class by its name or its number. Throws UsageError that lists the classes.
-std::int32_t find_class(const nn::DiffusersModel& model, const std::string& wanted) {
-  const int classes = model.config.classes;
-  if (classes == 0) throw UsageError("--class: this model was trained without classes");
-  for (int c = 0; c < classes; ++c) {
-    const bool named = static_cast<std::size_t>(c) < model.class_names.size() &&
-                       model.class_names[static_cast<std::size_t>(c)] == wanted;
-    if (named || cat(c) == wanted) return c;
+// The class that --class asks for.
+std::int32_t chosen_class(const nn::DiffusersModel& model, const std::string& wanted) {
+  if (model.config.classes == 0) throw UsageError("--class: this model was trained without classes");
+  try {
+    return nn::find_class(model.class_names, model.config.classes, wanted);
+  } catch (const ValueError& error) {
+    throw UsageError(cat("--class: ", error.what()), error.hint());
   }
-  std::string known;
-  for (const std::string& name : model.class_names) known += (known.empty() ? "" : ", ") + name;
-  throw UsageError(cat("--class takes ", known.empty() ? "" : "one of " + known + ", or ",
-                       "a number from 0 to ", classes - 1, ", got '", wanted, "'"));
 }
 
 // The model's configuration at the size of the images that are drawn.
@@ -75,7 +71,7 @@ int run_sample(const SampleArgs& args) {
   options.seed = args.seed;
   options.batch = args.batch;
   if (!args.size.empty()) std::tie(options.height, options.width) = parse_size(args.size);
-  if (!args.class_name.empty()) options.classes = {find_class(about, args.class_name)};
+  if (!args.class_name.empty()) options.classes = {chosen_class(about, args.class_name)};
 
   const DeviceChoice choice = choose_device(args.device);
   print_note(passed_over_text(choice));

@@ -53,7 +53,15 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
   } cases[] = {
       {"", "subcommand"},
       {"paint", "paint"},
-      {"train --out x --colour 3", "--colour"},
+      {"train --out x --colour 3", "llsa train has no flag --colour\nhint: see llsa train --help"},
+      {"train --out x --data y --step=3", "no flag --step\nhint: did you mean \"--steps\"?"},
+      {"train --out x --data y --save_every 3", "did you mean \"--save-every\"?"},
+      {"eval run --dta x", "did you mean \"--data\"?"},
+      {"sample run --out g.png --clas x", "did you mean \"--class\"?"},
+      {"sample run another --out g.png", "llsa sample does not expect 'another'"},
+      {"smaple run", "did you mean \"sample\"?"},
+      {"data shape --out x", "llsa data has no command shape\nhint: did you mean \"shapes\"?"},
+      {"train --out x --data y --lr 1 --lr fast", "got 'fast'"},
       {"train --out x --data y --lr fast", "--lr takes a number"},
       {"train --out x --data y --steps 1.5", "--steps takes an integer"},
       {"train --out x --data y --steps 0", "--steps"},
@@ -343,15 +351,18 @@ TEST_CASE("a preset is printed with the flags on top, and what is printed is a c
         printed.text);
 }
 
-TEST_CASE("a flag of yes or no means yes when it is given alone") {
+TEST_CASE("a flag of yes or no means yes when it is given alone, and of two the last one holds") {
   const TempDir dir;
   const std::string data = dir / "data";
   REQUIRE(llsa_program("data shapes --count 4 --size 8 --out " + data).code == 0);
   REQUIRE(llsa_program(tiny_training(data, dir / "model", "--steps 1 --sample-every 0 --pos-embed")).code ==
           0);
   CHECK(contains(llsa::test::read_file(dir / "model/config.json"), "\"llsa_pos_embed\": true"));
-  const std::pair<std::string, std::string> cases[] = {
-      {"", "false"}, {"--tune", "true"}, {"--tune true", "true"}, {"--tune=false", "false"}};
+  const std::pair<std::string, std::string> cases[] = {{"", "false"},
+                                                       {"--tune", "true"},
+                                                       {"--tune true", "true"},
+                                                       {"--tune=false", "false"},
+                                                       {"--tune --tune=false", "false"}};
   for (const auto& given : cases) {
     CAPTURE(given.first);
     const std::string run = dir / ("run" + given.first);

@@ -23,4 +23,11 @@ TEST_CASE("the closest word, if one is near") {
   CHECK(did_you_mean("temperature", {"steps", "lr"}).empty());
 }
 
+TEST_CASE("a list says how many of its words are not shown") {
+  CHECK(listed({}).empty());
+  CHECK(listed({"a", "b"}) == "a, b");
+  CHECK(listed(std::vector<std::string>(10, "x")) == "x, x, x, x, x, x, x, x, x, x");
+  CHECK(listed(std::vector<std::string>(12, "x")) == "x, x, x, x, x, x, x, x, x, x and 2 more");
+}
+
 TEST_SUITE_END();
