@@ -33,11 +33,17 @@ constexpr std::size_t kMaxHeader = 100'000'000;  // the reference reader's limit
 constexpr int kMaxDepth = 8;                     // the format itself needs three levels
 constexpr std::string_view kMetadata = "__metadata__";
 
-constexpr std::pair<std::string_view, DType> kDTypes[] = {
-    {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16},
-    {"I32", DType::i32}, {"I64", DType::i64}, {"U8", DType::u8},
+/// How elements are stored, and what they are read as.
+struct Stored {
+  std::string_view name;
+  DType dtype;
+  std::size_t bytes;  // of one element
 };
-constexpr std::string_view kForeignDTypes[] = {"BOOL", "F16", "I8",      "U16",    "I16",
+constexpr Stored kStored[] = {
+    {"F32", DType::f32, 4}, {"F64", DType::f64, 8}, {"BF16", DType::bf16, 2}, {"I32", DType::i32, 4},
+    {"I64", DType::i64, 8}, {"U8", DType::u8, 1},   {"F16", DType::f32, 2},  // last: F32 is written as F32
+};
+constexpr std::string_view kForeignDTypes[] = {"BOOL", "I8",  "U16",     "I16",
                                                "U32",  "U64", "F8_E4M3", "F8_E5M2"};
 
 [[noreturn]] void fail(const std::string& path, const std::string& what, std::string hint = {}) {
@@ -115,16 +121,16 @@ struct EntryReader {
     return out;
   }
 
-  DType dtype() const {
+  const Stored& stored() const {
     const json& value = field("dtype");
     if (!value.is_string()) wrong("has a \"dtype\" that is not a text");
     const auto& text = value.get_ref<const std::string&>();
-    for (const auto& [known, dtype] : kDTypes) {
-      if (text == known) return dtype;
+    for (const Stored& known : kStored) {
+      if (text == known.name) return known;
     }
     if (std::find(std::begin(kForeignDTypes), std::end(kForeignDTypes), text) != std::end(kForeignDTypes)) {
       fail(path, cat("tensor \"", name, "\" has dtype ", text, ", which is not supported"),
-           "convert it to F32, F64, BF16, I32, I64 or U8");
+           "convert it to F32, F64, BF16, F16, I32, I64 or U8");
     }
     wrong(cat("has the unknown dtype \"", text, "\""));
   }
@@ -162,18 +168,46 @@ void check_cover(const std::string& path, std::vector<Entry> entries, std::size_
     fail(path, cat("bytes ", covered, " to ", data_bytes, " of the data belong to no tensor"));
 }
 
-/// A view of the mapping, or a copy if the bytes are not aligned.
+/// A tensor with memory of its own, without values yet.
+Tensor own_tensor(const Shape& shape, DType dtype) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+  auto memory = std::make_shared<std::vector<std::max_align_t>>(bytes / sizeof(std::max_align_t) + 1);
+  void* data = memory->data();
+  return Tensor::over(std::make_shared<Storage>(data, bytes, Device{}, [memory = std::move(memory)] {}),
+                      shape, dtype);
+}
+
+/// The value of an IEEE half, which a float holds exactly.
+float widen(std::uint16_t half) {
+  constexpr std::uint32_t kInfinity = 0x7c00, kSmallestNormal = 0x0400;
+  constexpr std::uint32_t kBias = (127 - 15) << 23, kFloatInfinity = 0x7f800000;
+  const std::uint32_t magnitude = half & 0x7fffu;
+  const std::uint32_t shifted = magnitude << 13;  // the exponent and the fraction in their places
+  const std::uint32_t bits = magnitude >= kInfinity ? shifted | kFloatInfinity
+                             : magnitude >= kSmallestNormal
+                                 ? shifted + kBias
+                                 : std::bit_cast<std::uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
+  return std::bit_cast<float>(bits | (half & 0x8000u) << 16);
+}
+
+/// A view of the mapping, or a copy if the bytes are not aligned or have to be converted.
 Tensor tensor_at(const std::shared_ptr<Storage>& file, std::size_t position, const Shape& shape,
-                 DType dtype) {
-  const std::size_t size = size_of(dtype);
-  if (position % size == 0)
-    return Tensor::over(file, shape, dtype, static_cast<std::int64_t>(position / size));
-  const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size;
-  auto copy = std::make_shared<std::vector<std::max_align_t>>(bytes / sizeof(std::max_align_t) + 1);
-  std::memcpy(copy->data(), file->data() + position, bytes);
-  void* data = copy->data();
-  return Tensor::over(std::make_shared<Storage>(data, bytes, Device{}, [copy = std::move(copy)] {}), shape,
-                      dtype);
+                 const Stored& stored) {
+  const std::byte* from = file->data() + position;
+  if (stored.bytes != size_of(stored.dtype)) {
+    Tensor wide = own_tensor(shape, stored.dtype);
+    for (std::int64_t i = 0; i < shape.numel(); ++i) {
+      std::uint16_t half = 0;
+      std::memcpy(&half, from + static_cast<std::size_t>(i) * sizeof half, sizeof half);
+      wide.data<float>()[i] = widen(half);
+    }
+    return wide;
+  }
+  if (position % stored.bytes == 0)
+    return Tensor::over(file, shape, stored.dtype, static_cast<std::int64_t>(position / stored.bytes));
+  Tensor copy = own_tensor(shape, stored.dtype);
+  std::memcpy(copy.raw(), from, copy.nbytes());
+  return copy;
 }
 
 }  // namespace
@@ -205,7 +239,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
       continue;
     }
     const EntryReader reader{path, name, entry};
-    const DType dtype = reader.dtype();
+    const Stored& stored = reader.stored();
     const Shape shape = reader.shape();
     const std::vector<std::int64_t> offsets = reader.integers("data_offsets");
     if (offsets.size() != 2) reader.wrong(cat("has ", offsets.size(), " data offsets instead of 2"));
@@ -216,12 +250,12 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
       fail(path, cat("tensor \"", name, "\" ends at byte ", end, " of the data, the file has ", data_bytes),
            "the file is truncated");
     }
-    const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+    const std::size_t bytes = static_cast<std::size_t>(shape.numel()) * stored.bytes;
     if (end - begin != bytes) {
-      reader.wrong(cat("has ", end - begin, " bytes, ", shape, " of ", name_of(dtype), " needs ", bytes));
+      reader.wrong(cat("has ", end - begin, " bytes, ", shape, " of ", stored.name, " needs ", bytes));
     }
     entries.push_back({begin, end, name});
-    tensors_[name] = tensor_at(file, data_begin + begin, shape, dtype);
+    tensors_[name] = tensor_at(file, data_begin + begin, shape, stored);
   }
   check_cover(path, std::move(entries), data_bytes);
 }
@@ -258,12 +292,12 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
     if (!names.insert(name).second) throw ValueError(cat("[safetensors] name \"", name, "\" is given twice"));
     if (!tensor.device().is_cpu()) throw DeviceError(cat("[safetensors] \"", name, "\" is not on the CPU"));
     if (!tensor.is_contiguous()) throw ShapeError(cat("[safetensors] \"", name, "\" is not contiguous"));
-    const auto* known =
-        std::find_if(std::begin(kDTypes), std::end(kDTypes),
-                     [dtype = tensor.dtype()](const auto& pair) { return pair.second == dtype; });
+    const Stored* known =
+        std::find_if(std::begin(kStored), std::end(kStored),
+                     [dtype = tensor.dtype()](const Stored& stored) { return stored.dtype == dtype; });
     const std::size_t end = position + tensor.nbytes();
     header[name] = {
-        {"dtype", known->first}, {"shape", tensor.shape().extents()}, {"data_offsets", {position, end}}};
+        {"dtype", known->name}, {"shape", tensor.shape().extents()}, {"data_offsets", {position, end}}};
     position = end;
   }
   std::string text;

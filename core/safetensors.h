@@ -13,13 +13,13 @@ namespace llsa {
 
 /// A safetensors file mapped into memory. Its tensors are views of the mapping, which lives as long as they do.
 /// Writing to a tensor changes this process's copy of the page, never the file. Tensors whose bytes are not
-/// aligned to their dtype are copied. The file must not be shortened while it is mapped; replacing it by
+/// aligned to their dtype are copied, and so are those of F16, which become f32. The file must not be shortened while it is mapped; replacing it by
 /// write_safetensors is safe.
 class SafetensorsFile {
  public:
   /// Checks the whole file before any tensor is handed out: lengths, JSON, duplicate names, dtypes, shapes, and
   /// offsets, which must neither overlap nor leave gaps nor exceed the file. Any dtype other than F32, F64, BF16,
-  /// I32, I64 and U8 is an error. Throws IoError that names the file, the tensor and what is wrong.
+  /// F16, I32, I64 and U8 is an error. Throws IoError that names the file, the tensor and what is wrong.
   explicit SafetensorsFile(const std::string& path);
 
   const std::map<std::string, std::string>& metadata() const { return metadata_; }

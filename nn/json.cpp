@@ -21,6 +21,10 @@ struct JsonObject::Data {
 
 namespace {
 
+// No document of ours is deeper than four objects. Copying and printing a value calls itself at every level, so a
+// document that is much deeper would overflow the stack.
+constexpr int kMaxDepth = 32;
+
 std::string short_dump(const Json& value) {
   std::string text = value.dump();
   if (text.size() > 40) text = text.substr(0, 37) + "...";
@@ -68,7 +72,9 @@ std::optional<std::int64_t> as_integer(const Json& value) {
 JsonObject::JsonObject(const std::string& text, std::string where) : data_(std::make_unique<Data>()) {
   data_->where = std::move(where);
   std::vector<std::set<std::string>> open;  // keys seen in every object that is open
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kMaxDepth)
+      throw ValueError(cat("[", data_->where, "] is nested deeper than ", kMaxDepth, " objects and lists"));
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
@@ -100,6 +106,10 @@ bool JsonObject::has(const std::string& key) const { return data_->json.contains
 bool JsonObject::absent_or_null(const std::string& key) {
   data_->known.insert(key);
   return !has(key) || data_->json.at(key).is_null();
+}
+
+bool JsonObject::is_off(const std::string& key) {
+  return absent_or_null(key) || data_->json.at(key) == Json(false);
 }
 
 bool JsonObject::is_string(const std::string& key) const {

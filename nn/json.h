@@ -18,7 +18,7 @@ namespace llsa::nn {
 class JsonObject {
  public:
   /// `where` names the document in messages ("run/config.json"). Throws ValueError for malformed text (line
-  /// and column), a document that is not an object, or a duplicate key at any depth.
+  /// and column), a document that is not an object or is nested deeper than 32 levels, or a duplicate key at any depth.
   JsonObject(const std::string& text, std::string where);
   ~JsonObject();
   JsonObject(JsonObject&&) noexcept;
@@ -28,6 +28,8 @@ class JsonObject {
   bool has(const std::string& key) const;
   /// True when the key is absent or null; marks it as read.
   bool absent_or_null(const std::string& key);
+  /// The same, or false: a setting that is off.
+  bool is_off(const std::string& key);
   bool is_string(const std::string& key) const;
   bool is_array(const std::string& key) const;
 

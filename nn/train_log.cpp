@@ -58,7 +58,7 @@ TrainLog::TrainLog(const std::string& path, std::int64_t step,
                    std::function<void(const std::string&)> on_message)
     : path_(path), on_message_(std::move(on_message)) {
   KeptLines kept;
-  if (step > 0 && path_exists(path)) kept = lines_until(read_text_file(path), path, step);
+  if (step > 0 && path_exists(path)) kept = lines_until(read_text_file(path, kLongestLog), path, step);
   evaluated_step_ = kept.evaluated_step;
   write_file_atomically(path, kept.text);
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);

@@ -1,6 +1,7 @@
 // log.jsonl: one JSON object per logged step, so that a run can be plotted, resumed and compared.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -9,6 +10,9 @@
 #include "train.h"
 
 namespace llsa::nn {
+
+/// The longest log that is read again: some twenty million lines.
+inline constexpr std::size_t kLongestLog = std::size_t{4} << 30;
 
 class TrainLog {
  public:

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -116,6 +117,32 @@ TEST_CASE("files of other writers: padding, unsorted entries, misaligned data") 
   CHECK(error_of(bytes_of(R"({"__metadata__":{}})", "")).empty());
 }
 
+TEST_CASE("F16 is read as f32: every number, both infinities, and what is none") {
+  std::string data(2 * 65536, '\0');
+  for (std::size_t half = 0; half < 65536; ++half) {
+    data[2 * half] = static_cast<char>(half & 0xff);
+    data[2 * half + 1] = static_cast<char>(half >> 8);
+  }
+  TempDir dir;
+  const std::string header = R"({"a":{"dtype":"F16","shape":[256,256],"data_offsets":[0,131072]}})";
+  write_file(dir / "x", bytes_of(header, data));
+  const Tensor read = SafetensorsFile(dir / "x").at("a");
+  REQUIRE(read.dtype() == DType::f32);
+  REQUIRE(read.shape() == Shape{256, 256});
+  int wrong = 0;
+  for (int half = 0; half < 65536; ++half) {
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    const double magnitude = exponent == 31  ? std::numeric_limits<double>::infinity()
+                             : exponent == 0 ? std::ldexp(fraction, -24)
+                                             : std::ldexp(1024 + fraction, exponent - 25);
+    const float value = read.data<float>()[half];
+    const bool number = exponent < 31 || fraction == 0;
+    wrong += number ? !(std::fabs(value) == magnitude && std::signbit(value) == (half >= 32768))
+                    : !std::isnan(value);
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a missing name lists the closest ones") {
   TempDir dir;
   Context context(1);
@@ -175,7 +202,8 @@ TEST_CASE("malformed entries") {
   fails_with(bytes_of(R"({"a":{"dtype":"F32","shape":[2]}})", data), "has no \"data_offsets\"");
   fails_with(bytes_of(entry("3", "[2]", "[0,8]"), data), "\"dtype\" that is not a text");
   fails_with(bytes_of(entry("\"F31\"", "[2]", "[0,8]"), data), "unknown dtype \"F31\"");
-  fails_with(bytes_of(entry("\"F16\"", "[4]", "[0,8]"), data), "F16, which is not supported");
+  fails_with(bytes_of(entry("\"I16\"", "[4]", "[0,8]"), data), "I16, which is not supported");
+  fails_with(bytes_of(entry("\"F16\"", "[2]", "[0,8]"), data), "has 8 bytes, [2] of F16 needs 4");
   fails_with(bytes_of(entry("\"F32\"", "2", "[0,8]"), data), "\"shape\" that is not a list");
   fails_with(bytes_of(entry("\"F32\"", "[-2]", "[0,8]"), data), "has -2 in \"shape\"");
   fails_with(bytes_of(entry("\"F32\"", "[2.0]", "[0,8]"), data), "has 2.0 in \"shape\"");
@@ -183,7 +211,7 @@ TEST_CASE("malformed entries") {
   fails_with(bytes_of(entry("\"F32\"", "[18446744073709551615]", "[0,8]"), data), "in \"shape\"");
   fails_with(bytes_of(entry("\"F32\"", "[4294967296,4294967296]", "[0,8]"), data), "impossible shape");
   fails_with(bytes_of(entry("\"F32\"", "[0,9223372036854775807,2]", "[0,0]"), data), "impossible shape");
-  fails_with(bytes_of(entry("\"F32\"", "[2]", "[0,4]"), data), "has 4 bytes, [2] of f32 needs 8");
+  fails_with(bytes_of(entry("\"F32\"", "[2]", "[0,4]"), data), "has 4 bytes, [2] of F32 needs 8");
   fails_with(bytes_of(entry("\"F32\"", "[2]", "[8,0]"), data), "before its begin");
   fails_with(bytes_of(entry("\"F32\"", "[2]", "[0]"), data), "has 1 data offsets");
   fails_with(bytes_of(entry("\"F32\"", "[2]", "[-8,0]"), data), "has -8 in \"data_offsets\"");

@@ -80,6 +80,16 @@ TEST_CASE("malformed documents") {
   CHECK(JsonObject("{\"a\": {\"c\": 1}, \"b\": {\"c\": 2}}", "f").has("b"));
 }
 
+TEST_CASE("a document that would overflow the stack is refused") {
+  const int levels = 100'000;
+  const std::string opened(levels, '['), closed(levels, ']');
+  for (const std::string& text : {opened, opened + closed, R"({"a": )" + opened + closed + "}"})
+    CHECK(failure_of<ValueError>([&] { JsonObject(text, "f"); }) ==
+          "[f] is nested deeper than 32 objects and lists");
+  JsonObject deep("{\"a\": " + std::string(30, '[') + std::string(30, ']') + "}", "f");
+  CHECK(contains(failure_of<ValueError>([&] { deep.integer("a", 0, 0, 1); }), "got the list [["));
+}
+
 TEST_CASE("unknown keys are named, with the nearest known one") {
   JsonObject json(R"({"patch_sise": 2})", "f");
   json.integer("patch_size", 1, 1, 9);
