@@ -30,7 +30,9 @@
 
 // Images from a model, and the parts that train one: data, loss, training step, checkpoints.
 #include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/init_from.h"
 #include "nn/checkpoint/training_state.h"
+#include "nn/class_names.h"
 #include "nn/data/grid.h"
 #include "nn/data/loader.h"
 #include "nn/data/shapes.h"

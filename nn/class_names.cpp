@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 #include <optional>
 #include <string_view>
 
@@ -32,6 +33,40 @@ std::int32_t find_class(const std::vector<std::string>& names, int classes, cons
                        names.empty() ? "" : cat("one of ", listed(names), ", or "), "a position from #0 to #",
                        classes - 1),
                    did_you_mean(wanted, names));
+}
+
+ClassMatch match_classes(const std::vector<std::string>& names, std::int64_t classes,
+                         const std::vector<std::string>& earlier_names, std::int64_t earlier_classes) {
+  ClassMatch match{std::vector<std::int64_t>(static_cast<std::size_t>(classes), -1), {}};
+  if (names.empty() || earlier_names.empty()) {
+    const std::string unnamed = earlier_names.empty() ? "the checkpoint does not name its classes"
+                                                      : "the classes of this model have no names";
+    if (classes == earlier_classes) {
+      std::iota(match.rows.begin(), match.rows.end(), std::int64_t{0});
+      match.note = cat("class table: the ", classes, " rows are taken by position, because ", unnamed);
+    } else {
+      match.note = cat("class table: all rows but the one for no class start fresh, because ", unnamed,
+                       ", and it has ", earlier_classes, ", not ", classes);
+    }
+    return match;
+  }
+  if (names == earlier_names) {
+    std::iota(match.rows.begin(), match.rows.end(), std::int64_t{0});
+    return match;
+  }
+  std::vector<std::string> kept, fresh, unused;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const auto found = std::find(earlier_names.begin(), earlier_names.end(), names[i]);
+    if (found != earlier_names.end()) match.rows[i] = found - earlier_names.begin();
+    (found != earlier_names.end() ? kept : fresh).push_back(names[i]);
+  }
+  for (const std::string& name : earlier_names)
+    if (std::find(kept.begin(), kept.end(), name) == kept.end()) unused.push_back(name);
+  match.note = cat("class table: ",
+                   kept.empty() ? "no row is taken" : cat("rows are taken by name for ", listed(kept)));
+  if (!fresh.empty()) match.note += cat("; new and fresh: ", listed(fresh));
+  if (!unused.empty()) match.note += cat("; not used of the checkpoint: ", listed(unused));
+  return match;
 }
 
 }  // namespace llsa::nn

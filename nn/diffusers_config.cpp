@@ -3,6 +3,8 @@
 #include "nn/diffusers_config.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <set>
 
 #include "core/closest.h"
@@ -227,6 +229,11 @@ DiffusersConfig parse_diffusers_config(const std::string& text, const std::strin
   return out;
 }
 
+bool is_diffusers_config(const std::string& text, const std::string& where) {
+  const JsonObject json(text, where);
+  return json.has("attn_type") || json.has("axes_dims_rope");
+}
+
 ModelKind diffusers_model_kind(const std::string& text, const std::string& where) {
   const bool pixelflow =
       JsonObject(text, where).string("_class_name", "") == names_of(ModelKind::pixelflow).model_class();
@@ -239,14 +246,33 @@ std::string diffusers_reader_obstacle(const DitConfig& given, ModelKind kind) {
   if (config.pos_embed) return "it has a learned position embedding";
   if (config.pred_x0) return "it predicts x0, from which that reader may compute another flow";
   if (config.height != config.width) return "its images are not square";
+  if (config.rope_size && (*config.rope_size)[0] != (*config.rope_size)[1])
+    return "its rope_size is a pair of numbers";
+  const std::int64_t side = config.rows();
+  if (config.reorder && (side < 4 || side > 512 || !std::has_single_bit(static_cast<std::uint64_t>(side))))
+    return cat("it knows the Morton order of 4, 8, 16, .. 512 tokens a side, this model has ", side);
   if (config.attention == AttentionKind::full) return {};
   if (config.attention != AttentionKind::llsa)
     return cat("it does not know ", name_of(config.attention), " attention");
   const LlsaPlan plan = config.plan();
+  if (plan.levels == 0) return {};
   if (plan.levels > 2) return cat("it knows LLSA of 1 and 2 levels, this has ", plan.levels);
-  if (plan.levels > 0 && plan.enriched < plan.levels) return "it enriches all levels, this model does not";
-  if (plan.levels > 0 && plan.own) return "it does not pick a query's own block always, this model does";
-  if (plan.levels > 0 && !plan.reweight) return "it always re-weights coarse tokens, this model does not";
+  if (plan.enriched < plan.levels) return "it enriches all levels, this model does not";
+  if (plan.own) return "it does not pick a query's own block always, this model does";
+  if (!plan.reweight) return "it always re-weights coarse tokens, this model does not";
+  // Its kernels work on tiles of 64 keys.
+  constexpr std::int64_t kTile = 64;
+  for (int level = 0; level < plan.levels; ++level) {
+    const auto l = static_cast<std::size_t>(level);
+    if (plan.count[l] % plan.block != 0)
+      return cat("its block size has to divide the number of tokens, here ", plan.block, " and ",
+                 plan.count[l]);
+    if (plan.topk[l] * plan.block % kTile != 0)
+      return cat("it loses picks unless they are a multiple of ", kTile, " tokens, here ", plan.topk[l],
+                 " blocks of ", plan.block);
+  }
+  if (const std::int64_t coarsest = plan.count[static_cast<std::size_t>(plan.levels)]; coarsest < kTile)
+    return cat("it drops coarse tokens where there are fewer than ", kTile, ", here ", coarsest);
   return {};
 }
 
@@ -261,6 +287,8 @@ std::string scheduler_config_json(double noise_rescale) {
 
 SchedulerConfig parse_scheduler_config(const std::string& text, const std::string& where) {
   JsonObject json(text, where);
+  const std::string name = names_of(ModelKind::dit).scheduler_class();
+  json.choice("_class_name", name, {name, "FlowMatchEulerDiscreteScheduler"});
   if (json.integer("num_train_timesteps", 1000, 1, 1 << 30) != 1000)
     refuse(where, "key \"num_train_timesteps\": only 1000 is supported");
   if (!json.absent_or_null("shift") && json.number("shift", 1.0, 0.0, 1e6) != 1.0)
@@ -270,7 +298,16 @@ SchedulerConfig parse_scheduler_config(const std::string& text, const std::strin
   const double scale =
       json.absent_or_null("noise_rescale") ? 1.0 : json.number("noise_rescale", 1.0, 0.0, 1e6);
   if (!(scale > 0.0)) refuse(where, cat("key \"noise_rescale\": expected a number above 0, got ", scale));
-  return {scale, json.boolean("pred_x0", false)};
+  const bool pred_x0 = json.boolean("pred_x0", false);
+  for (const char* key : {"noise_size", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas",
+                          "use_beta_sigmas", "use_dynamic_shifting", "shift_terminal", "stochastic_sampling"})
+    if (!json.is_off(key))
+      refuse(where, cat("key \"", key, "\": it changes how images are drawn, and is not supported"),
+             "set it to null to draw without it");
+  // The other settings of a shift that depends on the size of the image, which is off.
+  const std::string note = unread_note(json, {"_diffusers_version", "base_shift", "max_shift",
+                                              "base_image_seq_len", "max_image_seq_len", "time_shift_type"});
+  return {scale, pred_x0, note.empty() ? std::vector<std::string>() : std::vector{note}};
 }
 
 std::string cascade_scheduler_config_json() {

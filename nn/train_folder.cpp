@@ -16,6 +16,7 @@
 #include "kernels/matmul.h"
 #include "nn/checkpoint/checksums.h"
 #include "nn/checkpoint/diffusers.h"
+#include "nn/checkpoint/init_from.h"
 #include "nn/data/grid.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
@@ -114,7 +115,8 @@ void TrainFolder::begin() {
   if (!run_.options.init_from.empty()) {
     const std::string source = resolve_checkpoint(run_.options.init_from);
     run_.host.on_message(cat("weights from ", source));
-    for (const std::string& note : init_from_diffusers_model(run_.model, source)) run_.host.on_message(note);
+    for (const std::string& note : init_from_diffusers_model(run_.model, source, class_names()))
+      run_.host.on_message(note);
   }
   write_file_atomically(files_.config_path(), run_.options.json());
   log_ = std::make_unique<TrainLog>(files_.log_path(), 0, run_.host.on_message);
@@ -188,6 +190,10 @@ std::vector<std::string> TrainFolder::require_allowed(const std::vector<SettingC
   return all;
 }
 
+std::vector<std::string> TrainFolder::class_names() const {
+  return run_.options.model.classes > 0 ? run_.images.class_names() : std::vector<std::string>{};
+}
+
 // Decides before the first product by which algorithms products are computed. What the run has chosen earlier
 // it keeps, whether it still tunes or not, so that a resumed run gives the same bits.
 void TrainFolder::settle_products(bool resumed) {
@@ -252,8 +258,7 @@ void TrainFolder::save(std::int64_t step) {
   checkpoint_ = files_.save(step, [&](const std::string& folder) {
     const double scale = options.noise_scale > 0 ? options.noise_scale
                                                  : noise_rescale(options.model.height, options.model.width);
-    const auto names = options.model.classes > 0 ? run_.images.class_names() : std::vector<std::string>{};
-    write_diffusers_model(folder, run_.model, run_.ema.flat(), scale, names);
+    write_diffusers_model(folder, run_.model, run_.ema.flat(), scale, class_names());
     for (const auto& other : run_.ema.others())
       write_diffusers_average(folder, run_.model, other->flat(), name_of(*other));
     write_training_state(folder, state_, step);

@@ -81,6 +81,7 @@ class TrainFolder {
   std::vector<std::string> require_allowed(const std::vector<SettingChange>& changes) const;
   void settle_products(bool resumed);
   std::optional<double> held_out_loss();
+  std::vector<std::string> class_names() const;  // of the model; none without classes
 
   const TrainRun run_;
   const TrainingState state_;  // without the average, which is the checkpoint's model in the diffusers layout

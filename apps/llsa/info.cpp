@@ -70,8 +70,8 @@ int run_info(const InfoArgs& args) {
   for (const std::string& average : nn::diffusers_averages(checkpoint))
     std::printf("average      %s beside the first one (--ema %s)\n", average.c_str(), average.c_str());
   const std::string obstacle = nn::diffusers_reader_obstacle(config, model.kind);
-  std::printf("diffusers reader   %s\n",
-              obstacle.empty() ? "can load it" : ("cannot load it: " + obstacle).c_str());
+  std::printf("published program   %s\n",
+              obstacle.empty() ? "computes the same" : ("does not compute the same: " + obstacle).c_str());
   if (nn::has_training_state(checkpoint)) {
     std::printf("training     state of step %lld, can be resumed\n",
                 static_cast<long long>(nn::read_training_step(checkpoint)));

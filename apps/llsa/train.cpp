@@ -3,21 +3,36 @@
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
+#include "apps/llsa/output.h"
 #include "apps/llsa/presets.h"
 #include "apps/llsa/progress.h"
 #include "apps/llsa/report.h"
 #include "apps/llsa/stop_signal.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
+#include "nn/diffusers_config.h"
 #include "nn/train.h"
 #include "nn/train_folder.h"
 
 namespace llsa::apps {
 namespace {
 
+// The options of a file: a configuration of a run, or the config.json of a published model.
+nn::TrainOptions options_of(const std::string& path) {
+  const std::string text = read_text_file(path);
+  if (!nn::is_diffusers_config(text, path)) return nn::TrainOptions::parse(text, path);
+  const nn::DiffusersConfig published = nn::parse_diffusers_config(text, path);
+  for (const std::string& note : published.notes) print_note(note);
+  nn::TrainOptions options;
+  options.kind = nn::name_of(published.kind);
+  options.model = published.config;
+  options.model_classes = published.config.classes;
+  return options;
+}
+
 // The options before flags are applied: from the file, else those of the run to be resumed, else defaults.
 nn::TrainOptions base_options(const TrainArgs& args, bool resume) {
-  if (!args.config.empty()) return nn::TrainOptions::parse(read_text_file(args.config), args.config);
+  if (!args.config.empty()) return options_of(args.config);
   if (!args.preset.empty()) return preset(args.preset);
   if (resume) return nn::read_training_options(nn::checkpoint_to_resume(nn::RunFolder(args.out)).path);
   return {};

@@ -9,7 +9,6 @@
 //   denoiser_ema_0.999/                              beside denoiser, further averages; other readers ignore them
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "../../core/context.h"
 #include "../../core/tensor.h"
 #include "../image_model.h"
+#include "model_files.h"
 
 namespace llsa::nn {
 
@@ -29,17 +29,13 @@ struct DiffusersModel {
   std::vector<std::string> notes;        ///< what was ignored or assumed, one sentence each
 };
 
-/// True when `directory` has a denoiser/config.json.
-bool is_diffusers_model(const std::string& directory);
+/// Reads the configuration files of a checkpoint, which is any place that model_files.h describes. Throws IoError for a
+/// missing or unreadable file, ValueError for content that this model cannot honour; both name the file.
+DiffusersModel read_diffusers_model(const std::string& path);
 
-/// Reads the configuration files. Throws IoError for a missing or unreadable file, ValueError for content
-/// that this model cannot honour; both name the file.
-DiffusersModel read_diffusers_model(const std::string& directory);
-
-/// Path of the weights inside the directory, or of one of the averages beside them, by its name ("0.999").
+/// Path of the weights inside a directory that write_diffusers_model() wrote, or of one of the averages beside them, by its
+/// name ("0.999").
 std::string diffusers_weights_path(const std::string& directory, const std::string& average = {});
-/// The names of those averages, sorted.
-std::vector<std::string> diffusers_averages(const std::string& directory);
 
 /// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
 /// parameters. A PixelFlow has no noise scale.
@@ -50,20 +46,14 @@ void write_diffusers_model(const std::string& directory, const ImageModel& model
 void write_diffusers_average(const std::string& directory, const ImageModel& model, const Tensor& flat,
                              const std::string& name);
 
-/// The weights of a directory, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
-/// proj_l may be missing and are then zero; read_diffusers_model() has a note on it.
-/// `average` names one of those beside them. Throws IoError, naming those that there are, when there is none of the name.
-Tensor read_diffusers_weights(const Parameters& store, const std::string& directory,
+/// The weights of a checkpoint, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
+/// proj_l may be missing and are then zero; read_diffusers_model() has a note on it. `average` names one of those beside
+/// them.
+Tensor read_diffusers_weights(const Parameters& store, const std::string& path,
                               const std::string& average = {});
 
 /// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
 std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path,
                                                  DType dtype = DType::f32, const std::string& average = {});
-
-/// Starts a model from weights of the same kind of model, at the same or another resolution and kind of attention. Everything has to fit but
-/// two things. The position embedding is resized, or keeps its initial values if the file has none. VSA's
-/// to_gate_compress and SLA's proj_l start at zero if the file has none, and are left out if this model has none.
-/// Returns what was done, one sentence each.
-std::vector<std::string> init_from_diffusers_model(ImageModel& model, const std::string& directory);
 
 }  // namespace llsa::nn

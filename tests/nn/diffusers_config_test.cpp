@@ -133,6 +133,7 @@ TEST_CASE("a configuration survives the published form") {
   CHECK_FALSE(diffusers_reader_obstacle(c).empty());
 
   c.pos_embed = false;
+  c.height = c.width = 128;
   c.llsa = {16, {8}, -1, -1, true};
   CHECK(diffusers_reader_obstacle(c).empty());
   CHECK(contains(diffusers_config_json(c), "\"attn_type\": \"sparse_l2\""));
@@ -149,9 +150,9 @@ TEST_CASE("a configuration survives the published form") {
   CHECK(parse_diffusers_config(diffusers_config_json(c), "config.json").notes.empty());
 }
 
-TEST_CASE("why the published program cannot load a model") {
+TEST_CASE("where the published program would not compute the same") {
   DitConfig loadable;
-  loadable.height = loadable.width = 64;
+  loadable.height = loadable.width = 128;
   loadable.attention = AttentionKind::llsa;
   loadable.llsa = {16, {8}, 2, -1, true};
   const struct {
@@ -188,6 +189,40 @@ TEST_CASE("why the published program cannot load a model") {
          c.attention = AttentionKind::full;
          c.height = 32;
        }},
+      // What it computes without a word, but not as it is meant.
+      {"pair of numbers",
+       [](DitConfig& c) {
+         c.rope_size = {128, 64};
+       }},
+      {"",
+       [](DitConfig& c) {
+         c.rope_size = {64, 64};
+       }},
+      {"512 tokens a side, this model has 96", [](DitConfig& c) { c.height = c.width = 96; }},
+      {"512 tokens a side, this model has 1024", [](DitConfig& c) { c.height = c.width = 1024; }},
+      {"this model has 2",
+       [](DitConfig& c) {
+         c.patch = 64;
+         c.attention = AttentionKind::full;
+       }},
+      {"",
+       [](DitConfig& c) {
+         c.height = c.width = 96;
+         c.reorder = false;
+         c.attention = AttentionKind::full;
+       }},
+      {"divide the number of tokens, here 16 and 900",
+       [](DitConfig& c) {
+         c.height = c.width = 30;
+         c.reorder = false;
+         c.llsa.levels = 1;
+       }},
+      {"here 6 blocks of 16", [](DitConfig& c) { c.llsa.topk = {6}; }},
+      {"here 2 blocks of 16",
+       [](DitConfig& c) {
+         c.llsa.topk = {8, 2};
+       }},
+      {"fewer than 64, here 16", [](DitConfig& c) { c.height = c.width = 64; }},
   };
   for (const auto& [says, change] : cases) {
     DitConfig config = loadable;
@@ -202,11 +237,39 @@ TEST_CASE("why the published program cannot load a model") {
 TEST_CASE("scheduler and index files") {
   CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s").noise_rescale == 2.5);
   CHECK_FALSE(parse_scheduler_config(scheduler_config_json(2.5), "s").pred_x0);
+  CHECK(parse_scheduler_config(scheduler_config_json(2.5), "s").notes.empty());
   CHECK(parse_scheduler_config("{}", "s").noise_rescale == 1.0);
   CHECK(parse_scheduler_config(R"({"pred_x0": true})", "s").pred_x0);
   CHECK_THROWS_AS(parse_scheduler_config(R"({"shift": 3.0})", "s"), ValueError);
   CHECK_THROWS_AS(parse_scheduler_config(R"({"noise_rescale": 0})", "s"), ValueError);
   CHECK(contains(model_index_json(), "\"FlowMatchingPipeline\""));
+}
+
+TEST_CASE("scheduler keys that change how images are drawn are refused, others noted") {
+  for (const char* on :
+       {R"("noise_size": 16)", R"("invert_sigmas": true)", R"("use_karras_sigmas": true)",
+        R"("use_dynamic_shifting": true)", R"("shift_terminal": 0.1)", R"("use_beta_sigmas": true)"}) {
+    CAPTURE(on);
+    CHECK(contains(message_of([&] { parse_scheduler_config(cat("{", on, "}"), "s"); }),
+                   "it changes how images are drawn, and is not supported"));
+  }
+  CHECK(contains(message_of([] { parse_scheduler_config(R"({"_class_name": "DDPMScheduler"})", "s"); }),
+                 "expected one of \"FlowMatchEulerDiscreteTrainingScheduler\""));
+  const auto notes = [](const char* text) { return parse_scheduler_config(text, "s").notes; };
+  CHECK(
+      notes(
+          R"({"invert_sigmas": false, "noise_size": null, "shift_terminal": null, "shift": 1.0, "base_shift": 0.5,
+                  "use_dynamic_shifting": false, "_class_name": "FlowMatchEulerDiscreteScheduler"})")
+          .empty());
+  CHECK(notes(R"({"odd": 1})") ==
+        std::vector<std::string>{R"(s: the key "odd" is not known here and ignored)"});
+}
+
+TEST_CASE("a published configuration is told from one of a training run") {
+  CHECK(is_diffusers_config(published(R"(, "attn_type": "pixel")"), "c"));
+  CHECK(is_diffusers_config(diffusers_config_json({}), "c"));
+  CHECK_FALSE(is_diffusers_config(DitConfig().json(), "c"));
+  CHECK_FALSE(is_diffusers_config("{}", "c"));
 }
 
 TEST_SUITE_END();
