@@ -172,7 +172,14 @@ CLI::App* add_sample(CLI::App& app, SampleArgs& args) {
   sample->add_option("model", args.model, "folder of a run, or of a checkpoint in the diffusers layout")
       ->required();
   sample->add_option("--out", args.out, "PNG file for a grid of all images");
-  sample->add_option("--each", args.each, "folder for one PNG per image");
+  CLI::Option* each = sample->add_option("--each", args.each,
+                                         "folder for one PNG per image, and a table of them, labels.csv");
+  CLI::Option* resume =
+      sample->add_flag("--resume", args.resume, "go on with the images of an interrupted call in --each")
+          ->needs(each);
+  sample->add_flag("--replace", args.replace, "remove the images of an earlier call in --each first")
+      ->needs(each)
+      ->excludes(resume);
   sample->add_option("--count", args.count, "number of images")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));

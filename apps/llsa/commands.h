@@ -49,11 +49,13 @@ struct TrainArgs {
 int run_train(const TrainArgs& args);
 
 struct SampleArgs {
-  std::string model;  ///< run or checkpoint
-  std::string out;    ///< grid; may be empty when `each` is given
-  std::string each;   ///< folder for single images
+  std::string model;     ///< run or checkpoint
+  std::string out;       ///< grid; may be empty when `each` is given
+  std::string each;      ///< folder for single images
+  bool resume = false;   ///< go on with the images of an interrupted call there
+  bool replace = false;  ///< remove those of an earlier call first
   std::int64_t count = 64;
-  std::string class_name;  ///< name or number; empty = all in turn
+  std::string class_name;  ///< name or position; empty = all in turn
   std::string average;     ///< one of those beside the first average; empty = the first
   double guidance = 1.5;
   std::string guidance_interval = "0,1";  ///< of 1 - sigma

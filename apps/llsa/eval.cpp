@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -8,6 +6,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
+#include "apps/llsa/progress.h"
 #include "core/device_choice.h"
 #include "core/text_file.h"
 #include "kernels/copy.h"
@@ -58,17 +57,6 @@ void warn_skipped(const std::vector<nn::SkippedFile>& files) {
     std::fprintf(stderr, "warning: left out %s: %s\n", file.path.c_str(), file.reason.c_str());
 }
 
-/// A line that counts images, on a terminal.
-nn::Callbacks counting(const char* what) {
-  nn::Callbacks callbacks;
-  if (isatty(STDERR_FILENO) != 0)
-    callbacks.on_progress = [what](std::int64_t done, std::int64_t total) {
-      std::fprintf(stderr, "\r%s: %lld / %lld images\033[K%s", what, static_cast<long long>(done),
-                   static_cast<long long>(total), done == total ? "\r\033[K" : "");
-    };
-  return callbacks;
-}
-
 /// What is scored: a model, or a folder of images.
 struct Subject {
   std::string checkpoint;  // empty for a folder
@@ -91,19 +79,21 @@ int eval_inception(const EvalArgs& args, Context& ctx, Context& host, Subject& s
   const auto of_data = [&] {
     if (!args.statistics.empty() && path_exists(args.statistics))
       return nn::load_statistics(args.statistics, network, data, options);
-    auto statistics = nn::statistics_of(ctx, host, network, data, options, &skipped, counting("real"));
+    Counter counter("real");
+    auto statistics = nn::statistics_of(ctx, host, network, data, options, &skipped, counter.callbacks());
     if (!args.statistics.empty()) nn::save_statistics(args.statistics, statistics, network, data, options);
     return statistics;
   };
   check_output(args.statistics);
   const nn::ImageStatistics real = of_data();
   nn::ImageStatistics found;
+  Counter scored(subject.model ? "drawn" : "scored");
   if (subject.model)
-    nn::draw_batches(*subject.model, subject.sampling, counting("drawn"), [&](const Tensor& images) {
+    nn::draw_batches(*subject.model, subject.sampling, scored.callbacks(), [&](const Tensor& images) {
       found.add(ctx, host, network(from_host(ctx, nn::levels_of(host, images)), options.resize));
     });
   else
-    found = nn::statistics_of(ctx, host, network, *subject.folder, options, &skipped, counting("scored"));
+    found = nn::statistics_of(ctx, host, network, *subject.folder, options, &skipped, scored.callbacks());
   warn_skipped(skipped);
   if (const std::int64_t least = std::min(real.count(), found.count()); least < kEnoughImages)
     std::fprintf(stderr,
@@ -155,16 +145,19 @@ int eval_random_features(const EvalArgs& args, Context& ctx, Context& host, Subj
   warn_skipped(reference.skipped());
   const auto score_of = [&](nn::ImageModel& model, const char* what) {
     std::vector<Tensor> features;
-    nn::draw_batches(model, subject.sampling, counting(what),
+    Counter counter(what);
+    nn::draw_batches(model, subject.sampling, counter.callbacks(),
                      [&](const Tensor& images) { features.push_back(nn::frechet_features(host, images)); });
     return reference.score_features(host, kernels::concat(host, features, 0));
   };
   const auto score_of_folder = [&] {
     std::vector<Tensor> features;
     std::vector<nn::SkippedFile> skipped;
+    Counter counter("scored");
     for (std::int64_t i = 0; i < count; ++i) {
       const Tensor image = nn::load_images(host, *subject.folder, {i}, height, width, &skipped);
       if (image.defined()) features.push_back(nn::frechet_features(host, image));
+      counter(i + 1, count);
     }
     warn_skipped(skipped);
     return reference.score_features(host, kernels::concat(host, features, 0));

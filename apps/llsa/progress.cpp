@@ -8,10 +8,14 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
+
+#include "core/error.h"
 
 namespace llsa::apps {
 namespace {
 
+constexpr std::chrono::seconds kInterval{10};  // between lines that are not overwritten
 constexpr std::size_t kBarWidth = 20, kColumnsWithBar = 60;
 constexpr double kLeastWeight = 0.1;  // of the last loss in the running mean
 
@@ -119,7 +123,7 @@ void Progress::report(const nn::StepReport& report) {
     return;
   }
   const auto now = Clock::now();
-  if (reports_ > 1 && report.step < report.steps && now - printed_ < std::chrono::seconds(10)) return;
+  if (reports_ > 1 && report.step < report.steps && now - printed_ < kInterval) return;
   printed_ = now;
   std::fprintf(stderr, "%s\n", report_text(shown).c_str());
 }
@@ -127,6 +131,24 @@ void Progress::report(const nn::StepReport& report) {
 void Progress::message(const std::string& text) {
   std::fprintf(stderr, "%s%s\n", line_open_ ? "\r\033[K" : "", text.c_str());
   line_open_ = false;
+}
+
+Counter::Counter(std::string what) : what_(std::move(what)) {}
+
+Counter::~Counter() {
+  if (line_open_) std::fprintf(stderr, "\r\033[K");
+}
+
+void Counter::operator()(std::int64_t done, std::int64_t total, const std::string& more) {
+  const std::string text = cat(what_, ": ", done, " / ", total, " images", more);
+  const auto now = std::chrono::steady_clock::now();
+  if (live_) {
+    std::fprintf(stderr, "\r%s\033[K", text.substr(0, terminal_columns() - 1).c_str());
+    line_open_ = true;
+  } else if (now - printed_ >= kInterval) {
+    printed_ = now;
+    std::fprintf(stderr, "%s\n", text.c_str());
+  }
 }
 
 }  // namespace llsa::apps

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <string>
 
+#include "nn/callbacks.h"
 #include "nn/train.h"
 
 namespace llsa::apps {
@@ -54,6 +57,25 @@ class Progress {
   double loss_ = 0;  // running mean
   std::int64_t first_step_ = 0;
   Clock::time_point first_, printed_;
+};
+
+/// A line on standard error that counts images, "WHAT: 64 / 1000 images", as long as it lives: on a terminal it is
+/// overwritten, elsewhere it comes every ten seconds.
+class Counter {
+ public:
+  explicit Counter(std::string what);
+  ~Counter();
+  Counter(const Counter&) = delete;
+  Counter& operator=(const Counter&) = delete;
+
+  void operator()(std::int64_t done, std::int64_t total, const std::string& more = {});
+  nn::Callbacks callbacks() { return {.on_progress = std::ref(*this), .should_stop = {}}; }
+
+ private:
+  const std::string what_;
+  const bool live_ = ProgressStyle::of_terminal(false).live;
+  bool line_open_ = false;
+  std::chrono::steady_clock::time_point printed_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace llsa::apps

@@ -12,6 +12,7 @@
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/json.h"
+#include "nn/train_log.h"
 #include "nn/train_options.h"
 
 namespace llsa::apps {
@@ -59,7 +60,7 @@ std::optional<double> RunLog::last(const std::string& key) const {
 
 RunLog read_run_log(const std::string& path) {
   RunLog log;
-  const std::string text = read_text_file(path);
+  const std::string text = read_text_file(path, nn::kLongestLog);
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     try {
       read_line(text.substr(begin, end - begin), path, log);

@@ -1,12 +1,15 @@
-#include <unistd.h>
-
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
+#include <optional>
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
+#include "apps/llsa/progress.h"
+#include "apps/llsa/sample_folder.h"
+#include "apps/llsa/stop_signal.h"
 #include "core/device_choice.h"
+#include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
@@ -37,18 +40,18 @@ nn::DitConfig at_size(nn::DitConfig config, const nn::SampleOptions& options) {
   return config;
 }
 
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
-}
-
-void write_each(const std::string& folder, const Tensor& images) {
-  for (std::int64_t i = 0; i < images.size(0); ++i) {
-    char name[32];
-    std::snprintf(name, sizeof name, "/%06lld.png", static_cast<long long>(i));
-    nn::write_png(folder + name, nn::to_image(images.select(0, i)));
-  }
+// What labels.csv says of the images.
+SampleLabels labels_of(const nn::DiffusersModel& model, const SampleArgs& args,
+                       const nn::SampleOptions& options) {
+  const auto name_of = [&](std::int32_t c) {
+    const auto at = static_cast<std::size_t>(c);
+    return at < model.class_names.size() ? model.class_names[at] : cat(c);
+  };
+  SampleLabels labels{{}, args.seed};
+  for (const std::int32_t c : options.classes) labels.classes.push_back(name_of(c));
+  if (options.classes.empty())
+    for (int c = 0; c < model.config.classes; ++c) labels.classes.push_back(name_of(c));
+  return labels;
 }
 
 }  // namespace
@@ -57,6 +60,9 @@ int run_sample(const SampleArgs& args) {
   if (args.out.empty() && args.each.empty()) {
     throw UsageError("llsa sample needs somewhere to write to", "--out GRID.png, --each FOLDER, or both");
   }
+  if (args.resume && !args.out.empty())
+    throw UsageError(
+        "--resume draws what is missing in --each, a grid would show that alone: expected no --out");
   check_output(args.out);
   const std::string checkpoint = nn::resolve_checkpoint(args.model);
   const nn::DiffusersModel about = nn::read_diffusers_model(checkpoint);
@@ -80,24 +86,52 @@ int run_sample(const SampleArgs& args) {
   ctx.allow_tf32(args.tf32);
   const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype, args.average);
   print_note(nn::slower_attention_text(at_size(model->last_stage(), options), choice.device, dtype));
-  if (!args.each.empty()) make_folder(args.each);
-  const bool live = isatty(STDERR_FILENO) != 0;
-  nn::Callbacks callbacks;
-  if (live)
-    callbacks.on_progress = [](std::int64_t done, std::int64_t total) {
-      std::fprintf(stderr, "\r%lld / %lld steps\033[K", static_cast<long long>(done),
-                   static_cast<long long>(total));
-    };
-  const Tensor images = to_host(ctx, model->draw(options, callbacks));
-  if (live) std::fprintf(stderr, "\r\033[K");
 
   // A grid of several classes is sorted by them.
   const auto classes =
       args.class_name.empty() ? nn::sample_classes(*model, options) : std::vector<std::int32_t>{};
-  if (!args.out.empty()) nn::write_png(args.out, nn::make_grid(images, classes));
-  if (!args.each.empty()) write_each(args.each, images);
-  std::printf("%lld images from %s: %s\n", static_cast<long long>(args.count), checkpoint.c_str(),
-              (args.out.empty() ? args.each : args.out).c_str());
+  if (!args.out.empty()) {
+    const nn::DitConfig size = at_size(model->last_stage(), options);
+    nn::check_grid({args.count, size.out_channels, size.height, size.width}, classes);
+  }
+  std::optional<SampleFolder> folder;
+  if (!args.each.empty()) {
+    const Earlier earlier = args.resume ? Earlier::resume : args.replace ? Earlier::replace : Earlier::refuse;
+    folder.emplace(args.each, labels_of(about, args, options), earlier);
+    listen_for_stop();
+  }
+  std::vector<Tensor> drawn;  // for the grid
+  std::int64_t done = folder ? folder->done() : 0;
+  {
+    Counter counter("drawn");
+    while (done < args.count && !stop_requested()) {
+      options.first = done;
+      options.count = std::min(args.batch, args.count - done);
+      const nn::Callbacks callbacks{
+          .on_progress =
+              [&](std::int64_t step, std::int64_t steps) {
+                counter(done, args.count, cat(", step ", step, " / ", steps, " of the next ", options.count));
+              },
+          .should_stop = stop_requested};
+      const Tensor images = to_host(ctx, model->draw(options, callbacks));
+      if (images.size(0) < options.count) break;
+      if (folder) folder->add(images);
+      if (!args.out.empty()) drawn.push_back(images);
+      done += options.count;
+    }
+  }
+  if (done < args.count) {
+    std::printf("stopped after %lld of %lld images: go on with --resume\n", static_cast<long long>(done),
+                static_cast<long long>(args.count));
+    return 0;
+  }
+  if (!args.out.empty()) {
+    Context host(1);
+    nn::write_png(args.out, nn::make_grid(kernels::concat(host, drawn, 0), classes));
+  }
+  const std::string both = args.out.empty() || args.each.empty() ? "" : " and ";
+  std::printf("%lld images from %s: %s\n", static_cast<long long>(done), checkpoint.c_str(),
+              (args.out + both + args.each).c_str());
   return 0;
 }
 

@@ -5,7 +5,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <map>
+#include <utility>
 
 #include "core/error.h"
 
@@ -15,40 +16,44 @@ namespace {
 
 constexpr int kLargestScale = 8;
 constexpr int kWantedWidth = 64;  // pixels that a tiny image is enlarged to
-constexpr int kWidestByClass = 16;
+constexpr std::size_t kWidestBlock = 16;
 
 std::uint8_t to_byte(float value) {
   return static_cast<std::uint8_t>(std::lround(std::clamp((value + 1.0f) * 127.5f, 0.0f, 255.0f)));
 }
 
-/// Indices of the images, row by row.
-std::vector<std::vector<std::int64_t>> arrange(std::int64_t n, const std::vector<std::int32_t>& classes,
-                                               int columns) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  auto class_of = [&](std::int64_t i) { return classes.empty() ? 0 : classes[static_cast<std::size_t>(i)]; };
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return class_of(a) < class_of(b); });
-  std::vector<std::vector<std::int64_t>> rows;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const bool new_class = i > 0 && class_of(order[i]) != class_of(order[i - 1]);
-    if (rows.empty() || new_class || rows.back().size() == static_cast<std::size_t>(columns))
-      rows.emplace_back();
-    rows.back().push_back(order[i]);
-  }
-  return rows;
+/// Where the images stand: their numbers, row by row, -1 where there is none.
+struct Layout {
+  std::size_t columns = 1;  // of one block
+  std::size_t abreast = 1;  // blocks side by side
+  std::vector<std::vector<std::int64_t>> rows = {};
+  std::size_t width() const { return columns * abreast; }
+};
+
+/// The numbers of the images of every class, by rising class; without classes all are one block.
+std::vector<std::vector<std::int64_t>> blocks_of(std::int64_t n, const std::vector<std::int32_t>& classes) {
+  std::map<std::int32_t, std::vector<std::int64_t>> sorted;
+  for (std::int64_t i = 0; i < n; ++i)
+    sorted[classes.empty() ? 0 : classes[static_cast<std::size_t>(i)]].push_back(i);
+  std::vector<std::vector<std::int64_t>> blocks;
+  for (auto& item : sorted) blocks.push_back(std::move(item.second));
+  return blocks;
 }
 
-int default_columns(std::int64_t n, const std::vector<std::int32_t>& classes) {
-  if (classes.empty()) return static_cast<int>(std::ceil(std::sqrt(static_cast<double>(n))));
-  std::vector<std::int32_t> sorted = classes;
-  std::sort(sorted.begin(), sorted.end());
-  std::int64_t most = 0;
-  for (auto begin = sorted.begin(); begin != sorted.end();) {
-    const auto end = std::upper_bound(begin, sorted.end(), *begin);
-    most = std::max<std::int64_t>(most, end - begin);
-    begin = end;
+/// Bands of blocks side by side, each as high as its largest block.
+Layout place(const std::vector<std::vector<std::int64_t>>& blocks, std::size_t columns, std::size_t abreast) {
+  Layout layout{columns, abreast};
+  std::size_t top = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const std::size_t left = i % abreast * columns;
+    if (left == 0) top = layout.rows.size();
+    const std::size_t bottom = top + (blocks[i].size() + columns - 1) / columns;
+    if (layout.rows.size() < bottom)
+      layout.rows.resize(bottom, std::vector<std::int64_t>(layout.width(), -1));
+    for (std::size_t k = 0; k < blocks[i].size(); ++k)
+      layout.rows[top + k / columns][left + k % columns] = blocks[i][k];
   }
-  return static_cast<int>(std::min<std::int64_t>(most, kWidestByClass));
+  return layout;
 }
 
 std::int64_t scale_of(const GridOptions& options, std::int64_t width) {
@@ -56,6 +61,61 @@ std::int64_t scale_of(const GridOptions& options, std::int64_t width) {
              ? options.scale
              : std::clamp<std::int64_t>(kWantedWidth / std::max<std::int64_t>(width, 1), 1, kLargestScale);
 }
+
+/// Of the numbers of blocks side by side the one with the smallest longer side; of equal ones the first.
+Layout arrange(std::int64_t n, const std::vector<std::int32_t>& classes, int columns) {
+  const auto blocks = blocks_of(n, classes);
+  if (columns > 0) return place(blocks, static_cast<std::size_t>(columns), 1);
+  if (classes.empty())
+    return place(blocks, static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(n)))), 1);
+  std::size_t most = 0;
+  for (const auto& block : blocks) most = std::max(most, block.size());
+  const std::size_t width = std::min(most, kWidestBlock);
+  const auto side = [](const Layout& layout) { return std::max(layout.width(), layout.rows.size()); };
+  Layout best = place(blocks, width, 1);
+  for (std::size_t abreast = 2; abreast <= blocks.size() && abreast * width < side(best); ++abreast)
+    if (Layout wider = place(blocks, width, abreast); side(wider) < side(best)) best = std::move(wider);
+  return best;
+}
+
+/// A whole picture, in pixels.
+struct Picture {
+  Layout layout;
+  std::size_t columns = 0;  // that hold an image
+  std::int64_t scale, step_x, step_y, margin;
+  std::int64_t width, height;
+
+  Picture(const Shape& images, const std::vector<std::int32_t>& classes, const GridOptions& options) {
+    if (images.rank() != 4 || images.numel() == 0)
+      throw ShapeError(cat("[grid] expected at least one image, [n,3,H,W], got ", images));
+    if (!classes.empty() && static_cast<std::int64_t>(classes.size()) != images[0])
+      throw ShapeError(cat("[grid] ", classes.size(), " classes for ", images[0], " images"));
+    if (options.columns < 0 || options.margin < 0 || options.scale < 0) {
+      throw ValueError(cat("[grid] columns ", options.columns, ", margin ", options.margin, ", scale ",
+                           options.scale, ": none may be negative"));
+    }
+    layout = arrange(images[0], classes, options.columns);
+    for (const auto& row : layout.rows)
+      for (std::size_t c = 0; c < row.size(); ++c)
+        if (row[c] >= 0) columns = std::max(columns, c + 1);
+    scale = scale_of(options, images[3]);
+    margin = options.margin;
+    step_x = images[3] * scale + margin;
+    step_y = images[2] * scale + margin;
+    width = left_of(columns - 1) + step_x;
+    height = top_of(layout.rows.size());
+    constexpr std::int64_t kMost = std::numeric_limits<int>::max();
+    if (width > kMost || height > kMost / 3 / width)
+      throw ShapeError(cat("[grid] a picture of ", width, " x ", height, " pixels is too large"));
+  }
+
+  /// Blocks stand a little apart.
+  std::int64_t left_of(std::size_t column) const {
+    return margin + static_cast<std::int64_t>(column) * step_x +
+           static_cast<std::int64_t>(column / layout.columns) * 3 * margin;
+  }
+  std::int64_t top_of(std::size_t row) const { return margin + static_cast<std::int64_t>(row) * step_y; }
+};
 
 }  // namespace
 
@@ -80,40 +140,20 @@ Image to_image(const Tensor& image) {
   return out;
 }
 
-Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes, const GridOptions& options) {
-  if (images.rank() != 4 || images.numel() == 0)
-    throw ShapeError(cat("[grid] expected at least one image, [n,3,H,W], got ", images.shape()));
-  const std::int64_t n = images.size(0);
-  if (!classes.empty() && static_cast<std::int64_t>(classes.size()) != n) {
-    throw ShapeError(cat("[grid] ", classes.size(), " classes for ", n, " images"));
-  }
-  if (options.columns < 0 || options.margin < 0 || options.scale < 0) {
-    throw ValueError(cat("[grid] columns ", options.columns, ", margin ", options.margin, ", scale ",
-                         options.scale, ": none may be negative"));
-  }
-  const std::int64_t width = images.size(3);
-  const std::int64_t height = images.size(2);
-  const std::int64_t scale = scale_of(options, width);
-  const int columns = options.columns > 0 ? options.columns : default_columns(n, classes);
-  const auto rows = arrange(n, classes, columns);
-  std::size_t widest = 0;
-  for (const auto& row : rows) widest = std::max(widest, row.size());
+void check_grid(const Shape& images, const std::vector<std::int32_t>& classes, const GridOptions& options) {
+  Picture(images, classes, options);
+}
 
-  const std::int64_t step_x = width * scale + options.margin;
-  const std::int64_t step_y = height * scale + options.margin;
-  const std::int64_t full_width = options.margin + static_cast<std::int64_t>(widest) * step_x;
-  const std::int64_t full_height = options.margin + static_cast<std::int64_t>(rows.size()) * step_y;
-  if (full_width > std::numeric_limits<int>::max() ||
-      full_height > std::numeric_limits<int>::max() / 3 / full_width) {
-    throw ShapeError(cat("[grid] a picture of ", full_width, " x ", full_height, " pixels is too large"));
-  }
-  Image grid(static_cast<int>(full_width), static_cast<int>(full_height), options.background);
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    for (std::size_t c = 0; c < rows[r].size(); ++c) {
-      const Image image = to_image(images.select(0, rows[r][c]));
-      const int x0 = static_cast<int>(options.margin + static_cast<std::int64_t>(c) * step_x);
-      const int y0 = static_cast<int>(options.margin + static_cast<std::int64_t>(r) * step_y);
-      const int factor = static_cast<int>(scale);
+Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes, const GridOptions& options) {
+  const Picture picture(images.shape(), classes, options);
+  Image grid(static_cast<int>(picture.width), static_cast<int>(picture.height), options.background);
+  for (std::size_t r = 0; r < picture.layout.rows.size(); ++r) {
+    for (std::size_t c = 0; c < picture.columns; ++c) {
+      if (picture.layout.rows[r][c] < 0) continue;
+      const Image image = to_image(images.select(0, picture.layout.rows[r][c]));
+      const int x0 = static_cast<int>(picture.left_of(c));
+      const int y0 = static_cast<int>(picture.top_of(r));
+      const int factor = static_cast<int>(picture.scale);
       for (int y = 0; y < image.height * factor; ++y) {
         for (int x = 0; x < image.width * factor; ++x) {
           std::memcpy(grid.at(x0 + x, y0 + y), image.at(x / factor, y / factor), 3);

@@ -10,7 +10,7 @@
 namespace llsa::nn {
 
 struct GridOptions {
-  int columns = 0;  ///< 0 = about as many as rows; with classes at most 16
+  int columns = 0;  ///< of all images, or of those of a class; 0 = what makes the picture about square
   int margin = 2;   ///< pixels between and around the images
   /// Each pixel becomes scale x scale; 0 = enough to make an image 64 pixels wide, at most 8.
   int scale = 0;
@@ -22,9 +22,14 @@ struct GridOptions {
 /// another tensor.
 Image to_image(const Tensor& image);
 
-/// Images [n,3,H,W], n >= 1, row by row. With `classes` (one number per image) images of one class stay
-/// together, in their order, and every class begins a new row. Throws what to_image() throws, and ShapeError
+/// Images [n,3,H,W], n >= 1, row by row. With `classes` (one number per image) the images of one class stay together, in
+/// their order, in a block of at most 16 columns. Every block begins a new row; where that made the picture tall, as many
+/// blocks stand side by side, a little apart, as make it about square. Throws what to_image() throws, and ShapeError
 /// when `classes` is neither empty nor of length n, or when the picture is too large.
+///
+/// check_grid() throws the same for images of that shape, before there are any.
+void check_grid(const Shape& images, const std::vector<std::int32_t>& classes = {},
+                const GridOptions& options = {});
 Image make_grid(const Tensor& images, const std::vector<std::int32_t>& classes = {},
                 const GridOptions& options = {});
 

@@ -218,7 +218,7 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
                      (dir / "each"))
             .code == 0);
   CHECK(fs::exists(dir / "grid.png"));
-  CHECK(std::distance(fs::directory_iterator(dir / "each"), fs::directory_iterator()) == 4);
+  CHECK(std::distance(fs::directory_iterator(dir / "each"), fs::directory_iterator()) == 4 + 1);  // and labels.csv
   CHECK(
       llsa_program("sample " + run + " --count 2 --steps 2 --class ring --out " + (dir / "rings.png")).code ==
       0);
@@ -242,6 +242,25 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
   CHECK(info.code == 0);
   CHECK(contains(info.text, "circle, ring, square, triangle"));
   CHECK(contains(info.text, "can be resumed"));
+}
+
+TEST_CASE("the config.json of a published model is a configuration to train by") {
+  const TempDir dir;
+  const std::string data = dir / "data", run = dir / "run";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  llsa::test::write_file(dir / "config.json", R"({"_class_name": "RopeDiTTransformer2DModel", "odd": 1,
+      "attention_head_dim": 8, "attn_type": "sparse_l1", "axes_dims_rope": [4, 4], "in_channels": 3,
+      "num_attention_heads": 2, "num_layers": 1, "num_embeds_ada_norm": null, "qk_norm": "rms_norm",
+      "sample_size": 8, "sparse_block_size": 4, "sparse_topk": 2, "token_permutation": true})");
+  const std::string train = "train --config " + (dir / "config.json") + " --data " + data +
+                            " --batch 2 --steps 1 --sample-every 0 --threads 1 --out ";
+  const Outcome trained = llsa_program(train + run);
+  CAPTURE(trained.text);
+  CHECK(trained.code == 0);
+  CHECK(contains(trained.text, "config.json: the key \"odd\" is not known here and ignored"));
+  CHECK(contains(trained.text, "8 images, 64 tokens each, llsa attention"));  // null: no classes
+  CHECK(contains(llsa::test::read_file(run + "/config.json"), "\"llsa_levels\": 1"));
+  CHECK(contains(llsa_program(train + (dir / "other") + " --attention full").text, "full attention"));
 }
 
 TEST_CASE("train, resume, sample, eval and info of a PixelFlow") {

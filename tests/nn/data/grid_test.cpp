@@ -81,6 +81,35 @@ TEST_CASE("classes begin new rows, in order, stably") {
   CHECK(make_grid(levels(ctx, 5), {4, 1, 4, 1, 1}, options).height == 6);
 }
 
+TEST_CASE("many classes with few images stand side by side, a little apart") {
+  Context ctx(1);
+  GridOptions options;
+  options.margin = 1;
+  options.scale = 1;
+  const auto cycle = [](int images, int classes) {
+    std::vector<std::int32_t> out(static_cast<std::size_t>(images));
+    for (int i = 0; i < images; ++i) out[static_cast<std::size_t>(i)] = i % classes;
+    return out;
+  };
+  // 16 classes with two images each: three pairs in a row, six rows, where two columns of sixteen would be tall.
+  const Image grid = make_grid(levels(ctx, 32), cycle(32, 16), options);
+  CHECK(grid.width == 1 + 6 * 4 + 2 * 3);
+  CHECK(grid.height == 1 + 6 * 3);
+  const auto left = [](int column) { return 1 + column * 4 + column / 2 * 3; };
+  const auto level = [&](int row, int column) { return grid.at(left(column), 1 + row * 3)[0]; };
+  for (int c = 0; c < 16; ++c) {
+    CHECK(level(c / 3, c % 3 * 2) == std::min(255, c * 10));
+    CHECK(level(c / 3, c % 3 * 2 + 1) == std::min(255, (c + 16) * 10));
+  }
+  CHECK(level(5, 2) == 32);  // three blocks in a row hold eighteen classes, there are sixteen
+
+  CHECK(make_grid(levels(ctx, 16), cycle(16, 4), options).width ==
+        1 + 4 * 4);  // square as it is: no side by side
+  const Image wide = make_grid(ctx.zeros({1000, 3, 1, 1}, DType::f32), cycle(1000, 1000), options);
+  CHECK(wide.width == 1 + 32 * 2 + 31 * 3);
+  CHECK(wide.height == 1 + 32 * 2);
+}
+
 TEST_CASE("defaults: about square, tiny images enlarged") {
   Context ctx(1);
   const Image grid = make_grid(levels(ctx, 10));
@@ -102,6 +131,8 @@ TEST_CASE("wrong arguments are refused") {
   CHECK_THROWS_AS(make_grid(levels(ctx, 3), {}, options), ValueError);
   options.margin = 1 << 30;
   CHECK_THROWS_AS(make_grid(levels(ctx, 9), {}, options), ShapeError);
+  CHECK_THROWS_AS(check_grid({100'000, 3, 256, 256}), ShapeError);
+  CHECK_NOTHROW(check_grid({64, 3, 256, 256}));
 }
 
 TEST_CASE("a grid is split into the images it was made of") {

@@ -1,0 +1,136 @@
+#include "apps/llsa/sample_folder.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "core/closest.h"
+#include "core/error.h"
+#include "core/text_file.h"
+#include "nn/data/grid.h"
+#include "nn/data/image_io.h"
+
+namespace llsa::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kHeader = "file,class,seed\n";
+constexpr std::size_t kLongestTable = std::size_t{1} << 30;
+
+std::string file_name(std::int64_t image) {
+  char name[32];
+  std::snprintf(name, sizeof name, "%06lld.png", static_cast<long long>(image));
+  return name;
+}
+
+bool is_drawn(const std::string& name) {
+  const std::size_t digits = name.find_first_not_of("0123456789");
+  return digits != std::string::npos && digits >= 6 && name.substr(digits) == ".png";
+}
+
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + '"';
+}
+
+void check(const std::string& what, const std::string& path, const std::error_code& error) {
+  if (error) throw IoError(cat("cannot ", what, ' ', path, ": ", error.message()));
+}
+
+std::vector<std::string> images_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    if (const std::string name = it->path().filename().string(); nn::has_image_extension(name))
+      names.push_back(name);
+  check("read", folder, error);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// How many rows of a table are whole, as expected, and have their picture. The rest is cut off the file: a row that was
+/// half written, and images of a call with a larger count are drawn again.
+std::int64_t rows_to_keep(const std::string& folder, const std::string& table, const SampleLabels& labels) {
+  const std::string text = read_text_file(table, kLongestTable), header = kHeader;
+  std::size_t kept = std::min(header.size(), text.size());
+  if (text.compare(0, kept, header, 0, kept) != 0)
+    throw ValueError(cat(table, " does not begin with \"file,class,seed\""), "give another folder");
+  std::int64_t rows = 0;
+  for (; kept < text.size(); ++rows) {
+    const std::string row = labels.row(rows);
+    const std::size_t length = std::min(row.size(), text.size() - kept);
+    if (text.compare(kept, length, row, 0, length) != 0)
+      throw ValueError(cat(table, " was written with other classes or another seed: expected the row \"",
+                           row.substr(0, row.size() - 1), "\", got \"",
+                           text.substr(kept, std::min(text.find('\n', kept), text.size()) - kept), '"'),
+                       "draw as in the earlier call, or into another folder");
+    if (length < row.size() || !path_exists(folder + "/" + file_name(rows))) break;
+    kept += row.size();
+  }
+  std::error_code error;
+  fs::resize_file(table, kept < header.size() ? 0 : kept, error);
+  check("cut off", table, error);
+  return rows;
+}
+
+}  // namespace
+
+std::string SampleLabels::row(std::int64_t image) const {
+  const std::string name =
+      classes.empty() ? std::string() : classes[static_cast<std::size_t>(image) % classes.size()];
+  return cat(file_name(image), ',', quoted(name), ',', seed, '\n');
+}
+
+SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlier)
+    : path_(std::move(path)), labels_(std::move(labels)), table_(nullptr, std::fclose) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  check("create", path_, error);
+  const std::string table = path_ + "/labels.csv";
+  const bool has_table = path_exists(table);
+  const std::vector<std::string> images = images_in(path_);
+  std::vector<std::string> others;
+  for (const std::string& name : images)
+    if (!has_table || !is_drawn(name)) others.push_back(name);
+
+  if (earlier == Earlier::refuse && (has_table || !images.empty()))
+    throw IoError(cat(path_, " holds ", images.size(), " images already",
+                      images.empty() ? std::string() : cat(": ", listed(images))),
+                  "give another folder, go on with --resume, or remove them with --replace");
+  if (!others.empty())
+    throw IoError(cat(path_, " holds images that llsa sample has not drawn: ", listed(others)),
+                  has_table ? "move them away, or give another folder"
+                            : "those that it has drawn are listed in labels.csv; give another folder");
+  if (earlier == Earlier::replace) {
+    for (const std::string& name : images) {
+      fs::remove(fs::path(path_) / name, error);
+      check("remove", path_ + "/" + name, error);
+    }
+    fs::remove(table, error);
+    check("remove", table, error);
+  } else if (has_table) {
+    done_ = rows_to_keep(path_, table, labels_);
+  }
+  table_.reset(std::fopen(table.c_str(), "ab"));
+  if (!table_) throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
+  if (std::fseek(table_.get(), 0, SEEK_END) != 0 ||
+      (std::ftell(table_.get()) == 0 && std::fputs(kHeader, table_.get()) < 0))
+    throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
+}
+
+void SampleFolder::add(const Tensor& images) {
+  std::string rows;
+  for (std::int64_t i = 0; i < images.size(0); ++i, ++done_) {
+    nn::write_png(path_ + "/" + file_name(done_), nn::to_image(images.select(0, i)));
+    rows += labels_.row(done_);
+  }
+  if (std::fwrite(rows.data(), 1, rows.size(), table_.get()) != rows.size() || std::fflush(table_.get()) != 0)
+    throw IoError(cat("cannot write ", path_, "/labels.csv: ", std::strerror(errno)));
+}
+
+}  // namespace llsa::apps
