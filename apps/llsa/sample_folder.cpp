@@ -9,6 +9,7 @@
 #include "core/closest.h"
 #include "core/error.h"
 #include "core/text_file.h"
+#include "nn/data/file_format.h"
 #include "nn/data/grid.h"
 #include "nn/data/image_io.h"
 
