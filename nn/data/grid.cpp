@@ -27,7 +27,9 @@ struct Layout {
   std::size_t columns = 1;  // of one block
   std::size_t abreast = 1;  // blocks side by side
   std::vector<std::vector<std::int64_t>> rows = {};
-  std::size_t width() const { return columns * abreast; }
+  /// Between blocks of several columns one stays empty, so that a grid has the same step everywhere.
+  std::size_t step() const { return columns > 1 ? columns + 1 : columns; }
+  std::size_t width() const { return step() * (abreast - 1) + columns; }
 };
 
 /// The numbers of the images of every class, by rising class; without classes all are one block.
@@ -45,7 +47,7 @@ Layout place(const std::vector<std::vector<std::int64_t>>& blocks, std::size_t c
   Layout layout{columns, abreast};
   std::size_t top = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    const std::size_t left = i % abreast * columns;
+    const std::size_t left = i % abreast * layout.step();
     if (left == 0) top = layout.rows.size();
     const std::size_t bottom = top + (blocks[i].size() + columns - 1) / columns;
     if (layout.rows.size() < bottom)
@@ -102,17 +104,15 @@ struct Picture {
     margin = options.margin;
     step_x = images[3] * scale + margin;
     step_y = images[2] * scale + margin;
-    width = left_of(columns - 1) + step_x;
+    width = left_of(columns);
     height = top_of(layout.rows.size());
     constexpr std::int64_t kMost = std::numeric_limits<int>::max();
     if (width > kMost || height > kMost / 3 / width)
       throw ShapeError(cat("[grid] a picture of ", width, " x ", height, " pixels is too large"));
   }
 
-  /// Blocks stand a little apart.
   std::int64_t left_of(std::size_t column) const {
-    return margin + static_cast<std::int64_t>(column) * step_x +
-           static_cast<std::int64_t>(column / layout.columns) * 3 * margin;
+    return margin + static_cast<std::int64_t>(column) * step_x;
   }
   std::int64_t top_of(std::size_t row) const { return margin + static_cast<std::int64_t>(row) * step_y; }
 };

@@ -24,7 +24,7 @@ Image to_image(const Tensor& image);
 
 /// Images [n,3,H,W], n >= 1, row by row. With `classes` (one number per image) the images of one class stay together, in
 /// their order, in a block of at most 16 columns. Every block begins a new row; where that made the picture tall, as many
-/// blocks stand side by side, a little apart, as make it about square. Throws what to_image() throws, and ShapeError
+/// blocks stand side by side as make it about square, with an empty column between them. Throws what to_image() throws, and ShapeError
 /// when `classes` is neither empty nor of length n, or when the picture is too large.
 ///
 /// check_grid() throws the same for images of that shape, before there are any.

@@ -81,7 +81,7 @@ TEST_CASE("classes begin new rows, in order, stably") {
   CHECK(make_grid(levels(ctx, 5), {4, 1, 4, 1, 1}, options).height == 6);
 }
 
-TEST_CASE("many classes with few images stand side by side, a little apart") {
+TEST_CASE("many classes with few images stand side by side, with an empty column between them") {
   Context ctx(1);
   GridOptions options;
   options.margin = 1;
@@ -91,23 +91,22 @@ TEST_CASE("many classes with few images stand side by side, a little apart") {
     for (int i = 0; i < images; ++i) out[static_cast<std::size_t>(i)] = i % classes;
     return out;
   };
-  // 16 classes with two images each: three pairs in a row, six rows, where two columns of sixteen would be tall.
+  // 16 classes with two images each: two pairs in each of eight rows, where two columns of sixteen would be tall.
   const Image grid = make_grid(levels(ctx, 32), cycle(32, 16), options);
-  CHECK(grid.width == 1 + 6 * 4 + 2 * 3);
-  CHECK(grid.height == 1 + 6 * 3);
-  const auto left = [](int column) { return 1 + column * 4 + column / 2 * 3; };
-  const auto level = [&](int row, int column) { return grid.at(left(column), 1 + row * 3)[0]; };
+  CHECK(grid.width == 1 + 5 * 4);
+  CHECK(grid.height == 1 + 8 * 3);
+  const auto level = [&](int row, int column) { return grid.at(1 + column * 4, 1 + row * 3)[0]; };
   for (int c = 0; c < 16; ++c) {
-    CHECK(level(c / 3, c % 3 * 2) == std::min(255, c * 10));
-    CHECK(level(c / 3, c % 3 * 2 + 1) == std::min(255, (c + 16) * 10));
+    CHECK(level(c / 2, c % 2 * 3) == std::min(255, c * 10));
+    CHECK(level(c / 2, c % 2 * 3 + 1) == std::min(255, (c + 16) * 10));
+    CHECK(level(c / 2, 2) == 32);
   }
-  CHECK(level(5, 2) == 32);  // three blocks in a row hold eighteen classes, there are sixteen
+  CHECK(split_grid(grid, 3, 2, options).size() == 32);
 
-  CHECK(make_grid(levels(ctx, 16), cycle(16, 4), options).width ==
-        1 + 4 * 4);  // square as it is: no side by side
-  const Image wide = make_grid(ctx.zeros({1000, 3, 1, 1}, DType::f32), cycle(1000, 1000), options);
-  CHECK(wide.width == 1 + 32 * 2 + 31 * 3);
-  CHECK(wide.height == 1 + 32 * 2);
+  CHECK(make_grid(levels(ctx, 16), cycle(16, 4), options).width == 1 + 4 * 4);  // square as it is
+  const Image many = make_grid(ctx.zeros({1000, 3, 1, 1}, DType::f32), cycle(1000, 1000), options);
+  CHECK(many.width == 1 + 32 * 2);  // one image of each: no columns between
+  CHECK(many.height == 1 + 32 * 2);
 }
 
 TEST_CASE("defaults: about square, tiny images enlarged") {
