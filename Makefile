@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
-.PHONY: configure all demo test bench paper format lint install check-all coverage ptxas-report gpu-check clean help
+.PHONY: configure all demo test bench paper format lint install check-all coverage sass-report gpu-check clean help
 
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -74,9 +74,9 @@ coverage:
 	@scripts/setup --build "$(BUILD)" build coverage
 	@scripts/coverage $(if $(filter KERNELS,$(COVERAGE)),--kernels "$(VARIANT)","$(BUILD)")
 
-ptxas-report:
-	@mkdir -p "$(BUILD)"
-	@JOBS=$(JOBS) scripts/ptxas-report "$(BUILD)"
+sass-report:
+	@scripts/setup --build "$(BUILD)" sass
+	@JOBS=$(JOBS) scripts/sass-report "$(BUILD)"
 
 gpu-check:
 	@LLSA_SETUP=check scripts/setup --build "$(BUILD)" build
@@ -100,7 +100,7 @@ help:
 	@echo "                sanitizers, aarch64 under qemu, bare Debian 12 and 13 (some hours)"
 	@echo "make coverage   lines that the tests execute, by layer; those of the CUDA kernels by file"
 	@echo "                COVERAGE=KERNELS, as before in make test: of the kernels alone, without another run"
-	@echo "make ptxas-report   registers and spills of the LLSA kernels on sm_90a; needs nvcc, no GPU"
+	@echo "make sass-report  registers, spills and the loops of the CUDA kernels; needs nvcc, no GPU"
 	@echo "make gpu-check  on a machine with a GPU: device tests, bits, compute-sanitizer, demo, benchmark (9 minutes)"
 	@echo "make clean      remove $(BUILD)"
 	@echo "Settings: BUILD=$(BUILD) JOBS=$(JOBS) CXX=compiler CUDA=AUTO|ON|OFF CUDNN=AUTO|ON|OFF CUDA_ARCHS=\"80 90a\""
