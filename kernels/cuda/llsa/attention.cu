@@ -3,10 +3,10 @@
 // The kernels, with their maths, tiling and bounds, are in mma/ and plain/. Forward: one launch. Backward:
 // delta and LSE, then dQ, a launch each; then the index lists by key, and dK and dV level by level.
 //
-// delta = sum(O dO) and LSE log2(e) take a warp per query and a lane per element of 32 neighbours, summed as
-// a tree of fixed shape. Bytes per query: O and dO once, 4 D in bf16 and 8 D in f32, LSE 4, and 8 written. 2
-// D FLOP, 0.5 per byte in bf16: bound by memory, or by its latency, since a warp has no more than its 4 D
-// bytes under way, 16 KB per multiprocessor at D = 64.
+// delta = sum(O dO) and LSE log2(e): eight lanes share a query and read packs of 16 bytes; rows that do not come
+// in such packs take a warp per query and a lane per element. Either way the sum is a tree of fixed shape. Bytes
+// per query: O and dO once, 4 D in bf16 and 8 D in f32, LSE 4, and 8 written. 2 D FLOP, 0.5 per byte in bf16:
+// bound by memory.
 #include "kernels/cuda/llsa/llsa.h"
 #include "kernels/cuda/llsa/operands.cuh"
 
@@ -28,12 +28,47 @@ __global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, con
   lse2[at] = lse[at] * kLog2e<A>;
 }
 
+constexpr int kLanesPerQuery = 8, kQueriesPerBlock = kThreads / kLanesPerQuery;
+
+/// The same, a head per blockIdx.y.
+template <class T, class A>
+__global__ void __launch_bounds__(kThreads)
+    terms_in_packs(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse, int tokens, int packs, A* lse2,
+                   A* delta) {
+  const int lane = static_cast<int>(threadIdx.x % kLanesPerQuery), head = static_cast<int>(blockIdx.y);
+  const int query = static_cast<int>(blockIdx.x * kQueriesPerBlock + threadIdx.x / kLanesPerQuery);
+  A sum = 0;
+  if (query < tokens) {
+    const T* const g = d_o.head(head) + query * d_o.stride;
+    const T* const y = o.head(head) + query * o.stride;
+    for (int p = lane; p < packs; p += kLanesPerQuery) {
+      const auto a = load_pack<kPack<T>>(g + p * kPack<T>), b = load_pack<kPack<T>>(y + p * kPack<T>);
+      SIMT_UNROLL
+      for (int j = 0; j < kPack<T>; ++j) sum += static_cast<A>(a.value[j]) * static_cast<A>(b.value[j]);
+    }
+  }
+  SIMT_UNROLL
+  for (int step = kLanesPerQuery / 2; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+  if (lane != 0 || query >= tokens) return;
+  const std::int64_t at = static_cast<std::int64_t>(head) * tokens + query;
+  delta[at] = sum;
+  lse2[at] = lse[at] * kLog2e<A>;
+}
+
 }  // namespace
 
 QueryTerms query_terms(Context& ctx, const Tensor& d_o, const Tensor& o, const Tensor& lse) {
   const QueryTerms terms = {ctx.empty_like(lse), ctx.empty_like(lse)};
   visit_device(o.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
+    const std::int64_t heads = o.size(0) * o.size(1), packs = o.size(3) / kPack<T>;
+    if (lse.numel() > 0 && rows_in_packs<T>(d_o) && rows_in_packs<T>(o)) {
+      simt::launch(terms_in_packs<T, A>, head_grid(ceil_div(o.size(2), kQueriesPerBlock), heads),
+                   dim3(kThreads), 0, stream_of(ctx), HeadRows<const T>(d_o), HeadRows<const T>(o),
+                   device_data<const A>(lse), static_cast<int>(o.size(2)), static_cast<int>(packs),
+                   device_data<A>(terms.lse2), device_data<A>(terms.delta));
+      return;
+    }
     launch_warps(ctx, terms_of_queries<T, A>, lse.numel(), HeadRows<const T>(d_o), HeadRows<const T>(o),
                  device_data<const A>(lse), o.size(2), static_cast<int>(o.size(3)), lse.numel(),
                  device_data<A>(terms.lse2), device_data<A>(terms.delta));

@@ -133,6 +133,14 @@ constexpr A kLn2 = A(0.69314718055994530942);
 template <class A>
 constexpr A kLowest = A(-3e38);
 
+/// Whether all rows of x [b,H,N,D] can be read in packs of 16 bytes.
+template <class T>
+bool rows_in_packs(const Tensor& x) {
+  bool fits = packable(x.size(3), device_data<const T>(x));
+  for (int axis = 0; axis < 3; ++axis) fits = fits && (x.size(axis) == 1 || x.stride(axis) % kPack<T> == 0);
+  return fits;
+}
+
 /// A grid of `blocks` blocks for each head, heads in y.
 inline dim3 head_grid(std::int64_t blocks, std::int64_t heads) {
   if (heads > 65535)

@@ -114,8 +114,7 @@ __global__ void __launch_bounds__(kThreads)
 /// Rows of x and the levels' in packs that a block of threads can share.
 template <class T>
 bool in_packs(const Tensor& x, const std::vector<Tensor>& levels) {
-  bool fits = packable(x.size(3), device_data<T>(x)) && x.size(3) / kPack<T> <= kThreads;
-  for (int axis = 0; axis < 3; ++axis) fits = fits && (x.size(axis) == 1 || x.stride(axis) % kPack<T> == 0);
+  bool fits = rows_in_packs<T>(x) && x.size(3) / kPack<T> <= kThreads;
   for (const Tensor& level : levels) fits = fits && packable(x.size(3), device_data<T>(level));
   return fits;
 }

@@ -148,6 +148,12 @@ SIMT_PTX int thread_number() {
                                     : "=r"(x));
                 return x, return static_cast<int>(threadIdx.x));
 }
+/// blockIdx.y, likewise.
+SIMT_PTX int block_number_y() {
+  SIMT_PTX_BODY(int x; asm volatile("mov.u32 %0, %%ctaid.y;\n"
+                                    : "=r"(x));
+                return x, return static_cast<int>(blockIdx.y));
+}
 
 // ---- arithmetic ---------------------------------------------------------------------------------------
 

@@ -32,14 +32,14 @@ __global__ void add_pieces(KeyLevel level, PartialSums partial) {
     const int key = block.block * partial.keys_of_block + pair % half / (d / 2);
     if (block.pieces == 0 || key >= level.keys) continue;
     const float* from = partial.slot(head, slot, d) + 2 * pair;
-    float x = 0, y = 0;
+    float sum[2] = {0, 0};
     for (int p = 0; p < block.pieces; ++p) {
       const float2 more = *reinterpret_cast<const float2*>(from);
-      x += more.x;
-      y += more.y;
+      sum[0] += more.x;
+      sum[1] += more.y;
       from += 4 * half;
     }
-    level.put(pair >= half, head, key, pair % (d / 2) * 2, x, y);
+    level.put<1>(pair >= half, head, key, pair % (d / 2) * 2, [&](int) { return sum; });
   }
 }
 

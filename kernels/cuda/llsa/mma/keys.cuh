@@ -58,22 +58,33 @@ struct KeyLevel {
 
   explicit KeyLevel(const KeyProblem& p);
 
-  /// Turns the sums of two neighbouring elements of a key into gradients.
-  __device__ __forceinline__ void put(bool of_v, int head, int key, int column, float x, float y) const {
+  /// Turns sums of a key into gradients: `pairs` pairs of neighbouring elements, the first at `column`, the others 8
+  /// elements apart. sums(c) is the address of pair c. All of G_{l+1} is read before the first result is written, so
+  /// that the loads do not wait for the stores.
+  template <int pairs, class Sums>
+  __device__ __forceinline__ void put(bool of_v, int head, int key, int column, Sums sums) const {
     const float weight = (key == keys - 1 ? last_factor : factor) * (of_v ? 1.0f : scale);
-    x *= weight;
-    y *= weight;
-    if (const float* const above_sums = of_v ? above_v : above_k) {
-      const std::int64_t at = (static_cast<std::int64_t>(head) * above + (key >> shift)) * d + column;
-      const float2 more = *reinterpret_cast<const float2*>(above_sums + at);
-      x += more.x;
-      y += more.y;
-    }
+    float2 more[pairs];
+    const float* const above_sums = of_v ? above_v : above_k;
+    const float* const from =
+        above_sums + ((static_cast<std::int64_t>(head) * above + (key >> shift)) * d + column);
+    SIMT_UNROLL
+    for (int c = 0; c < pairs; ++c)
+      more[c] = above_sums ? *reinterpret_cast<const float2*>(from + 8 * c) : make_float2(0.0f, 0.0f);
+    SIMT_UNROLL
+    for (int c = 0; c < pairs; ++c)
+      more[c] = make_float2(sums(c)[0] * weight + more[c].x, sums(c)[1] * weight + more[c].y);
     const std::int64_t at = (static_cast<std::int64_t>(head) * keys + key) * d + column;
-    if (dk)
-      *reinterpret_cast<std::uint32_t*>((of_v ? dv : dk) + at) = pack_bf16(x, y);
-    else
-      *reinterpret_cast<float2*>((of_v ? gv : gk) + at) = make_float2(x, y);
+    if (dk) {
+      Element* const to = (of_v ? dv : dk) + at;
+      SIMT_UNROLL
+      for (int c = 0; c < pairs; ++c)
+        *reinterpret_cast<std::uint32_t*>(to + 8 * c) = pack_bf16(more[c].x, more[c].y);
+    } else {
+      float* const to = (of_v ? gv : gk) + at;
+      SIMT_UNROLL
+      for (int c = 0; c < pairs; ++c) *reinterpret_cast<float2*>(to + 8 * c) = more[c];
+    }
   }
 };
 
@@ -300,19 +311,22 @@ struct WarpKeys {
     SIMT_UNROLL
     for (int m = 0; m < M; ++m) SIMT_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const int key = 16 * m + 8 * r + lane / 4;
-      SIMT_UNROLL
-      for (int c = 0; c < D / 8; ++c) {
-        const int column = c * 8 + lane % 4 * 2;
-        const float* const of_k = k_sum[m][c] + 2 * r;
-        const float* const of_v = v_sum[m][c] + 2 * r;
-        if (partial) {
-          float* const to = partial + ((row + key) * D + column);
-          *reinterpret_cast<float2*>(to) = make_float2(of_k[0], of_k[1]);
-          *reinterpret_cast<float2*>(to + keys_of_block * D) = make_float2(of_v[0], of_v[1]);
-        } else if (first + key < level.keys) {
-          level.put(false, head, first + key, column, of_k[0], of_k[1]);
-          level.put(true, head, first + key, column, of_v[0], of_v[1]);
+      const int key = 16 * m + 8 * r + lane / 4, column = lane % 4 * 2;
+      const auto of_k = [&](int c) { return k_sum[m][c] + 2 * r; };
+      const auto of_v = [&](int c) { return v_sum[m][c] + 2 * r; };
+      if (partial) {
+        float* const to = partial + ((row + key) * D + column);
+        SIMT_UNROLL
+        for (int c = 0; c < D / 8; ++c) {
+          *reinterpret_cast<float2*>(to + 8 * c) = make_float2(of_k(c)[0], of_k(c)[1]);
+          *reinterpret_cast<float2*>(to + keys_of_block * D + 8 * c) = make_float2(of_v(c)[0], of_v(c)[1]);
+        }
+      } else if (first + key < level.keys) {
+        SIMT_UNROLL
+        for (int h = 0; h < 2; ++h) {  // in halves, so that nothing is spilled at D = 64
+          const auto half = [&](auto of) { return [of, h](int c) { return of(h * (D / 16) + c); }; };
+          level.put<D / 16>(false, head, first + key, column + h * (D / 2), half(of_k));
+          level.put<D / 16>(true, head, first + key, column + h * (D / 2), half(of_v));
         }
       }
     }

@@ -49,15 +49,19 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
   const unsigned thread = threadIdx.x;         // its quotients are shifts
   const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
   const int team = warp / warps, member = warp % warps, head = static_cast<int>(blockIdx.y);
-  const std::int64_t index = fine ? static_cast<std::int64_t>(blockIdx.x) * T::kTeams + team : blockIdx.x;
-  if (index >= work.count[2 * head]) return;  // whole teams leave, above level 0 whole blocks
-  const WorkItem* const where = work.item + (head * work.items + index);
+  const auto index_of = [](int of_team) {
+    return fine ? static_cast<std::int64_t>(blockIdx.x) * T::kTeams + of_team : blockIdx.x;
+  };
+  const auto item_of = [&](int of_head, int of_team) {
+    return work.item[of_head * work.items + index_of(of_team)];
+  };
+  if (index_of(team) >= work.count[2 * head]) return;  // whole teams leave, above level 0 whole blocks
   WarpKeys<D, 1> keys;
   const QueryCopy<D, 16, 32 * warps, true> copy(level, head_queries(level, head), thread % (32 * warps));
   const unsigned char* const ring = memory + team * T::kRing;
   const unsigned ring_address = simt::smem_address(ring);
   {
-    const WorkItem item = *where;
+    const WorkItem item = item_of(head, team);
     keys.load(level, head, (item.block << level.shift) + 16 * member, lane);
     const std::int32_t* const nodes = lists.nodes(head, item.block);
     const int end = item.first + item.tiles;
@@ -91,9 +95,11 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
     keys.add_groups(memory, kStep, warps, warp, lane);
     if (team > 0) return;
   }
-  const WorkItem item = *where;  // again, instead of keeping it in registers
-  keys.finish(level, head, (item.block << level.shift) + 16 * member,
-              item.slot < 0 ? nullptr : partial.slot(head, item.slot, D), 16 * warps, 16 * member, lane);
+  // The item and the place are read again, instead of being kept in registers.
+  const int again = ptx::thread_number(), row = again / 32 % warps * 16, head_again = ptx::block_number_y();
+  const WorkItem item = item_of(head_again, again / 32 / warps);
+  keys.finish(level, head_again, (item.block << level.shift) + row,
+              item.slot < 0 ? nullptr : partial.slot(head_again, item.slot, D), 16 * warps, row, again % 32);
 }
 
 template <int D, int warps, bool fine>

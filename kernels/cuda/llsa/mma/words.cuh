@@ -133,7 +133,7 @@ struct FineByWords {
     const unsigned empty = part.empty(shared, round, i);
     if (round >= kStages) ptx::mbarrier_wait(empty, parity(round - kStages));
     const int token = static_cast<int>(entry >> 8 << part.shift);
-    const int thread = part.warp % part.warps() * 32 + part.lane;
+    const int thread = (part.warp & (part.warps() - 1)) * 32 + part.lane;
     copy_key_block<Q::kD>(shared.list.keys, token, tokens - token, part.shift, part.tile(memory, round, i),
                           thread);
     ptx::cp_async_commit();
