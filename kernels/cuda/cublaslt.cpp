@@ -64,7 +64,12 @@ struct CublasLt::Impl {
       plan.found = true;
       return;
     }
-    const std::vector<Algorithm> offers = proposals(plan, kind, library.handle);
+    std::vector<Algorithm> offers = proposals(plan, kind, library.handle);
+    // Such a product with the sums of the bias is several times as slow as a plain one, for which the library cuts the
+    // sum, and another pass for the bias.
+    const int processors = llsa::cuda::device_properties(ctx.device().index).processors;
+    if (kind.epilogue == Epilogue::operand_row_sum && needs_cut_sum(kind, processors))
+      std::erase_if(offers, [&](const Algorithm& offer) { return !cuts_sum(offer, kind); });
     if (offers.empty()) return;
     std::size_t best = 0;
     if (tuning && offers.size() > 1 && !is_captured(ctx)) {

@@ -2,7 +2,8 @@
 //
 // Of the first eight algorithms that the library's heuristic offers, those are used that add the parts of a long
 // sum in f32 (f64 for f64), in a fixed order and outside of the output: no part is ever added atomically or in
-// bf16. The choice is the first of them or, while the context tunes, the fastest on the device. It is made once
+// bf16. For a weight's gradient with the sums of a bias, an algorithm that does not cut its long sum is not used where
+// only few multiprocessors would have work. The choice is the first of them or, while the context tunes, the fastest on the device. It is made once
 // for a shape, layout, alignment and epilogue.
 #pragma once
 
@@ -40,9 +41,9 @@ class CublasLt {
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
 
-  /// False, with nothing done, when the library has no algorithm for the product with this epilogue. Throws
-  /// CudaError with the failed call, its status and the product; for Epilogue::none also when there is no
-  /// algorithm.
+  /// False, with nothing done, when the library has no algorithm for the product with this epilogue, or none in bf16 for
+  /// sides that are no multiples of 8. Throws CudaError with the failed call, its status and the product; for
+  /// Epilogue::none also when there is no algorithm for any other reason.
   bool multiply(Context& ctx, const Product& product);
 
   /// tune_products, product_choices and restore_product_choices of kernels/matmul.h.

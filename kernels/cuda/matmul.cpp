@@ -7,7 +7,8 @@
 //   GELU backward   dy gelu_tanh'(pre) by our kernel
 //   bias gradient   by the library together with dw; f64, or without dw: by fold()
 //
-// Where the library has no algorithm for a product with these additions, a plain product and our kernels do it.
+// Where the library has no algorithm for a product with these additions, a plain product and our kernels do it; where
+// it has none for a plain product in bf16 with thin or unaligned matrices, one with sides that are multiples of 8.
 #include "kernels/backend/layers.h"
 
 #include "kernels/backend/tensors.h"
@@ -21,13 +22,36 @@ namespace {
 
 constexpr std::int64_t kAuxAlignment = 8;  // elements in a row of `pre`, for the library to write it
 
+/// The first `rows` rows and `columns` columns of every matrix.
+Tensor corner(const Tensor& x, std::int64_t rows, std::int64_t columns) {
+  return x.slice(-2, 0, rows).slice(-1, 0, columns);
+}
+
+/// Zeros with room for x, and sides that are multiples of 8.
+Tensor room_for(Context& ctx, const Tensor& x) {
+  const auto up = [](std::int64_t n) { return (n + 7) / 8 * 8; };
+  const std::int64_t rows = up(x.size(-2)), columns = up(x.size(-1));
+  return ctx.zeros(x.rank() == 3 ? Shape{x.size(0), rows, columns} : Shape{rows, columns}, x.dtype());
+}
+
+Tensor padded(Context& ctx, const Tensor& x) {
+  const Tensor room = room_for(ctx, x);
+  copy(ctx, x, corner(room, x.size(-2), x.size(-1)));
+  return room;
+}
+
 /// out = a b, any extents.
 void product(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
   if (out.numel() == 0) return;
-  if (a.size(-1) == 0)
+  if (a.size(-1) == 0) {
     fill(ctx, out, 0.0);
-  else
-    CublasLt::of(ctx).multiply(ctx, {a, b, out});
+    return;
+  }
+  CublasLt& library = CublasLt::of(ctx);
+  if (library.multiply(ctx, {a, b, out})) return;
+  const Tensor room = room_for(ctx, out);
+  library.multiply(ctx, {padded(ctx, a), padded(ctx, b), room});
+  copy(ctx, corner(room, out.size(-2), out.size(-1)), out);
 }
 
 /// True when the library did it.

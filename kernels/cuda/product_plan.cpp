@@ -55,15 +55,25 @@ const char* name_of(Epilogue epilogue) {
   return "plain";
 }
 
+/// An option of an algorithm.
+std::uint32_t config_of(const Algorithm& algorithm, cublasLtMatmulAlgoConfigAttributes_t option,
+                        const Kind& kind) {
+  std::uint32_t value = 0;
+  std::size_t written = 0;
+  check(LLSA_CALL(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, option, &value, sizeof value, &written)),
+        &kind);
+  return value;
+}
+
 /// Whether equal operands always give equal bits: no part of a sum is added atomically, as with the scheme
 /// "in place", or in the dtype of the output.
 bool is_deterministic(const Algorithm& algorithm, const Kind& kind) {
-  std::uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;
-  std::size_t written = 0;
-  check(LLSA_CALL(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
-                                                       &scheme, sizeof scheme, &written)),
-        &kind);
-  return (scheme & ~kReductions) == 0;
+  return (config_of(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, kind) & ~kReductions) == 0;
+}
+
+/// A product in bf16 that may have an algorithm with longer sides.
+bool can_be_padded(const Kind& kind) {
+  return kind.dtype == DType::bf16 && (kind.m % 8 != 0 || kind.n % 8 != 0 || kind.k % 8 != 0);
 }
 
 /// What a user can do about a status.
@@ -203,6 +213,16 @@ void describe(Plan& plan, const Product& product, const Kind& kind) {
   make_layout(plan.out, kind.n, kind.m, kind.n, kind.m * kind.n);
 }
 
+bool needs_cut_sum(const Kind& kind, int processors) {
+  constexpr std::int64_t kTile = 128, kLongSum = 4096;
+  const std::int64_t tiles = (kind.m + kTile - 1) / kTile * ((kind.n + kTile - 1) / kTile) * kind.batch;
+  return kind.k >= kLongSum && 2 * tiles < processors;
+}
+
+bool cuts_sum(const Algorithm& algorithm, const Kind& kind) {
+  return config_of(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, kind) > 1;
+}
+
 std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHandle_t library) {
   Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> preference;
   check(LLSA_CALL(cublasLtMatmulPreferenceCreate(&preference.handle)), &kind);
@@ -230,7 +250,8 @@ std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHan
     if (result.state == CUBLAS_STATUS_SUCCESS && is_deterministic(result.algo, kind))
       good.push_back(result.algo);
   }
-  if (good.empty() && kind.epilogue == Epilogue::none) check(CUBLAS_STATUS_NOT_SUPPORTED, ask, &kind);
+  if (good.empty() && kind.epilogue == Epilogue::none && !can_be_padded(kind))
+    check(CUBLAS_STATUS_NOT_SUPPORTED, ask, &kind);
   return good;
 }
 

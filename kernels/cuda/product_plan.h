@@ -81,9 +81,16 @@ void describe(Plan& plan, const Product& product, const Kind& kind);
 /// Points the operation to the product's vectors. The heuristic looks at their alignment too.
 void point(const Plan& plan, const Product& product, const Kind& kind);
 
+/// Whether the product gives work to fewer than half of so many multiprocessors unless its sum is cut: in tiles of 128 x
+/// 128, as the library's kernels take it.
+bool needs_cut_sum(const Kind& kind, int processors);
+/// Whether the algorithm cuts the sum into parts.
+bool cuts_sum(const Algorithm& algorithm, const Kind& kind);
+
 /// At most eight algorithms for a described plan, the library's best guess first: of the eight that it
 /// proposes those that can run and add the parts of a long sum as this project wants it (cublaslt.h). Empty
-/// when there is none and the kind has an epilogue; without one that is a CudaError.
+/// when there is none and the kind has an epilogue, or is one in bf16 whose sides are no multiples of 8; otherwise that
+/// is a CudaError.
 std::vector<Algorithm> proposals(const Plan& plan, const Kind& kind, cublasLtHandle_t library);
 
 /// Throws CudaError unless the algorithm is one that proposals() might have returned.

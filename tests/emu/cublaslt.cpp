@@ -3,7 +3,8 @@
 //
 // It is strict where the library is: sizes of options, leading dimensions, alignments promised to the
 // heuristic, reductions that were not asked for. And it has no algorithm for bias gradients, and for GELU and
-// bias, when the output has fewer than four rows, so that the way without them is walked too.
+// bias, when the output has fewer than four rows, and none in bf16 when an extent is below four, so that the ways
+// without them are walked, too.
 //
 // It offers several algorithms, which cut the sum into 1, 2, .. parts and so round differently. Some are
 // traps: one adds its parts in a way that was not asked for, one is proposed but cannot run, one is proposed
@@ -374,6 +375,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (fused &&
       (real<Matrix>(d)->type == CUDA_R_64F || (operation.epilogue != CUBLASLT_EPILOGUE_BIAS && sizes.m < 4)))
     return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!fused && real<Matrix>(d)->type == CUDA_R_16BF && std::min({sizes.m, sizes.n, sizes.k}) < 4)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   Algorithm algorithm{real<Matrix>(d)->rows,
                       real<Matrix>(d)->cols,
                       static_cast<std::uint64_t>(sizes.k),
@@ -402,9 +405,11 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
                                                     std::size_t bytes, std::size_t* written) {
   Algorithm algorithm;
   std::memcpy(&algorithm, algo, sizeof algorithm);
-  if (option != CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME || value == nullptr || bytes != sizeof algorithm.scheme)
+  const std::uint32_t parts = algorithm.id + 1;
+  const bool cut = option == CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
+  if ((option != CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME && !cut) || value == nullptr || bytes != sizeof parts)
     return CUBLAS_STATUS_INVALID_VALUE;
-  std::memcpy(value, &algorithm.scheme, bytes);
+  std::memcpy(value, cut ? &parts : &algorithm.scheme, bytes);
   *written = bytes;
   return CUBLAS_STATUS_SUCCESS;
 }

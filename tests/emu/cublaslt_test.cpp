@@ -163,6 +163,8 @@ TEST_CASE("options of a wrong size, none, or unknown") {
   CHECK(read(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, 4) == kGood);
   CHECK(scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
   CHECK(written == 4);
+  CHECK(read(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &scheme, 4) == kGood);
+  CHECK(scheme == 2);  // parts, of the second algorithm
 }
 
 TEST_CASE("products that do not fit together, or that there is no algorithm for") {
@@ -189,6 +191,12 @@ TEST_CASE("products that do not fit together, or that there is no algorithm for"
     p.d = layout_of(8, 5, 8, CUDA_R_64F);
   };
   CHECK(ask_spoilt(wide) == kInvalid);
+  const auto thin = [](Product& p) {
+    p.a = layout_of(8, 3, 8, CUDA_R_16BF);
+    p.b = layout_of(3, 5, 3, CUDA_R_16BF);
+    p.d = layout_of(8, 5, 8, CUDA_R_16BF);
+  };
+  CHECK(ask_spoilt(thin) == kUnsupported);
   Product p;
   CHECK(p.ask(0) == kInvalid);
 

@@ -151,6 +151,25 @@ TEST_CASE("a kind that is first met in a capture is not timed, and stays as it w
         1e-5);
 }
 
+#ifdef SIMT_EMU
+TEST_CASE("a weight's gradient with the sums of its bias cuts a long sum where there are few tiles") {
+  Contexts both;
+  for (const std::int64_t tokens : {100, 4096}) {
+    CAPTURE(tokens);
+    const Tensor x = normal(both.gpu, Shape{tokens, 8}, DType::f32, 1),
+                 w = normal(both.gpu, Shape{8, 8}, DType::f32, 2),
+                 dy = normal(both.gpu, Shape{tokens, 8}, DType::f32, 3);
+    emu::products_since_last_asked();
+    const LinearGrads grads = linear_backward(both.gpu, dy, x, w, false, true, true);
+    CHECK(emu::products_since_last_asked() == Used{tokens == 100 ? 0 : 1});
+    const LinearGrads expected =
+        linear_backward(both.cpu, both.to_cpu(dy), both.to_cpu(x), both.to_cpu(w), false, true, true);
+    CHECK(difference(both.cpu, both.to_cpu(grads.dw), expected.dw) <= 1e-4);
+    CHECK(difference(both.cpu, both.to_cpu(grads.db), expected.db) <= 1e-4);
+  }
+}
+#endif
+
 TEST_CASE("nothing is kept by a context that does not tune") {
   if (!cuda_device()) return;
   Contexts both;
