@@ -206,15 +206,21 @@ endfunction()
 
 # ---- for the device --------------------------------------------------------------------------------------------------
 
-set(archs ${CUDA_ARCHS})
-if(LLSA_NVCC AND NOT archs)
-  execute_process(COMMAND nvidia-smi -L OUTPUT_VARIABLE gpus ERROR_QUIET RESULT_VARIABLE failed)
-  if(NOT failed AND gpus MATCHES "GPU 0")
-    set(archs native)
+# native is resolved here, because nvcc takes sm_90 for a GPU of capability 9.0, and not sm_90a, which has its instructions.
+separate_arguments(archs UNIX_COMMAND "${CUDA_ARCHS}")
+if(LLSA_NVCC AND (NOT archs OR "native" IN_LIST archs))
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                  OUTPUT_VARIABLE capabilities ERROR_QUIET RESULT_VARIABLE failed)
+  string(REGEX MATCHALL "[0-9]+\\.[0-9]" capabilities "${capabilities}")
+  if(NOT failed AND capabilities)
+    list(REMOVE_ITEM archs native)
+    string(REPLACE "." "" capabilities "${capabilities}")
+    list(TRANSFORM capabilities REPLACE "^90$" "90a")
+    list(APPEND archs ${capabilities})
+    list(REMOVE_DUPLICATES archs)
   endif()
 endif()
 set(gencode)
-separate_arguments(archs UNIX_COMMAND "${archs}")
 foreach(arch ${archs})
   if(arch STREQUAL "native")
     list(APPEND gencode -arch=native)
