@@ -241,12 +241,9 @@ std::string nearest_images(const std::vector<Shown>& runs, const ReportOptions& 
   }
   out +=
       "<p class=\"quiet\">Small pixels: the root of the mean squared difference of images that are made "
-      "smaller, to at most 16 "
-      "pixels a side, channels from 0 to 1. Random features: the distance of the 60 features by which "
-      "<code>llsa "
-      "eval</code> scores, each divided by its standard deviation over the training images. Training images "
-      "are "
-      "cropped at the centre.</p>\n";
+      "smaller, to at most 16 pixels a side, channels from 0 to 1. Random features: the distance of the 60 "
+      "features by which <code>llsa eval</code> scores, each divided by its standard deviation over the "
+      "training images. Training images are cropped at the centre.</p>\n";
   for (const Shown& run : runs) out += heading(runs, run) + part([&] { return nearest_of(run, options); });
   return out;
 }
@@ -361,10 +358,10 @@ std::string machine() {
 
 /// The folders as they were given; of a single one its last part.
 std::vector<std::string> names_of(const std::vector<std::string>& folders) {
+  const auto normal = [](const fs::path& folder) { return (folder / "").lexically_normal().parent_path(); };
+  if (folders.size() == 1) return {printable(normal(fs::absolute(folders[0])).filename().string())};
   std::vector<std::string> names;
-  for (const std::string& folder : folders)
-    names.push_back(printable(fs::path(folder + "/").lexically_normal().parent_path().string()));
-  if (names.size() == 1) return {printable(fs::absolute(names[0]).lexically_normal().filename().string())};
+  for (const std::string& folder : folders) names.push_back(printable(normal(folder).string()));
   return names;
 }
 

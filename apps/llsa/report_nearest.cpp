@@ -14,6 +14,7 @@ namespace llsa::apps {
 namespace {
 
 constexpr int kSmallSide = 16;
+constexpr std::size_t kImagesAtATime = 32;
 constexpr std::size_t kPixels = 0, kFeatures = 1;          // places in kDistanceNames
 constexpr std::uint64_t kOrderStream = 0x6e656172657374u;  // "nearest"
 
@@ -52,13 +53,13 @@ class Search {
  public:
   Search(Context& ctx, const nn::ImageFolder& folder, int width, int height, std::int64_t most)
       : ctx_(ctx), folder_(folder), width_(width), height_(height) {
-    std::vector<nn::SkippedFile> ignored;
-    for (const std::int64_t index : random_order<std::int64_t>({0, kOrderStream}, folder.size())) {
-      if (static_cast<std::int64_t>(indices_.size()) >= most) break;
-      const Tensor image = nn::load_images(ctx, folder, {index}, height, width, &ignored);
-      if (!image.defined()) continue;
-      indices_.push_back(index);
-      descriptors_.push_back(describe(ctx, nn::to_image(image.select(0, 0))));
+    const auto order = random_order<std::int64_t>({0, kOrderStream}, folder.size());
+    for (std::size_t next = 0; next < order.size() && size() < most;) {
+      std::vector<std::int64_t> chosen;
+      while (chosen.size() < kImagesAtATime && next < order.size() &&
+             size() + static_cast<std::int64_t>(chosen.size()) < most)
+        chosen.push_back(order[next++]);
+      add(chosen);
     }
     if (indices_.size() < 2)
       throw ValueError(
@@ -98,6 +99,20 @@ class Search {
   }
 
  private:
+  void add(const std::vector<std::int64_t>& chosen) {
+    std::vector<nn::SkippedFile> left_out;
+    const Tensor images = nn::load_images(ctx_, folder_, chosen, height_, width_, &left_out);
+    if (!left_out.empty()) {  // one by one it is known which
+      if (chosen.size() > 1)
+        for (const std::int64_t index : chosen) add({index});
+      return;
+    }
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      indices_.push_back(chosen[i]);
+      descriptors_.push_back(describe(ctx_, nn::to_image(images.select(0, static_cast<std::int64_t>(i)))));
+    }
+  }
+
   void measure_features() {
     const auto n = static_cast<double>(descriptors_.size());
     for (std::size_t f = 0; f < descriptors_[0][kFeatures].size(); ++f) {

@@ -92,12 +92,16 @@ TEST_CASE(
   shapes.size = 32;
   nn::write_shapes(shapes);
   Context ctx(1);
+  std::string damaged = read_file(fs::directory_iterator(shapes.out + "/circle")->path().string());
+  damaged[damaged.size() / 2] ^= 1;  // only decoding finds it
+  write_file(shapes.out + "/circle/damaged.png", damaged);
   const nn::ImageFolder folder(shapes.out);
-  const nn::Image copy = folder.load(5);
+  REQUIRE(folder.size() == 25);
+  const nn::Image copy = folder.load(20);
   nn::Image turned(copy.width, copy.height);
   for (int y = 0; y < copy.height; ++y)
     for (int x = 0; x < copy.width; ++x) std::copy_n(copy.at(x, y), 3, turned.at(copy.width - 1 - x, y));
-  const std::string path = folder.entries()[5].path;
+  const std::string path = folder.entries()[20].path;
 
   const NearestImages found =
       find_nearest(ctx, folder, {copy, turned, nn::Image(32, 32, {255, 0, 255})}, false, 1000);
@@ -193,10 +197,11 @@ TEST_CASE("without gnuplot the page says so and has tables") {
   REQUIRE(tiny.trained.code == 0);
   const std::string path = std::getenv("PATH");
   setenv("PATH", tiny.dir.path().c_str(), 1);
-  write_report({tiny.run}, tiny.dir / "page.html", {.nearest = 0});
+  write_report({tiny.run + "/."}, tiny.dir / "page.html", {.nearest = 0});
   setenv("PATH", path.c_str(), 1);
   const std::string page = read_file(tiny.dir / "page.html");
   CHECK(fault_of(page) == "");
+  CHECK(contains(page, "<title>run</title>"));
   CHECK(contains(page, "gnuplot is not installed"));
   CHECK(contains(page, "<h3>held-out loss</h3>"));
   CHECK_FALSE(contains(page, "svg+xml"));
