@@ -77,11 +77,10 @@ bool same_images(const BestCheckpoint& best, const HeldOutLoss& held_out) {
   return held_out.folder().matches(images);
 }
 
-// Losses over other images, or of other noise, cannot be compared.
+// Losses over other images, or of other noise, cannot be compared. Those with which a run is trained do not matter.
 bool best_is_comparable(const BestCheckpoint& best, const HeldOutLoss& held_out,
                         const std::vector<SettingChange>& changes) {
-  constexpr std::array kDecisive = {"eval_images", "noise_level", "noise_level_mean", "noise_level_deviation",
-                                    "noise_scale", "loss",        "background",       "exif"};
+  constexpr std::array kDecisive = {"eval_images", "noise_scale", "background", "exif"};
   return same_images(best, held_out) &&
          std::none_of(changes.begin(), changes.end(), [&](const SettingChange& change) {
            return std::find(kDecisive.begin(), kDecisive.end(), change.key) != kDecisive.end();

@@ -85,6 +85,19 @@ TEST_CASE(
   run(options, dir / "other");
   CHECK(logged(dir / "plain").at(0).second > 0.1);
   CHECK(logged(dir / "other") == logged(dir / "plain"));
+
+  // So a run that goes on with other levels and another loss keeps its best checkpoint; with another noise it does not.
+  const RunFolder files(dir / "plain");
+  BestCheckpoint best = files.best().value();
+  best.held_out_loss = 1e-9;
+  files.mark_best(best);
+  TrainCallbacks callbacks;
+  callbacks.allow_changes = [](const std::vector<std::string>&) { return true; };
+  options.steps = 2;
+  CHECK(run(options, dir / "plain", true, callbacks).best_checkpoint == files.checkpoint_path(1));
+  options.noise_scale = 3;
+  options.steps = 3;
+  CHECK(run(options, dir / "plain", true, callbacks).best_checkpoint == files.checkpoint_path(3));
 }
 
 TEST_CASE("a resumed run evaluates as an uninterrupted one, also where it was stopped in an evaluation") {
