@@ -44,8 +44,9 @@ std::string describe(const Json& value) {
 }
 
 [[noreturn]] void wrong(const std::string& where, const std::string& key, const std::string& expected,
-                        const Json& value) {
-  throw ValueError(cat("[", where, "] key \"", key, "\": expected ", expected, ", got ", describe(value)));
+                        const Json& value, std::string hint = {}) {
+  throw ValueError(cat("[", where, "] key \"", key, "\": expected ", expected, ", got ", describe(value)),
+                   std::move(hint));
 }
 
 std::string range_text(const char* what, double least, double most) {
@@ -164,7 +165,8 @@ std::string JsonObject::choice(const std::string& key, const std::string& otherw
     return value.get<std::string>();
   std::string list;
   for (const auto& word : words) list += cat(list.empty() ? "" : ", ", '"', word, '"');
-  wrong(data_->where, key, "one of " + list, value);
+  wrong(data_->where, key, "one of " + list, value,
+        value.is_string() ? did_you_mean(value.get<std::string>(), words) : "");
 }
 
 std::vector<std::int64_t> JsonObject::integers(const std::string& key,

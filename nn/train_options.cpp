@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/closest.h"
 #include "core/device_choice.h"
 #include "core/error.h"
 #include "nn/data/held_out.h"
@@ -192,7 +193,8 @@ void set_from_text(TrainOptions& options, const Setting& setting, const std::str
           if (!setting.choices.empty() &&
               std::find(setting.choices.begin(), setting.choices.end(), text) == setting.choices.end()) {
             throw ValueError(
-                cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"));
+                cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"),
+                did_you_mean(text, setting.choices));
           }
           if (setting.check) {
             try {

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <map>
 
+#include "core/closest.h"
+
 namespace llsa::apps {
 namespace {
 
@@ -23,12 +25,13 @@ int parse_int(const std::string& flag, const std::string& text, long least, long
 
 template <class Kind>
 Kind parse_kind(const std::string& flag, const std::string& text, std::initializer_list<Kind> kinds) {
-  std::string known;
+  std::vector<std::string> known;
   for (const Kind kind : kinds) {
     if (nn::name_of(kind) == text) return kind;
-    known += (known.empty() ? "" : ", ") + nn::name_of(kind);
+    known.push_back(nn::name_of(kind));
   }
-  throw UsageError(cat("--", flag, " takes one of ", known, ", got '", text, "'"));
+  throw UsageError(cat("--", flag, " takes one of ", listed(known), ", got '", text, "'"),
+                   did_you_mean(text, known));
 }
 
 std::string bool_text(bool value) { return value ? "true" : "false"; }

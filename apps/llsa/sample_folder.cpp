@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "core/atomic_file.h"
 #include "core/closest.h"
 #include "core/error.h"
 #include "core/text_file.h"
@@ -117,6 +118,7 @@ SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlie
   } else if (has_table) {
     done_ = rows_to_keep(path_, table, labels_);
   }
+  remove_stale_temporaries(path_);  // of a call that was killed
   table_.reset(std::fopen(table.c_str(), "ab"));
   if (!table_) throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
   if (std::fseek(table_.get(), 0, SEEK_END) != 0 ||

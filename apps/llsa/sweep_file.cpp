@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "core/closest.h"
 #include "core/error.h"
 #include "nn/json.h"
 
@@ -65,7 +66,8 @@ std::vector<SweepVariant> in_order(std::vector<SweepVariant> variants, const std
   for (const SweepVariant& variant : variants)
     if (!variant.from.empty() && names.count(variant.from) == 0)
       throw ValueError(
-          cat("[", where, ": ", variant.name, "] \"from\": there is no variant \"", variant.from, '"'));
+          cat("[", where, ": ", variant.name, "] \"from\": there is no variant \"", variant.from, '"'),
+          did_you_mean(variant.from, {names.begin(), names.end()}));
   std::vector<SweepVariant> ordered;
   while (!variants.empty()) {
     const auto next = std::find_if(variants.begin(), variants.end(), [&](const SweepVariant& variant) {

@@ -192,7 +192,8 @@ std::string resolve_checkpoint(const std::string& path) {
     throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
   throw IoError(
       cat(path,
-          " is neither a checkpoint (no denoiser/config.json) nor a run with one (no checkpoints/step_*)"),
+          " is neither a checkpoint (no denoiser/config.json, no weights beside a config.json) nor a run with "
+          "one (no checkpoints/step_*)"),
       "a run has its first checkpoint after --save-every steps");
 }
 

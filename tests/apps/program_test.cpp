@@ -60,6 +60,8 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"sample run --out g.png --clas x", "did you mean \"--class\"?"},
       {"sample run another --out g.png", "llsa sample does not expect 'another'"},
       {"smaple run", "did you mean \"sample\"?"},
+      {"train --out x --data y --crop center", "got 'center'\nhint: did you mean \"centre\"?"},
+      {"train --out x --data y --attention lsa", "got 'lsa'\nhint: did you mean \"llsa\"?"},
       {"data shape --out x", "llsa data has no command shape\nhint: did you mean \"shapes\"?"},
       {"train --out x --data y --lr 1 --lr fast", "got 'fast'"},
       {"train --out x --data y --lr fast", "--lr takes a number"},

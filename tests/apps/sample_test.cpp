@@ -92,8 +92,10 @@ TEST_CASE("an interrupted call goes on where its table is whole") {
   CHECK(resumed_at() == 0);  // nothing to go on with yet
   draw(ctx, path, labels, Earlier::resume, 3);
   CHECK(resumed_at() == 3);
+  test::write_file(path + "/.000003.png.tmp-999999999-0", "half");  // of a killed process
   draw(ctx, path, labels, Earlier::resume, 2);
   CHECK(resumed_at() == 5);
+  CHECK_FALSE(fs::exists(path + "/.000003.png.tmp-999999999-0"));
   const std::string whole = read_file(table);
   for (std::size_t length = 0; length <= whole.size(); ++length) {  // killed anywhere in the table
     test::write_file(table, whole.substr(0, length));

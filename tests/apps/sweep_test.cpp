@@ -63,6 +63,8 @@ TEST_CASE("mistakes in a file are named with their place") {
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {"init_from": "r"}}})"), "use \"from\""));
   CHECK(
       contains(refused("{" + base + R"(, "variants": {"a": {"from": "b"}}})"), "there is no variant \"b\""));
+  CHECK(contains(refused("{" + base + R"(, "variants": {"small": {}, "a": {"from": "smal"}}})"),
+                 "did you mean \"small\"?"));
   CHECK(contains(refused("{" + base + R"(, "variants": {"a": {"from": "b"}, "b": {"from": "a"}}})"),
                  "in a circle"));
   CHECK(contains(refused(R"({"variants": {"a": {}}})"), "\"data\": expected a folder"));

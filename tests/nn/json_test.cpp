@@ -61,6 +61,10 @@ TEST_CASE("what other readers let pass is an error that names key, expectation a
                    json.choice("word", "a", {"slow", "quick"});
                  }),
                  "one of \"slow\", \"quick\""));
+  CHECK(contains(failure_of<ValueError>([&] {
+                   json.choice("word", "a", {"slow", "faster", "fist"});
+                 }),
+                 "got the string \"fast\" | did you mean \"fist\"?"));
   CHECK(contains(failure_of<ValueError>([&] { json.integers("list", {}, 0, 9); }), "[1,\"x\"]"));
   CHECK(contains(failure_of<ValueError>([&] { json.integers("empty", {}, 0, 9); }), "list of integers"));
   CHECK(contains(failure_of<ValueError>([&] { json.object("o"); }), "expected an object"));
