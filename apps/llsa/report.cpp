@@ -147,7 +147,7 @@ std::string picture(const nn::Image& image, const std::string& title, int most) 
   return png_element({reinterpret_cast<const char*>(png.data()), png.size()}, title);
 }
 
-/// The classes of a grid, which begin a row each.
+/// The classes of a grid, in the order of their blocks.
 std::string class_text(const Shown& run) {
   const auto latest = run.files.latest();
   if (!latest || !nn::is_diffusers_model(latest->path)) return "";
@@ -155,7 +155,7 @@ std::string class_text(const Shown& run) {
   names.resize(std::min(names.size(), static_cast<std::size_t>(options_of(run).sample_count)));
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + escaped(name);
-  return list.empty() ? "" : cat("<p class=\"quiet\">Every class begins a row: ", list, ".</p>\n");
+  return list.empty() ? "" : cat("<p class=\"quiet\">Every class has a block, row by row: ", list, ".</p>\n");
 }
 
 std::string previews(const std::vector<Shown>& runs) {
