@@ -188,18 +188,18 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
                early = meter.step() == start + kStepsBeforeEarlyReport && !log;
     // Losses are read first, so that nothing is saved that has diverged.
     if (log || early || save || draw || evaluate || meter.full()) meter.read();
-    meter.pause();
-    if (evaluate) folder.evaluate(meter.step());
-    meter.unpause();
-    if (log) meter.report();
+    if (log) meter.log();
     if (early) meter.report_early();
     meter.pause();
+    if (evaluate) folder.evaluate(meter.step());
+    if (log) meter.report();
     if (save && folder.saved_step() != meter.step()) folder.save(meter.step());
     if (draw) folder.draw(meter.step());  // after saving: it may take more memory than a step
     meter.unpause();
   }
   if (finished()) return;
   meter.read();
+  meter.log();
   if (folder.saved_step() != meter.step()) folder.save(meter.step());
   meter.report();
 }
@@ -211,6 +211,7 @@ void rescue(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
   try {
     try {
       meter.read();
+      meter.log();
       folder.save(meter.step());
       run.host.on_message(cat("saved at step ", meter.step(), " before the failure"));
     } catch (const std::exception& error) {

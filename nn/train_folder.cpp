@@ -145,8 +145,6 @@ std::int64_t TrainFolder::resume() {
   saved_step_ = read_checkpoint(latest, [&] {
     const std::int64_t step =
         restore_training_state(latest.path, {state_.parameters, state_.optimizer, nullptr, nullptr});
-    if (step != latest.step)
-      throw ValueError(cat(latest.path, " holds the state of step ", step, ", not of the step in its name"));
     run_.ema.restore(read_diffusers_weights(run_.model.parameters(), latest.path), step);
     for (const auto& other : run_.ema.others())
       other->restore(read_diffusers_weights(run_.model.parameters(), latest.path, name_of(*other)), step);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "autograd/var.h"
 #include "kernels/copy.h"
@@ -133,17 +134,24 @@ void TrainMeter::report_early() {
   if (count_ > 0) run_.host.on_report(measured());
 }
 
-void TrainMeter::report() {
+void TrainMeter::log() {
   if (count_ == 0) return;
-  const StepReport report = measured();
-  last_loss_ = report.loss;
-  folder_.log().write(report);
+  logged_ = measured();
+  last_loss_ = logged_->loss;
+  folder_.log().write(*logged_);
+  start_interval();
+}
+
+void TrainMeter::report() {
+  if (!logged_) return;
+  StepReport report = *std::exchange(logged_, std::nullopt);
+  report.held_out_loss = folder_.last_evaluation().held_out_loss;
+  report.score = folder_.last_evaluation().score;
   run_.host.on_report(report);
   const std::vector<SkippedFile> failures = run_.loader.failures();
   for (; failures_told_ < failures.size(); ++failures_told_)
     run_.host.on_message(
         cat("left out ", failures[failures_told_].path, ": ", failures[failures_told_].reason));
-  start_interval();
 }
 
 }  // namespace llsa::nn

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "../core/tensor.h"
@@ -32,9 +33,12 @@ class TrainMeter {
   /// Brings losses and norms to the host. If one is not finite, it logs the step, looks for the first op that
   /// went wrong and throws NonFiniteError.
   void read();
-  /// Logs and reports what was read since the last report, unless that is nothing.
+  /// Logs what was read since it was last called, unless that is nothing. A checkpoint of this step comes
+  /// after it: a run that is killed between the two has no gap in its log.
+  void log();
+  /// Tells the host what log() has logged.
   void report();
-  /// Tells the host the same without a line in the log, and lets the next report hold these steps, too.
+  /// Tells the host the same without a line in the log, and lets the next one hold these steps, too.
   void report_early();
   /// Mean loss of the last report.
   double loss() const { return last_loss_; }
@@ -72,6 +76,7 @@ class TrainMeter {
   double wait_before_ = 0;
   std::uint64_t synchronizations_before_ = 0;
 
+  std::optional<StepReport> logged_;  // and not yet reported
   double last_loss_ = 0;
   std::size_t failures_told_ = 0;
 };

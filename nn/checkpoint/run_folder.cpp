@@ -175,6 +175,10 @@ CheckpointPath checkpoint_to_resume(const RunFolder& run) {
                 "leave out --resume to start a run there; --resume auto does what fits");
 }
 
+std::int64_t step_in_name(const std::string& checkpoint) {
+  return parse_step(fs::path(checkpoint).filename().string());
+}
+
 std::string way_around(const std::string& checkpoint) {
   const fs::path path = fs::absolute(checkpoint).lexically_normal();
   const std::int64_t own = parse_step(path.filename().string());

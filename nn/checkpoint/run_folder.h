@@ -101,6 +101,9 @@ class RunFolder {
 /// The latest checkpoint of a run. Throws IoError when there is none, or a later one that is damaged.
 CheckpointPath checkpoint_to_resume(const RunFolder& run);
 
+/// The step that the name of a checkpoint says, as in "step_000001000"; -1 for another name.
+std::int64_t step_in_name(const std::string& checkpoint);
+
 /// What to do about a damaged checkpoint: how to go on from the one before it in its run; empty without one.
 std::string way_around(const std::string& checkpoint);
 

@@ -68,6 +68,8 @@ Counters read_counters(const std::string& checkpoint) {
   counters.loader.fingerprint = parse_word(json, "loader_fingerprint", path);
   json.finish();
   if (counters.step < 0) throw ValueError(cat(path, " has no step"));
+  if (const std::int64_t named = step_in_name(checkpoint); named >= 0 && named != counters.step)
+    throw ValueError(cat(path, " is that of step ", counters.step, ", the folder is named for step ", named));
   return counters;
 }
 

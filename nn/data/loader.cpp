@@ -19,6 +19,7 @@
 #include "core/error.h"
 #include "core/machine.h"
 #include "core/philox.h"
+#include "core/text_file.h"
 #include "nn/data/batch_upload.h"
 #include "nn/data/transform.h"
 
@@ -57,6 +58,9 @@ class ImageStore {
         return keep(index, std::make_shared<const Image>(
                                resize_to_cover(folder_->load(index), options_.height, options_.width)));
       } catch (const IoError& error) {
+        if (!path_exists(folder_->root()))
+          throw IoError(cat("[loader] the folder ", folder_->root(), " is gone: ", error.what()),
+                        "bring it back, and go on with --resume");
         record(index, error.what());
       } catch (const ShapeError& error) {
         record(index, error.what());

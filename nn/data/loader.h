@@ -10,7 +10,7 @@
 // on (folder, seed, s) alone, never on the workers.
 //
 // A file that cannot be decoded is replaced, each time it is drawn, by the next one of the folder that can.
-// failures() lists it.
+// failures() lists it. That the whole folder is gone is an error: what is left in memory is no replacement.
 #pragma once
 
 #include <cstdint>
@@ -66,7 +66,7 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   /// The next batch; waits until it is ready. Throws what failed while it was prepared (IoError when no file
-  /// of the folder can be decoded), and again on every later call.
+  /// of the folder can be decoded, or the folder is gone), and again on every later call.
   Batch next();
   /// The same, into tensors of make_batch(), where a captured step finds its batch. On a CUDA device the copy
   /// runs beside earlier work, and the host does not wait for it (batch_upload.h). Throws ShapeError for

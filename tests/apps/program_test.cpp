@@ -423,6 +423,23 @@ TEST_CASE("a signal, also twice, ends a run with its state saved and an exit cod
   sent("HUP USR1 USR2 XCPU");
 }
 
+TEST_CASE("a run goes on when nobody reads its output any more, and under nohup when the terminal hangs up") {
+  const TempDir dir;
+  const std::string data = dir / "data";
+  REQUIRE(llsa_program("data shapes --count 8 --size 8 --out " + data).code == 0);
+  const auto steps = [&](const std::string& run) {
+    return tiny_training(data, dir / run, "--steps 30 --sample-every 0 --log-every 1 --save-every 1");
+  };
+  const Outcome piped = llsa::test::shell("bash -c '\"" LLSA_PROGRAM "\" " + steps("piped") +
+                                          " 2>&1 | true; echo code ${PIPESTATUS[0]}'");
+  CHECK(contains(piped.text, "code 0"));
+  const Outcome hung_up = llsa::test::shell(
+      "bash -c 'trap \"\" HUP; \"" LLSA_PROGRAM "\" " + steps("hung_up") +
+      " 2>/dev/null & pid=$!; for i in $(seq 400); do grep -q step " + (dir / "hung_up") +
+      "/log.jsonl 2>/dev/null && break; sleep 0.01; done; kill -HUP $pid; wait $pid; echo code $?'");
+  CHECK(contains(hung_up.text, "code 0"));
+}
+
 TEST_CASE("nothing that is printed lands in a file when the standard descriptors are closed") {
   const TempDir dir;
   const std::string data = dir / "data", run = dir / "run";

@@ -306,6 +306,22 @@ TEST_CASE(
   CHECK(evaluations.at(0).score);
 }
 
+TEST_CASE("a step is in the log before its checkpoint is there, so that a kill leaves no gap") {
+  const test::TempDir dir;
+  TrainOptions options = evaluated_options();
+  options.steps = 4;
+  options.log_every = options.eval_every = 1;
+  int evaluations = 0;
+  TrainCallbacks callbacks;
+  callbacks.on_evaluation = [&](const EvaluationReport& report) {
+    const std::string log = read_text_file(RunFolder(dir / "run").log_path());
+    CHECK(contains(log, cat("{\"step\": ", report.step, ", \"loss\": ")));
+    ++evaluations;
+  };
+  run(options, dir / "run", false, callbacks);
+  CHECK(evaluations == 4);
+}
+
 TEST_CASE("settings that do not fit each other are refused, and a change of what is compared is told") {
   const auto refused = [](const std::string& json) {
     return test::failure_of<ValueError>([&] { TrainOptions::parse(json, "run.json"); });

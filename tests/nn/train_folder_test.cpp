@@ -264,7 +264,7 @@ TEST_CASE("a checkpoint under another step's name is refused") {
   options.steps = 2;
   const std::string checkpoint = run(options, dir / "run").checkpoint;
   fs::rename(checkpoint, RunFolder(dir / "run").checkpoint_path(7));
-  CHECK(contains(failure_of<ValueError>(options, dir / "run", true), "the state of step 2"));
+  CHECK(contains(failure_of<ValueError>(options, dir / "run", true), "that of step 2"));
 }
 
 TEST_CASE("tuning on the cpu is a note, changes nothing, and what an earlier run has left is removed") {

@@ -250,6 +250,24 @@ TEST_CASE("when nothing can be decoded next() throws, each time, and the destruc
   }
 }
 
+TEST_CASE("a folder that goes away is no set of damaged files") {
+  Fixture f;
+  LoaderOptions options = f.options(1);
+  options.workers = 0;
+  Loader loader(f.ctx, f.folder, options);
+  take(loader, 3);
+  const LoaderState before = loader.state();
+  const std::string away = f.dir.path() + ".away";
+  std::filesystem::rename(f.dir.path(), away);
+  CHECK_THROWS_WITH_AS(take(loader, 4), doctest::Contains("is gone"), IoError);
+  CHECK(loader.failures().empty());
+  std::filesystem::rename(away, f.dir.path());
+  loader.restore(before);
+  Loader whole(f.ctx, f.folder, options);
+  take(whole, 3);
+  CHECK(take(loader, 4) == take(whole, 4));
+}
+
 TEST_CASE("a loader may go at any moment") {
   Fixture f;
   LoaderOptions options = f.options();
