@@ -5,6 +5,7 @@
 #                that nothing here uses.
 #   llsa::gomp   libgomp, which runs the threads of oneDNN. It is linked by path. With -fopenmp, clang would link a second
 #                runtime.
+#   llsa::webp   libwebp, for images of this format; optional.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 
@@ -25,4 +26,16 @@ if(NOT TARGET llsa::dnnl)
                                               INTERFACE_INCLUDE_DIRECTORIES ${LLSA_DNNL_INCLUDE_DIR})
   add_library(llsa::gomp UNKNOWN IMPORTED)
   set_target_properties(llsa::gomp PROPERTIES IMPORTED_LOCATION ${LLSA_GOMP_LIBRARY})
+endif()
+
+if((NOT DEFINED LLSA_WEBP OR LLSA_WEBP) AND NOT TARGET llsa::webp)
+  find_path(LLSA_WEBP_INCLUDE_DIR webp/demux.h)
+  find_library(LLSA_WEBPDEMUX_LIBRARY webpdemux)
+  find_library(LLSA_WEBP_LIBRARY webp)
+  mark_as_advanced(LLSA_WEBP_INCLUDE_DIR LLSA_WEBPDEMUX_LIBRARY LLSA_WEBP_LIBRARY)
+  if(LLSA_WEBP_INCLUDE_DIR AND LLSA_WEBPDEMUX_LIBRARY AND LLSA_WEBP_LIBRARY)
+    add_library(llsa::webp INTERFACE IMPORTED)
+    set_target_properties(llsa::webp PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ${LLSA_WEBP_INCLUDE_DIR}
+                                                INTERFACE_LINK_LIBRARIES "${LLSA_WEBPDEMUX_LIBRARY};${LLSA_WEBP_LIBRARY}")
+  endif()
 endif()

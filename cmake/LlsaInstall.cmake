@@ -37,6 +37,10 @@ install(FILES ${PROJECT_BINARY_DIR}/llsaConfig.cmake ${PROJECT_BINARY_DIR}/llsaC
 # pkg-config finds the prefix relative to the installed file.
 file(RELATIVE_PATH LLSA_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" LLSA_PREFIX_FROM_PC ${LLSA_PREFIX_FROM_PC})
+set(LLSA_PC_WEBP)
+if(TARGET llsa::webp)
+  set(LLSA_PC_WEBP " -lwebpdemux -lwebp")
+endif()
 set(LLSA_PC_CUDA)
 if(LLSA_NVCC)
   set(LLSA_PC_CUDA " ${LLSA_CUBLASLT_LIBRARY} ${LLSA_CUDART_LIBRARY} -ldl -lrt")

@@ -139,6 +139,7 @@ void introduce_held_out(const TrainRun& run) {
               : std::string()));
   if (images.root() != run.images.root())
     for (const std::string& warning : images.warnings()) run.host.on_message(cat("held out: ", warning));
+  if (const std::string text = copies_text(run.images, images); !text.empty()) run.host.on_message(text);
   const std::vector<std::int64_t> counts = run.images.class_counts();
   for (std::size_t i = 0; i < run.images.class_names().size(); ++i)
     if (counts[i] == 0)

@@ -20,18 +20,6 @@
 namespace llsa::apps {
 namespace {
 
-void add_data(CLI::App& app, DataShapesArgs& args) {
-  CLI::App* data = app.add_subcommand("data", "Make image data");
-  data->require_subcommand(1);
-  CLI::App* shapes = data->add_subcommand(
-      "shapes", "Coloured circles, rings, squares and triangles: a small set to learn from");
-  shapes->add_option("--out", args.out, "folder to make, one sub-folder per class")->required();
-  shapes->add_option("--count", args.count, "number of images")->capture_default_str();
-  shapes->add_option("--size", args.size, "side in pixels")->capture_default_str();
-  shapes->add_option("--seed", args.seed, "another seed gives another set")->capture_default_str();
-  shapes->add_flag("--replace", args.replace, "replace an earlier set in the folder");
-}
-
 // Collects the texts of flags. The tables say which key or field each flag belongs to.
 using Texts = std::map<std::string, std::string>;
 
@@ -78,6 +66,35 @@ std::string help_of(const nn::Setting& setting) {
   std::string words;
   for (const std::string& word : setting.choices) words += (words.empty() ? "" : " | ") + word;
   return words.empty() ? help : help + " (" + words + ")";
+}
+
+// Returns data check; data shapes is the other one.
+CLI::App* add_data(CLI::App& app, DataShapesArgs& shapes_args, DataCheckArgs& args, Texts& settings) {
+  CLI::App* data = app.add_subcommand("data", "Make image data, or look at it before a run");
+  data->require_subcommand(1);
+  CLI::App* shapes = data->add_subcommand(
+      "shapes", "Coloured circles, rings, squares and triangles: a small set to learn from");
+  shapes->add_option("--out", shapes_args.out, "folder to make, one sub-folder per class")->required();
+  shapes->add_option("--count", shapes_args.count, "number of images")->capture_default_str();
+  shapes->add_option("--size", shapes_args.size, "side in pixels")->capture_default_str();
+  shapes->add_option("--seed", shapes_args.seed, "another seed gives another set")->capture_default_str();
+  shapes->add_flag("--replace", shapes_args.replace, "replace an earlier set in the folder");
+
+  CLI::App* check = data->add_subcommand(
+      "check", "Say what training would take from a folder of images, what not, and why");
+  check->footer(
+      "Every image is decoded. The exit code is 0 where training with the same flags would find its images.");
+  check->add_option("data", args.data, "folder of images")->required();
+  check->add_option("--contact-sheet", args.contact_sheet, "PNG file for images as the model will see them");
+  check->add_option("--size", args.size, "HxW or N: what images are resized to; default: as in training");
+  for (const nn::Setting& setting : nn::train_settings())
+    if (const std::string& flag = setting.flag;
+        flag == "classes" || flag == "background" || flag == "max-pixels" || flag == "exif")
+      describe(*add_text(check, settings, flag, help_of(setting), "Training"), setting);
+  check->add_option("--threads", args.threads, "0 = LLSA_THREADS or all processors")
+      ->check(CLI::Range(0, 4096));
+  check->add_flag("--json", args.json, "print one JSON object");
+  return check;
 }
 
 CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& model) {
@@ -344,8 +361,9 @@ int run_command_line(int argc, const char* const* argv) {
   app.get_formatter()->column_width(34);
 
   DataShapesArgs shapes_args;
+  DataCheckArgs check_args;
   TrainArgs train_args;
-  Texts settings, model;
+  Texts settings, model, check_settings;
   SampleArgs sample_args;
   EvalArgs eval_args;
   SweepArgs sweep_args;
@@ -353,7 +371,7 @@ int run_command_line(int argc, const char* const* argv) {
   ReportArgs report_args;
   InfoArgs info_args;
   BenchArgs bench_args;
-  add_data(app, shapes_args);
+  CLI::App* check = add_data(app, shapes_args, check_args, check_settings);
   CLI::App* train = add_train(app, train_args, settings, model);
   CLI::App* sample = add_sample(app, sample_args);
   CLI::App* eval = add_eval(app, eval_args);
@@ -383,6 +401,10 @@ int run_command_line(int argc, const char* const* argv) {
   if (report->parsed()) return run_report(report_args);
   if (info->parsed()) return run_info(info_args);
   if (bench->parsed()) return run_bench(bench_args);
+  if (check->parsed()) {
+    check_args.settings = given(*check, check_settings);
+    return run_data_check(check_args);
+  }
   return run_data_shapes(shapes_args);
 }
 

@@ -31,6 +31,16 @@ struct DataShapesArgs {
 };
 int run_data_shapes(const DataShapesArgs& args);
 
+struct DataCheckArgs {
+  std::string data;
+  std::string contact_sheet;  ///< PNG file; may be empty
+  std::string size;           ///< "HxW" or "N"; empty = the default of training
+  FlagTexts settings;         ///< of nn::train_settings(): those that say which images are taken, and how
+  int threads = 0;
+  bool json = false;
+};
+int run_data_check(const DataCheckArgs& args);
+
 /// What --resume says.
 enum class Resume { no, yes, automatic };
 

@@ -103,6 +103,19 @@ std::pair<int, int> parse_size(const std::string& text) {
   return {height, x == std::string::npos ? height : parse_int("size", text.substr(x + 1), 1, kMostSize)};
 }
 
+void apply_settings(nn::TrainOptions& options, const FlagTexts& flags) {
+  for (const auto& [flag, text] : flags) {
+    for (const nn::Setting& setting : nn::train_settings()) {
+      if (flag != setting.flag) continue;
+      try {
+        nn::set_from_text(options, setting, text);
+      } catch (const ValueError& error) {
+        throw UsageError(error.what(), error.hint());
+      }
+    }
+  }
+}
+
 void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags) {
   const std::map<std::string, std::string> texts(flags.begin(), flags.end());
   const auto given = [&](const char* flag) { return texts.count(flag) != 0; };

@@ -1,4 +1,4 @@
-// Flags of `llsa train` that shape the model.
+// Flags of `llsa train`.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "apps/llsa/commands.h"
 #include "nn/dit_config.h"
+#include "nn/train_options.h"
 
 namespace llsa::apps {
 
@@ -17,6 +18,9 @@ struct ModelFlag {
   std::string (*value)(const nn::DitConfig&);  ///< as it would be given
 };
 const std::vector<ModelFlag>& model_flags();
+
+/// Applies flags of nn::train_settings(). Throws UsageError naming the flag, what it takes and what came.
+void apply_settings(nn::TrainOptions& options, const FlagTexts& flags);
 
 /// Applies the flags to a configuration. Throws UsageError naming the flag, what it takes and what came.
 void apply_model_flags(nn::DitConfig& config, const FlagTexts& flags);

@@ -40,16 +40,7 @@ nn::TrainOptions base_options(const TrainArgs& args, bool resume) {
 
 nn::TrainOptions effective_options(const TrainArgs& args, bool resume) {
   nn::TrainOptions options = base_options(args, resume);
-  for (const auto& [flag, text] : args.settings) {
-    for (const nn::Setting& setting : nn::train_settings()) {
-      if (flag != setting.flag) continue;
-      try {
-        nn::set_from_text(options, setting, text);
-      } catch (const ValueError& error) {
-        throw UsageError(error.what(), error.hint());
-      }
-    }
-  }
+  apply_settings(options, args.settings);
   apply_model_flags(options.model, args.model);
   try {
     options.validate();

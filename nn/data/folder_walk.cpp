@@ -74,9 +74,10 @@ bool has(const std::vector<std::string>& names, const char* name) {
   return std::binary_search(names.begin(), names.end(), name);
 }
 
-// The folder of a run (checkpoint/run_folder.h).
+// The folder of a run (checkpoint/run_folder.h), or of a sweep, whose runs and pictures lie in its sub-folders.
 bool is_run(const std::vector<std::string>& names) {
-  return has(names, "config.json") && has(names, "checkpoints");
+  return (has(names, "config.json") && has(names, "checkpoints")) ||
+         (has(names, "table.json") && has(names, "table.md"));
 }
 
 // `llsa sample --each` writes a list of this head beside the pictures that it draws.

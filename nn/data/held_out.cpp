@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -119,6 +120,22 @@ HeldOutSplit hold_out(const std::shared_ptr<const ImageFolder>& images, const st
   }
   require_apart(*split.training, *split.held_out);
   return split;
+}
+
+std::string copies_text(const ImageFolder& training, const ImageFolder& held_out) {
+  std::unordered_map<std::uint64_t, const ImageEntry*> of_content;
+  for (const ImageEntry& entry : training.entries()) of_content.emplace(entry.content, &entry);
+  std::int64_t count = 0;
+  std::string first;
+  for (const ImageEntry& entry : held_out.entries()) {
+    const auto found = of_content.find(entry.content);
+    if (found == of_content.end() || ++count > 1) continue;
+    first =
+        cat(held_out.root(), "/", entry.path, " is a copy of ", training.root(), "/", found->second->path);
+  }
+  return count == 0 ? ""
+                    : cat(count, " of ", held_out.size(),
+                          " held-out images are training images, too: ", first, count > 1 ? ", ..." : "");
 }
 
 }  // namespace llsa::nn

@@ -36,4 +36,8 @@ struct HeldOutSplit {
 HeldOutSplit hold_out(const std::shared_ptr<const ImageFolder>& images, const std::string& held_out,
                       const DecodeOptions& decode, bool classes);
 
+/// A sentence about held-out images whose content training images have, too: a model that learns its images by heart
+/// knows these. Empty when there are none.
+std::string copies_text(const ImageFolder& training, const ImageFolder& held_out);
+
 }  // namespace llsa::nn

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <map>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "nn/data/file_format.h"
+#include "nn/data/label_file.h"
 
 namespace llsa::nn {
 
@@ -91,15 +92,15 @@ std::uint64_t hash_of(const std::vector<ImageEntry>& entries, bool contents) {
   return hash.value();
 }
 
-std::string class_folder(const std::string& path) {
+std::string top_folder(const std::string& path) {
   const std::size_t slash = path.find('/');
   return slash == std::string::npos ? std::string() : path.substr(0, slash);
 }
 
-bool is_split(const std::string& name) {
-  constexpr std::array kSplits = {"train"sv, "training"sv, "val"sv,  "valid"sv,   "validation"sv,
-                                  "test"sv,  "testing"sv,  "eval"sv, "held_out"sv};
-  return std::find(kSplits.begin(), kSplits.end(), name) != kSplits.end();
+bool is_part(const std::string& name) {
+  constexpr std::array kParts = {"train"sv, "training"sv, "val"sv,  "valid"sv,   "validation"sv,
+                                 "test"sv,  "testing"sv,  "eval"sv, "held_out"sv};
+  return std::find(kParts.begin(), kParts.end(), name) != kParts.end();
 }
 
 std::string files(std::size_t count) { return cat(count, count == 1 ? " file" : " files"); }
@@ -140,7 +141,7 @@ ImageFolder::ImageFolder(std::string root, const DecodeOptions& decode, Classes 
   drawn_ = tree.drawn;
   check_files(tree.files);
   if (entries_.empty()) fail_without_images();
-  assign_classes(tree.sub_folders);
+  assign_classes(tree);
   std::sort(skipped_.begin(), skipped_.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   fingerprint_ = hash_of(entries_, true);
 }
@@ -181,66 +182,95 @@ void ImageFolder::fail_without_images() const {
       unread_.empty() ? std::string() : unread_format_hint(unread_[0].format));
 }
 
-// Throws ValueError where the folders may be something else than classes.
-void ImageFolder::require_clear_classes(const std::vector<std::int64_t>& counts, std::int64_t loose) const {
-  if (loose > 0) {
-    const std::int64_t all = size();
-    throw ValueError(cat("[data] ", root_, " holds ", images(loose), " beside ", class_names_.size(),
-                         class_names_.size() == 1 ? " folder" : " folders", " with ", images(all - loose),
-                         " (", first_names(class_names_), "): are these classes?"),
-                     cat("--classes none takes all ", all,
-                         " without classes, --classes folders takes the folders as classes and "
-                         "leaves the ",
-                         loose, " beside them out; or move one or the other away"));
-  }
-  const auto train = std::find_if(class_names_.begin(), class_names_.end(),
-                                  [](const std::string& name) { return name.starts_with("train"); });
-  if (train == class_names_.end() || !std::all_of(class_names_.begin(), class_names_.end(), is_split)) return;
+// Throws ValueError where the folders with images are the parts of a data set.
+void ImageFolder::require_no_parts(const std::map<std::string, std::int64_t>& folders) const {
+  const auto train = std::find_if(folders.begin(), folders.end(),
+                                  [](const auto& folder) { return folder.first.starts_with("train"); });
+  if (train == folders.end() ||
+      !std::all_of(folders.begin(), folders.end(), [](const auto& folder) { return is_part(folder.first); }))
+    return;
   std::string found, other;
-  for (std::size_t i = 0; i < class_names_.size(); ++i) {
-    found += cat(i ? ", " : "", class_names_[i], " with ", images(counts[i]));
-    if (other.empty() && class_names_[i] != *train) other = class_names_[i];
+  for (const auto& [name, count] : folders) {
+    found += cat(found.empty() ? "" : ", ", name, " with ", images(count));
+    if (other.empty() && name != train->first) other = name;
   }
   throw ValueError(cat("[data] ", root_,
                        " has folders that are named as the parts of a data set, not as classes: ", found),
-                   cat("take ", root_, "/", *train, " as the training images",
+                   cat("take ", root_, "/", train->first, " as the training images",
                        other.empty() ? std::string() : cat(" (and ", root_, "/", other, " as --held-out)"),
                        ", or say --classes none or --classes folders to take all"));
 }
 
-void ImageFolder::assign_classes(const std::vector<std::string>& sub_folders) {
+void ImageFolder::assign_classes(const FolderTree& tree) {
   if (classes_ == Classes::none) return;
-  std::map<std::string, std::int32_t> label_of;  // in byte order
-  for (const ImageEntry& entry : entries_)
-    if (const std::string name = class_folder(entry.path); !name.empty()) label_of[name] = 0;
-  for (auto& [name, label] : label_of) {
-    label = static_cast<std::int32_t>(class_names_.size());
-    class_names_.push_back(name);
+  std::map<std::string, std::int64_t> folders;  // in byte order, with their images
+  std::int64_t loose = 0;
+  for (const ImageEntry& entry : entries_) {
+    const std::string name = top_folder(entry.path);
+    ++(name.empty() ? loose : folders[name]);
   }
-  if (class_names_.empty()) {
-    if (classes_ == Classes::automatic) return;
+  if (classes_ == Classes::automatic) {
+    require_no_parts(folders);
+    if (const auto labels = read_labels(root_, tree.files)) return assign_labels(*labels);
+    if (folders.empty()) return;
+    if (loose > 0) fail_unclear(folders, loose);
+  }
+  if (folders.empty())
     throw ValueError(cat("[data] expected sub-folders with images in ", root_,
-                         ", which are the classes, got ", images(size()), " in none"),
+                         ", which are the classes, got ", images(loose), " in none"),
                      "leave --classes folders out to train without classes");
+  std::map<std::string, std::int32_t> label_of;
+  for (const auto& folder : folders) {
+    label_of[folder.first] = static_cast<std::int32_t>(class_names_.size());
+    class_names_.push_back(folder.first);
   }
-  for (const std::string& name : sub_folders)
-    if (!label_of.count(name)) empty_classes_.push_back(name);
-
+  for (const std::string& name : tree.sub_folders)
+    if (!folders.count(name)) empty_classes_.push_back(name);
   std::vector<ImageEntry> labelled;
-  std::vector<std::int64_t> counts(class_names_.size(), 0);
   for (ImageEntry& entry : entries_) {
-    const std::string name = class_folder(entry.path);
-    if (name.empty()) continue;
-    entry.label = label_of.at(name);
-    ++counts[static_cast<std::size_t>(entry.label)];
-    labelled.push_back(entry);
-  }
-  if (classes_ == Classes::automatic)
-    require_clear_classes(counts, size() - static_cast<std::int64_t>(labelled.size()));
-  for (const ImageEntry& entry : entries_)
-    if (class_folder(entry.path).empty())
+    const std::string name = top_folder(entry.path);
+    if (name.empty()) {
       skipped_.push_back({entry.path, "it lies beside the class folders, so it has no class"});
+    } else {
+      entry.label = label_of.at(name);
+      labelled.push_back(std::move(entry));
+    }
+  }
   entries_ = std::move(labelled);
+}
+
+void ImageFolder::assign_labels(const ImageLabels& labels) {
+  std::vector<std::string> without;
+  std::set<std::string> used;
+  for (const ImageEntry& entry : entries_) {
+    const auto label = labels.of.find(entry.path);
+    if (label == labels.of.end())
+      without.push_back(entry.path);
+    else
+      used.insert(label->second);
+  }
+  if (!without.empty())
+    throw ValueError(
+        cat("[data] ", images(static_cast<std::int64_t>(without.size())), " of ", size(), " in ", root_,
+            without.size() == 1 ? " has" : " have", " no row in ", first_names(labels.tables), ": ",
+            first_names(without)),
+        "add rows or move the images away; --classes none and --classes folders leave the table unread");
+  class_names_ = class_order(used);
+  std::map<std::string, std::int32_t> index;
+  for (const std::string& name : class_names_) index.emplace(name, static_cast<std::int32_t>(index.size()));
+  for (ImageEntry& entry : entries_) entry.label = index.at(labels.of.at(entry.path));
+}
+
+void ImageFolder::fail_unclear(const std::map<std::string, std::int64_t>& folders, std::int64_t loose) const {
+  std::vector<std::string> names;
+  for (const auto& folder : folders) names.push_back(folder.first);
+  throw ValueError(cat("[data] ", root_, " holds ", images(loose), " beside ", names.size(),
+                       names.size() == 1 ? " folder" : " folders", " with ", images(size() - loose), " (",
+                       first_names(names), "): are these classes?"),
+                   cat("--classes none takes all ", size(),
+                       " without classes, --classes folders takes the folders as classes and "
+                       "leaves the ",
+                       loose, " beside them out; or move one or the other away"));
 }
 
 ImageFolder ImageFolder::with_entries(std::vector<ImageEntry> entries,

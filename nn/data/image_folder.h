@@ -4,14 +4,16 @@
 //   (file_format.h). Each image's header and structure are checked (probe_image). A file that fails, for example
 //   because it may not be read, is left out and listed with the reason; images of formats that are not read are counted
 //   by format. The loader handles damage that only decoding finds.
-// * If the root has sub-folders with images, each of them is a class, with everything below it. Classes are
-//   numbered in byte order of their names. Without such sub-folders there are no classes, and every label is 0.
-//   Images directly in the root beside such folders are an error, and so are folders that are named as parts of a data
-//   set (train, val, ...), unless `Classes` says what is meant.
+// * Where there is a table of labels (label_file.h), these are the classes, and it has to name every image. Else, if the
+//   root has sub-folders with images, each of them is a class, with everything below it; classes are numbered in byte
+//   order of their names. Without such sub-folders there are no classes, and every label is 0. Images directly in the
+//   root beside such folders are an error, and so are folders that are named as parts of a data set (train, val, ...),
+//   unless `Classes` says what is meant.
 // * Images are in byte order of their path below the root. The set depends on names and contents alone.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,8 @@
 #include "image_io.h"
 
 namespace llsa::nn {
+
+struct ImageLabels;
 
 struct ImageEntry {
   std::string path;           ///< below the root, with '/'
@@ -28,7 +32,7 @@ struct ImageEntry {
 
 /// Where classes come from.
 enum class Classes {
-  automatic,  ///< the sub-folders with images, if there are any
+  automatic,  ///< tables of labels (label_file.h), else the sub-folders with images, if there are any
   none,       ///< there are none: all images of the tree
   folders,    ///< the sub-folders with images; images beside them are left out
 };
@@ -93,8 +97,11 @@ class ImageFolder {
 
  private:
   void check_files(const std::vector<std::string>& files);
-  void assign_classes(const std::vector<std::string>& sub_folders);
-  void require_clear_classes(const std::vector<std::int64_t>& counts, std::int64_t loose) const;
+  void assign_classes(const FolderTree& tree);
+  void assign_labels(const ImageLabels& labels);
+  void require_no_parts(const std::map<std::string, std::int64_t>& folders) const;
+  [[noreturn]] void fail_unclear(const std::map<std::string, std::int64_t>& folders,
+                                 std::int64_t loose) const;
   [[noreturn]] void fail_without_images() const;
 
   std::string root_;

@@ -100,9 +100,14 @@ bool has_end_marker(ByteSource& source, std::uint64_t begin) {
 /// JPEG: marker segments, scans of entropy-coded data between them, in which FF is followed by 00 or a
 /// restart marker D0 .. D7, and the end marker FF D9, behind which some cameras append data of their own.
 /// Unless `thorough`, the walk stops at the first scan and only looks whether an end marker follows.
-int check_jpeg(ByteSource& source, std::int64_t max_pixels, bool thorough) {
-  int orientation = 1;
-  bool has_frame = false;
+ImageStructure check_jpeg(ByteSource& source, std::int64_t max_pixels, bool thorough) {
+  ImageStructure found;
+  bool has_frame = false, has_adobe = false;
+  int components = 0;
+  const auto complete = [&] {
+    found.plain_cmyk = components == 4 && !has_adobe;
+    return found;
+  };
   for (std::uint64_t at = 2;;) {
     if (at + 2 > source.size())
       fail_short(source, "JPEG", has_frame ? "has no end marker" : "has no image data");
@@ -111,7 +116,7 @@ int check_jpeg(ByteSource& source, std::int64_t max_pixels, bool thorough) {
       ++at;
       continue;
     }
-    if (marker == 0xD9 && has_frame) return orientation;
+    if (marker == 0xD9 && has_frame) return complete();
     if (at + 4 > source.size()) fail_short(source, "JPEG", "stops inside its header");
     const std::uint64_t length = source.be16(at + 2);
     const std::uint64_t end = at + 2 + length;
@@ -121,18 +126,20 @@ int check_jpeg(ByteSource& source, std::int64_t max_pixels, bool thorough) {
         marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (is_frame && length >= 8) {
       require_pixels(source, source.be16(at + 7), source.be16(at + 5), max_pixels);
+      components = source.u8(at + 9);
       has_frame = true;
     }
     if (marker == 0xC4) check_huffman_tables(source, at + 4, end);
     if (marker == 0xE1 && length >= 16 && source.starts_with(at + 4, std::string("Exif\0", 5))) {
-      orientation = exif_orientation(source, at + 10, end);
+      found.orientation = exif_orientation(source, at + 10, end);
     }
+    has_adobe = has_adobe || (marker == 0xEE && length >= 14 && source.starts_with(at + 4, "Adobe"));
     at = end;
     if (marker != 0xDA) continue;
     if (!has_frame) source.fail("damaged JPEG: no frame header before the first scan");
     if (!thorough) {
       if (!has_end_marker(source, at)) fail_short(source, "JPEG", "has no end marker");
-      return orientation;
+      return complete();
     }
     auto in_scan = [](int after_ff) { return after_ff == 0 || (after_ff >= 0xD0 && after_ff <= 0xD7); };
     while (at + 1 < source.size() && (source.u8(at) != 0xFF || in_scan(source.u8(at + 1)))) ++at;
@@ -230,7 +237,10 @@ ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool
   if (!is_read(found.format))
     source.fail(cat("its format, ", found.format, ", is not read"), unread_format_hint(found.format));
   if (found.format == "PNG") found.orientation = check_png(source, max_pixels, thorough);
-  if (found.format == "JPEG") found.orientation = check_jpeg(source, max_pixels, thorough);
+  if (found.format == "JPEG") {
+    found = check_jpeg(source, max_pixels, thorough);
+    found.format = "JPEG";
+  }
   if (found.format == "BMP") check_bmp(source, max_pixels);
   if (found.format == "TGA") found.ignore_alpha = check_tga(source, max_pixels);
   if (found.format == "GIF") check_gif(source, max_pixels);

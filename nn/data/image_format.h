@@ -13,8 +13,10 @@
 namespace llsa::nn {
 
 struct ImageStructure {
-  std::string format;         ///< as file_format()
-  int orientation = 1;        ///< EXIF orientation of a JPEG or PNG
+  std::string format;   ///< as file_format()
+  int orientation = 1;  ///< EXIF orientation of a JPEG or PNG
+  bool plain_cmyk =
+      false;  ///< a JPEG of four components without Adobe's marker, which says how they are stored
   bool ignore_alpha = false;  ///< a TGA that declares its fourth byte not to be alpha
 };
 

@@ -86,6 +86,7 @@ std::string stb_reason() {
 
 struct Probe {
   ImageInfo info;
+  bool plain_cmyk = false;
   bool ignore_alpha = false;
 };
 
@@ -110,8 +111,19 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool thorough) {
   require_pixels(source, info.width, info.height, options.max_pixels);
   info.format = structure.format;
   info.orientation = structure.orientation;
+  result.plain_cmyk = structure.plain_cmyk;
   result.ignore_alpha = structure.ignore_alpha;
   return result;
+}
+
+/// A JPEG with Adobe's marker behind its first one. Without it, stb_image takes four components for a luminance and
+/// colours. Like other readers, this one takes them for inks as Adobe stores them: 255 is none.
+std::vector<std::uint8_t> with_adobe_marker(const std::uint8_t* bytes, std::uint64_t size) {
+  static constexpr std::uint8_t kMarker[] = {0xFF, 0xEE, 0,   14, 'A', 'd', 'o', 'b',
+                                             'e',  0,    100, 0,  0,   0,   0,   0};
+  std::vector<std::uint8_t> out(bytes, bytes + size);
+  out.insert(out.begin() + 2, std::begin(kMarker), std::end(kMarker));
+  return out;
 }
 
 /// RGBA over the background.
@@ -141,8 +153,12 @@ Image decode(ByteSource& source, const std::uint8_t* bytes, const Probe& what, c
   int width = 0;
   int height = 0;
   int stored = 0;
+  std::vector<std::uint8_t> marked;
+  if (what.plain_cmyk) marked = with_adobe_marker(bytes, source.size());
+  const std::uint64_t size = what.plain_cmyk ? marked.size() : source.size();
   const std::unique_ptr<stbi_uc, void (*)(void*)> data(
-      stbi_load_from_memory(bytes, static_cast<int>(source.size()), &width, &height, &stored, channels),
+      stbi_load_from_memory(what.plain_cmyk ? marked.data() : bytes, static_cast<int>(size), &width, &height,
+                            &stored, channels),
       stbi_image_free);
   if (!data) source.fail(cat("damaged ", what.info.format, ": ", stb_reason()));
   if (!opaque) return compose(data.get(), width, height, options.background, what.ignore_alpha);

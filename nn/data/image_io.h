@@ -2,7 +2,7 @@
 // has libwebp; PNG out by stb_image_write.
 //
 // Every image becomes 8-bit RGB: palettes and grey are expanded, 16-bit samples keep their upper byte, alpha
-// is composed over a background. The EXIF orientation of a JPEG, PNG or WebP is applied. Colour profiles and
+// is composed over a background, CMYK is multiplied out. The EXIF orientation of a JPEG, PNG or WebP is applied. Colour profiles and
 // gamma are ignored. The size is read from the header before anything is decoded. Files that end early are refused, also where stb_image
 // would silently fill the rest with black (image_format.h).
 #pragma once

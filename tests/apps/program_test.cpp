@@ -37,8 +37,9 @@ TEST_SUITE_BEGIN("apps/program");
 
 TEST_CASE("help and version go to standard output with code 0") {
   CHECK(llsa_program("--version").text.rfind("llsa ", 0) == 0);
-  for (const std::string arguments : {"--help", "train --help", "sample --help", "eval --help", "info --help",
-                                      "bench --help", "sweep --help", "data shapes --help"}) {
+  for (const std::string arguments :
+       {"--help", "train --help", "sample --help", "eval --help", "info --help", "bench --help",
+        "sweep --help", "data shapes --help", "data check --help"}) {
     CAPTURE(arguments);
     const Outcome outcome = llsa_program(arguments + " 2>/dev/null");
     CHECK(outcome.code == 0);

@@ -23,10 +23,10 @@
 #include "core/context.h"
 #include "core/cpu_check.h"
 #include "core/safetensors.h"
-#include "core/text_file.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 #include "nn/train_options.h"
 #include "tests/support/files.h"
 #include "tests/support/kernels.h"
@@ -63,7 +63,8 @@ std::string resume_copy(const std::string& dtype, const test::TempDir& dir) {
   const std::string checkpoint = nn::checkpoint_to_resume(nn::RunFolder(run)).path;
   // The path of the images is a part of the configuration. Here they lie where the source tree is.
   const std::string config = checkpoint + "/training_state/config.json";
-  nn::TrainOptions options = nn::TrainOptions::parse(read_text_file(config), config);
+  nn::TrainOptions options = nn::read_training_options(checkpoint);
+  CHECK(options.exif == "ignore");  // that version did so, and had no such setting
   options.data = kFolder + "/data";
   test::write_file(config, options.json());
   options.steps = 12;

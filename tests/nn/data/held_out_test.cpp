@@ -202,4 +202,18 @@ TEST_CASE("images that are on both sides are refused, whatever their names are")
   CHECK(refused(dir / "linked"));
 }
 
+TEST_CASE("copies of training images among the held-out ones are counted and named") {
+  const test::TempDir dir;
+  make_shapes(dir / "shapes", 8);
+  const HeldOutSplit share = split(dir / "shapes", "50%");
+  CHECK(copies_text(*share.training, *share.held_out).empty());
+  fs::create_directory(dir / "others");
+  fs::copy_file(fs::directory_iterator(dir / "shapes/ring")->path(), dir / "others/a.png");
+  write_png(dir / "others/b.png", draw_shape(4, 2, 1));
+  const HeldOutSplit parts = split(dir / "shapes", dir / "others", false);
+  const std::string text = copies_text(*parts.training, *parts.held_out);
+  CHECK(contains(text, "1 of 2 held-out images are training images, too"));
+  CHECK(contains(text, "others/a.png is a copy of "));
+}
+
 TEST_SUITE_END();

@@ -238,13 +238,16 @@ TEST_CASE("folders of runs and of drawn images are no training data; one may be 
   put(dir, "runs/a/config.json", {'{', '}'});
   put(dir, "runs/a/checkpoints/step_000000001/x.json", {'{', '}'});
   put(dir, "runs/a/samples/step_000000001.png", rgb_png(2, 2));
+  put(dir, "sweep/table.json", {'{', '}'});
+  put(dir, "sweep/table.md", {'|'});
+  put(dir, "sweep/plots/grids.png", rgb_png(2, 2));
   put(dir, "drawn/000000.png", rgb_png(2, 2));
   write_file(dir / "drawn/labels.csv", "file,class,seed\n000000.png,cat,0\n");
   const ImageFolder folder(dir.path());
   CHECK(paths_of(folder) == std::vector<std::string>{"0.png"});
-  CHECK(folder.not_data() == std::vector<std::string>{"drawn", "runs/a"});
+  CHECK(folder.not_data() == std::vector<std::string>{"drawn", "runs/a", "sweep"});
   REQUIRE(folder.warnings().size() == 1);
-  CHECK(contains(folder.warnings()[0], "drawn, runs/a were left out"));
+  CHECK(contains(folder.warnings()[0], "drawn, runs/a, sweep were left out"));
 
   const ImageFolder drawn(dir / "drawn");  // as llsa eval --images reads it
   CHECK(drawn.size() == 1);

@@ -1,0 +1,122 @@
+#include "nn/data/data_report.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "nn/data/loader.h"
+#include "nn/data/transform.h"
+
+namespace llsa::nn {
+
+namespace {
+
+constexpr std::int64_t kPart = 256;  // images between two reports of progress
+
+struct Look {
+  ImageInfo info;
+  std::string failure;
+};
+
+std::string full_path(const ImageFolder& folder, std::int64_t index) {
+  return join_path(folder.root(), folder.entries()[static_cast<std::size_t>(index)].path);
+}
+
+Look look_at(const ImageFolder& folder, std::int64_t index, int height, int width) {
+  Look look;
+  try {
+    look.info = probe_image(full_path(folder, index), folder.decode());
+    resize_to_cover(folder.load(index), height, width);
+  } catch (const Error& error) {
+    look.failure = error.what();
+  }
+  return look;
+}
+
+void add_sizes(DataReport& report, const std::vector<Look>& looks, int height, int width) {
+  std::vector<std::int64_t> sides;
+  std::int64_t least = 0, most = 0;
+  for (const std::int64_t i : report.usable) {
+    const ImageInfo& info = looks[static_cast<std::size_t>(i)].info;
+    const std::int64_t pixels = std::int64_t{info.height} * info.width;
+    sides.push_back(std::min(info.height, info.width));
+    report.enlarged += info.height < height || info.width < width;
+    const auto keep = [&](std::int64_t(&sides_of)[2], std::int64_t& record) {
+      record = pixels;
+      sides_of[0] = info.height;
+      sides_of[1] = info.width;
+    };
+    if (least == 0 || pixels < least) keep(report.smallest, least);
+    if (pixels > most) keep(report.largest, most);
+  }
+  if (sides.empty()) return;
+  const auto middle = sides.begin() + static_cast<std::ptrdiff_t>(sides.size() / 2);
+  std::nth_element(sides.begin(), middle, sides.end());
+  report.median_side = *middle;
+}
+
+void add_copies(DataReport& report, const ImageFolder& folder) {
+  std::unordered_map<std::uint64_t, std::vector<std::int64_t>> by_content;
+  for (std::int64_t i = 0; i < folder.size(); ++i)
+    by_content[folder.entries()[static_cast<std::size_t>(i)].content].push_back(i);
+  const auto bytes = [&](std::int64_t i) { return ByteSource(full_path(folder, i)).read_all(); };
+  for (auto& [content, group] : by_content) {
+    if (group.size() < 2) continue;
+    const auto first = bytes(group[0]);  // the hash is not of all bytes
+    std::erase_if(group, [&](std::int64_t i) { return i != group[0] && bytes(i) != first; });
+    if (group.size() < 2) continue;
+    std::set<std::int32_t> labels;
+    for (const std::int64_t i : group) labels.insert(folder.entries()[static_cast<std::size_t>(i)].label);
+    report.copies_across_classes += labels.size() > 1;
+    report.copies.push_back(std::move(group));
+  }
+  std::sort(report.copies.begin(), report.copies.end());
+}
+
+}  // namespace
+
+DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, int width,
+                     const Callbacks& callbacks) {
+  std::vector<Look> looks(static_cast<std::size_t>(folder.size()));
+  for (std::int64_t begin = 0; begin < folder.size(); begin += kPart) {
+    const std::int64_t count = std::min(kPart, folder.size() - begin);
+    pool.parallel_for(count, [&](std::int64_t i) {
+      looks[static_cast<std::size_t>(begin + i)] = look_at(folder, begin + i, height, width);
+    });
+    if (callbacks.on_progress) callbacks.on_progress(begin + count, folder.size());
+  }
+  DataReport report;
+  for (std::int64_t i = 0; i < folder.size(); ++i) {
+    const Look& look = looks[static_cast<std::size_t>(i)];
+    if (look.failure.empty()) {
+      report.usable.push_back(i);
+      ++report.formats[look.info.format];
+    } else {
+      report.damaged.push_back({folder.entries()[static_cast<std::size_t>(i)].path, look.failure});
+    }
+  }
+  add_sizes(report, looks, height, width);
+  add_copies(report, folder);
+  return report;
+}
+
+std::vector<std::int64_t> choose_images(const ImageFolder& folder, const std::vector<std::int64_t>& usable,
+                                        std::int64_t count) {
+  const auto label = [&](std::int64_t i) { return folder.entries()[static_cast<std::size_t>(i)].label; };
+  std::vector<std::vector<std::int64_t>> of_class(std::max<std::size_t>(1, folder.class_names().size()));
+  for (const std::uint32_t at : epoch_order(static_cast<std::int64_t>(usable.size()), 0, 0))
+    of_class[static_cast<std::size_t>(label(usable[at]))].push_back(usable[at]);
+  std::vector<std::int64_t> chosen;
+  for (std::size_t turn = 0, size = 1; size > 0; ++turn) {  // one of each class in each turn
+    size = 0;
+    for (const auto& images : of_class)
+      if (turn < images.size() && static_cast<std::int64_t>(chosen.size()) < count)
+        chosen.push_back(images[turn]), ++size;
+  }
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](std::int64_t a, std::int64_t b) { return label(a) < label(b); });
+  return chosen;
+}
+
+}  // namespace llsa::nn

@@ -1,0 +1,39 @@
+// What there is to know of a folder of images before a run: formats, sizes, damage that only decoding finds, copies, and
+// images as the model will see them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../../core/thread_pool.h"
+#include "../callbacks.h"
+#include "image_folder.h"
+
+namespace llsa::nn {
+
+struct DataReport {
+  std::map<std::string, std::int64_t> formats;  ///< images by format
+  std::int64_t smallest[2] = {0, 0};            ///< height and width of the image with the fewest pixels
+  std::int64_t largest[2] = {0, 0};
+  std::int64_t median_side = 0;      ///< of the shorter sides
+  std::int64_t enlarged = 0;         ///< images that do not cover the wanted size
+  std::vector<std::int64_t> usable;  ///< indices of the images that can be decoded and resized
+  std::vector<SkippedFile> damaged;  ///< all others: training passes over them when it meets them
+  /// Indices of files that are equal byte by byte, two or more in each group.
+  std::vector<std::vector<std::int64_t>> copies;
+  std::int64_t copies_across_classes = 0;  ///< groups whose images are of more than one class
+};
+
+/// Decodes every image of the folder, as training for images of height x width does. Progress is counted in images;
+/// should_stop is not asked.
+DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, int width,
+                     const Callbacks& callbacks = {});
+
+/// At most `count` of the given images of the folder, of all classes alike, in random order within a class (Philox, seed
+/// 0), those of a class together.
+std::vector<std::int64_t> choose_images(const ImageFolder& folder, const std::vector<std::int64_t>& usable,
+                                        std::int64_t count);
+
+}  // namespace llsa::nn
