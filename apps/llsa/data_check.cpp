@@ -103,9 +103,12 @@ void print_report(const nn::ImageFolder& folder, const nn::DataReport& report, S
   std::printf("classes: %s\n", folder.class_names().empty()
                                    ? "none"
                                    : cat(folder.class_names().size(), ": ", folder.class_summary()).c_str());
+  print_list("labels from", folder.label_tables());
   if (folder.rotated_files() > 0)
-    std::printf("EXIF orientation: %lld images, %s\n", static_cast<long long>(folder.rotated_files()),
-                folder.decode().exif ? "made upright" : "used as stored");
+    std::printf("%s: %lld\n",
+                folder.decode().exif ? "turned by their EXIF orientation"
+                                     : "with an EXIF orientation that is ignored",
+                static_cast<long long>(folder.rotated_files()));
   print_list("groups of equal files", copies(folder, report));
   if (report.copies_across_classes > 0)
     std::printf("  %lld of these groups have images of more than one class\n",
@@ -135,6 +138,7 @@ void print_json(const nn::ImageFolder& folder, const nn::DataReport& report) {
           .add("median_side", report.median_side)
           .add("enlarged", report.enlarged)
           .add("classes", classes)
+          .add("label_tables", folder.label_tables())
           .add("rotated", folder.rotated_files())
           .add("copies", copies(folder, report))
           .add("copies_across_classes", report.copies_across_classes)

@@ -255,6 +255,7 @@ void ImageFolder::assign_labels(const ImageLabels& labels) {
             without.size() == 1 ? " has" : " have", " no row in ", first_names(labels.tables), ": ",
             first_names(without)),
         "add rows or move the images away; --classes none and --classes folders leave the table unread");
+  label_tables_ = labels.tables;
   class_names_ = class_order(used);
   std::map<std::string, std::int32_t> index;
   for (const std::string& name : class_names_) index.emplace(name, static_cast<std::int32_t>(index.size()));

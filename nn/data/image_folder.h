@@ -66,6 +66,8 @@ class ImageFolder {
   const std::vector<ImageEntry>& entries() const { return entries_; }
   /// Empty without classes.
   const std::vector<std::string>& class_names() const { return class_names_; }
+  /// Tables that the labels are from; empty where they are from folders, or there are none.
+  const std::vector<std::string>& label_tables() const { return label_tables_; }
   /// Images per class; one number without classes.
   std::vector<std::int64_t> class_counts() const;
   /// "cat (120), dog (80)", shortened where there are many.
@@ -110,6 +112,7 @@ class ImageFolder {
   std::vector<ImageEntry> entries_;
   std::vector<std::string> class_names_;
   std::vector<std::string> empty_classes_;
+  std::vector<std::string> label_tables_;
   std::vector<SkippedFile> skipped_;
   std::vector<UnreadFormat> unread_;
   std::vector<std::string> not_data_;

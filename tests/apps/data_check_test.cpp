@@ -37,7 +37,7 @@ TEST_CASE("the report names what is taken and what is not; the contact sheet sho
   CHECK(report.code == 0);
   for (const char* line :
        {"3 usable images", "JPEG      1", "PNG       2", "sizes: 8 x 8 to 10 x 20",
-        "classes: 2: cat (2), dog (1)", "EXIF orientation: 1 images, made upright", "dog/cut.png: ends early",
+        "classes: 2: cat (2), dog (1)", "turned by their EXIF orientation: 1", "dog/cut.png: ends early",
         "1 TIFF, the first is dog/a.tif", "left by other programs: 1", "@eaDir"})
     CHECK_MESSAGE(contains(report.text, line), line);
   // Two rows and two columns of 8 x 8 images, scaled by 8, with a margin of 2.

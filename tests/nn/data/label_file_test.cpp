@@ -48,6 +48,7 @@ TEST_CASE("metadata.jsonl and metadata.csv label the images, wherever these lie"
              "\xEF\xBB\xBFtext,file_name,label\r\n\"a \"\"big\"\"\ndog\",b.png,dog\r\n,a.png,cat\r\n"
              ",\"x/c, d.png\",\"cat\"\r\n");
   const ImageFolder by_csv(dir.path());
+  CHECK(by_csv.label_tables() == std::vector<std::string>{"metadata.csv"});
   CHECK(labels_of(by_csv) == labels_of(by_json));
   CHECK(by_csv.fingerprint() == by_json.fingerprint());
 
