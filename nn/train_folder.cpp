@@ -218,11 +218,11 @@ void TrainFolder::evaluate(std::int64_t step) {
   bool done = false;
   attempt(run_.host, cat("no evaluation of step ", step), [&] {
     ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
-    if (run_.held_out && !(report.held_out_loss = held_out_loss())) return;
-    if (run_.scorer) {
+    if (run_.held_out) report.held_out_loss = held_out_loss();
+    if (run_.held_out && !report.held_out_loss) return;
+    if (run_.scorer)
       report.score = (*run_.scorer)(run_.model, {.should_stop = std::ref(run_.host.should_stop)});
-      if (!report.score) return;
-    }
+    if (run_.scorer && !report.score) return;
     averaged.restore();
     const auto best = files_.best();
     report.best = report.held_out_loss && std::isfinite(*report.held_out_loss) &&

@@ -118,7 +118,7 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
       ->add_option_function<std::string>(
           "--resume",
           [&args](const std::string& text) {
-            if (text != "" && text != "auto")
+            if (!text.empty() && text != "auto")
               throw UsageError("--resume stands alone or takes auto, got '" + text + "'");
             args.resume = text.empty() ? Resume::yes : Resume::automatic;
           },

@@ -194,11 +194,11 @@ std::string resolve_checkpoint(const std::string& path) {
   if (const auto latest = RunFolder(path).latest()) return latest->path;
   if (!path_exists(path))
     throw IoError(cat(path, " does not exist"), "give the folder of a run or of a checkpoint");
-  throw IoError(
-      cat(path,
-          " is neither a checkpoint (no denoiser/config.json, no weights beside a config.json) nor a run with "
-          "one (no checkpoints/step_*)"),
-      "a run has its first checkpoint after --save-every steps");
+  throw IoError(cat(path,
+                    " is neither a checkpoint (no denoiser/config.json, no weights beside a config.json) nor "
+                    "a run with "
+                    "one (no checkpoints/step_*)"),
+                "a run has its first checkpoint after --save-every steps");
 }
 
 }  // namespace llsa::nn
