@@ -56,17 +56,17 @@ std::vector<std::pair<std::int64_t, std::vector<std::string>>> read_csv_records(
     for (; at < text.size() && !ended; ++at) {
       const char c = text[at];
       if (c == '\n') ++line;
-      if (quoted && c == '"' && at + 1 < text.size() && text[at + 1] == '"') {
-        fields.back() += text[++at];
+      const char next = at + 1 < text.size() ? text[at + 1] : '\0';
+      if (c == '"' && quoted && next == '"') {
+        fields.back() += c;
+        ++at;
       } else if (c == '"' && (quoted || fields.back().empty())) {
         quoted = !quoted;
-      } else if (quoted) {
-        fields.back() += c;
-      } else if (c == ',') {
+      } else if (c == ',' && !quoted) {
         fields.emplace_back();
-      } else if (c == '\n') {
+      } else if (c == '\n' && !quoted) {
         ended = true;
-      } else if (c != '\r' || at + 1 >= text.size() || text[at + 1] != '\n') {
+      } else if (quoted || c != '\r' || next != '\n') {
         fields.back() += c;
       }
     }
