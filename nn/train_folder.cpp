@@ -124,8 +124,10 @@ void TrainFolder::begin() {
 
 std::int64_t TrainFolder::resume() {
   const CheckpointPath latest = checkpoint_to_resume(files_);
-  const auto [stored, saved] = read_checkpoint(
+  const auto before = read_checkpoint(
       latest, [&] { return std::pair(read_training_options(latest.path), read_loader_state(latest.path)); });
+  const TrainOptions& stored = before.first;
+  const LoaderState& saved = before.second;
   std::vector<SettingChange> changes = changes_on_resume(stored, run_.options);
   const bool same_data = run_.images.matches(saved.fingerprint);
   if (!same_data)
