@@ -2,6 +2,8 @@
 
 #include "autograd/attention.h"
 
+#include <algorithm>
+
 #include "autograd/copy.h"
 #include "autograd/elementwise.h"
 #include "autograd/matmul.h"
@@ -60,7 +62,8 @@ Var swap_heads(const Var& x) { return permute(x, {0, 2, 1, 3}); }
 /// Rows x [b,n,H,D] of blocks, repeated for their tokens: [b,N,H,D].
 Var rows_of_tokens(const Var& x, std::int64_t tokens, std::int64_t block) {
   const std::int64_t b = x.size(0), n = x.size(1), c = x.size(2) * x.size(3);
-  const Var repeated = reshape(expand(reshape(x, {b, n, 1, c}), {b, n, block, c}), {b, n * block, c});
+  const std::int64_t times = std::min(block, tokens);
+  const Var repeated = reshape(expand(reshape(x, {b, n, 1, c}), {b, n, times, c}), {b, n * times, c});
   return reshape(slice(repeated, 1, 0, tokens), {b, tokens, x.size(2), x.size(3)});
 }
 

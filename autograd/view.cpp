@@ -90,13 +90,17 @@ std::vector<Var> split(const Var& x, const std::vector<std::int64_t>& extents, i
   std::vector<Tensor> pieces;
   pieces.reserve(extents.size());
   std::int64_t begin = 0;
+  const std::int64_t end = x.size(axis);
   for (const std::int64_t extent : extents) {
+    if (extent < 0 || extent > end - begin)
+      throw ShapeError(cat("[split] a piece of ", extent, " from ", begin, " does not fit into axis ", axis,
+                           " of ", x.shape()));
     pieces.push_back(x.value().slice(axis, begin, begin + extent));
     begin += extent;
   }
-  if (begin != x.size(axis))
-    throw ShapeError(cat("[split] the pieces add up to ", begin, ", axis ", axis, " of ", x.shape(), " has ",
-                         x.size(axis)));
+  if (begin != end)
+    throw ShapeError(
+        cat("[split] the pieces add up to ", begin, ", axis ", axis, " of ", x.shape(), " has ", end));
   const Var* input = &x;
   return record_all("split", std::span<const Var* const>(&input, 1), std::move(pieces), split_backward, {},
                     SplitAttributes{axis, extents, x.dtype()});
@@ -104,8 +108,10 @@ std::vector<Var> split(const Var& x, const std::vector<std::int64_t>& extents, i
 
 std::vector<Var> chunk(const Var& x, int pieces, int axis) {
   const std::int64_t extent = x.size(axis);
-  if (pieces < 1 || extent % pieces != 0)
-    throw ShapeError(cat("[chunk] expected a number of pieces that divides ", extent, ", got ", pieces));
+  constexpr int kMost = 1 << 20;  // each piece is a tensor of its own
+  if (pieces < 1 || pieces > kMost || extent % pieces != 0)
+    throw ShapeError(cat("[chunk] expected a number of pieces from 1 to ", kMost, " that divides ", extent,
+                         ", got ", pieces));
   return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(pieces), extent / pieces), axis);
 }
 

@@ -109,10 +109,11 @@ target_compile_options(llsa_flags INTERFACE
   -fopenmp-simd -fno-math-errno
   -fno-semantic-interposition)  # position-independent code may still inline its own functions
 if(LLSA_SANITIZE)
-  # With sanitizers, g++ warns that much of the standard library is uninitialised. The checks `null` and `object-size` are off:
-  # they take a sixth of the time to compile, and most of what they find AddressSanitizer finds, too.
+  # With sanitizers, g++ warns that much of the standard library is uninitialised; clang++ does not know that warning. The
+  # checks `null` and `object-size` are off: they take a sixth of the time to compile, and most of what they find
+  # AddressSanitizer finds, too.
   target_compile_options(llsa_flags INTERFACE -fsanitize=${LLSA_SANITIZE} -fno-sanitize-recover=all
-                                              -fno-omit-frame-pointer -g1 -Wno-maybe-uninitialized)
+                                              -fno-omit-frame-pointer -g1 $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   if(LLSA_SANITIZE MATCHES "address")
     target_compile_options(llsa_flags INTERFACE -fno-sanitize=null,object-size)
   endif()

@@ -34,9 +34,10 @@ void check_conv(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bi
   for (int i = 0; i < 2; ++i) {
     const auto at = static_cast<std::size_t>(i);
     constexpr std::int64_t kLimit = std::int64_t{1} << 31;
-    if (stride[at] < 1 || padding[at] < 0 || padding[at] > kLimit) {
-      throw ValueError(cat("[", op, "] expected stride >= 1 and padding >= 0, got stride ", stride[at],
-                           " and padding ", padding[at]));
+    if (stride[at] < 1 || stride[at] > kLimit || padding[at] < 0 || padding[at] > kLimit) {
+      throw ValueError(cat("[", op,
+                           "] expected a stride of 1 to 2^31 and a padding of 0 to 2^31, got stride ",
+                           stride[at], " and padding ", padding[at]));
     }
     if (w.size(2 + i) < 1 || x.size(2 + i) + 2 * padding[at] < w.size(2 + i)) {
       throw ShapeError(cat("[", op, "] kernel ", w.shape(), " does not fit into x ", x.shape(),
@@ -124,6 +125,11 @@ ConvGrads conv2d_backward(Context& ctx, const Tensor& dy, const Tensor& x, const
   const std::int64_t outputs = w.size(0);
   ConvGrads grads;
   if (need_db) grads.db = sum(ctx, dy, {0, 2, 3});
+  if (dy.numel() == 0) {
+    if (need_dx) grads.dx = ctx.zeros(x.shape(), x.dtype());
+    if (need_dw) grads.dw = ctx.zeros(w.shape(), w.dtype());
+    return grads;
+  }
   if (need_dx) {
     grads.dx = library_gradient(ctx, backend(ctx).conv_library.conv2d_dx, g, dy, w, x.shape());
     need_dx = !grads.dx.defined();

@@ -32,6 +32,7 @@ Tensor linear_attention_rest(Context& ctx, const Tensor& a, const Tensor& b, con
   if (block < 1) throw ValueError(cat("[", kOp, "] expected a block of at least one token, got ", block));
   check::on_device(ctx, kOp, {{"picks", picks}});
   check::dtype(kOp, {"picks", picks}, DType::i32);
+  block = std::min(block, a.size(2));  // one block of all tokens
   const std::int64_t blocks = a.size(2) / block + (a.size(2) % block != 0);
   if (picks.rank() != 4 || picks.size(0) != a.size(0) || picks.size(1) != a.size(1) ||
       picks.size(2) != blocks)
@@ -51,6 +52,7 @@ LinearAttentionGrads linear_attention_rest_backward(Context& ctx, const Tensor& 
   const auto rest = backend(ctx).linear_attention.linear_attention_rest;
   const Tensor queries = with_unit_last_stride(ctx, a), keys = with_unit_last_stride(ctx, b),
                values = with_unit_last_stride(ctx, c), rows = contiguous(ctx, picks);
+  block = std::min(block, a.size(2));
   const LinearAttentionGrads grads = {ctx.empty_like(a), ctx.empty_like(b), ctx.empty_like(c)};
   rest(ctx, d_out, values, keys, block, rows, Tensor(), grads.da);
   const IndexTranspose by_key = index_transpose(ctx, rows, rows.size(2));

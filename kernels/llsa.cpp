@@ -162,8 +162,8 @@ LlsaIndices llsa_indices(const LlsaState& state) { return {state.index}; }
 IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t keys) {
   check::on_device(ctx, "index_transpose", {{"indices", index}});
   check::dtype("index_transpose", {"indices", index}, DType::i32);
-  if (index.rank() != 4 || keys < 0)
-    throw ShapeError(cat("[index_transpose] expected indices [b,H,rows,width] over 0 keys or more, got ",
+  if (index.rank() != 4 || keys < 0 || keys > std::int64_t{0x7fffffff})
+    throw ShapeError(cat("[index_transpose] expected indices [b,H,rows,width] over 0 to 2^31 - 1 keys, got ",
                          index.shape(), " over ", keys));
   if (index.size(2) * index.size(3) > std::int64_t{0x7fffffff})
     throw ShapeError(

@@ -66,6 +66,12 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 LinearGrads backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& pre,
                      bool need_dx, bool need_dw, bool need_db) {
   const auto [m, n, k] = sizes_of(x, w);
+  if (dy.numel() == 0) {
+    const auto zeros = [&](bool needed, const Shape& shape) {
+      return needed ? ctx.zeros(shape, x.dtype()) : Tensor();
+    };
+    return {zeros(need_dx, x.shape()), zeros(need_dw, w.shape()), zeros(need_db, Shape{n})};
+  }
   LinearBackwardArgs args;
   if (pre.defined()) args.pre = pre.reshape({m, n});
   args.dy = contiguous(ctx, dy).reshape({m, n});

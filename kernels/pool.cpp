@@ -32,13 +32,14 @@ Tensor mean_pool(Context& ctx, const Tensor& x, std::int64_t block) {
   if (block < 1) throw ValueError(cat("[", op, "] expected a block of at least one token, got ", block));
   const std::int64_t blocks = x.size(-2) / block + (x.size(-2) % block != 0);
   const Tensor y = ctx.empty(with_tokens(x.shape(), blocks), x.dtype());
-  backend(ctx).pool.mean_pool(ctx, three_axes(contiguous(ctx, x)), block, three_axes(y));
+  if (y.numel() != 0) backend(ctx).pool.mean_pool(ctx, three_axes(contiguous(ctx, x)), block, three_axes(y));
   return y;
 }
 
 Tensor mean_pool_backward(Context& ctx, const Tensor& dy, std::int64_t tokens, std::int64_t block) {
   const Tensor dx = ctx.empty(with_tokens(dy.shape(), tokens), dy.dtype());
-  backend(ctx).pool.mean_pool_backward(ctx, three_axes(contiguous(ctx, dy)), block, three_axes(dx));
+  if (dx.numel() != 0)
+    backend(ctx).pool.mean_pool_backward(ctx, three_axes(contiguous(ctx, dy)), block, three_axes(dx));
   return dx;
 }
 

@@ -48,8 +48,8 @@ QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_w
   check::floating(op, {"qkv", qkv});
   check::rank(op, {"qkv", qkv}, 3, "[b,N,3C]");
   if (heads < 1) throw ValueError(cat("[", op, "] expected at least one head, got ", heads));
-  const std::int64_t width = qkv.size(2), head_dim = width / (3 * heads);
-  if (width == 0 || width % (3 * heads) != 0)
+  const std::int64_t width = qkv.size(2), parts = std::int64_t{3} * heads, head_dim = width / parts;
+  if (width == 0 || width % parts != 0)
     throw ShapeError(cat("[", op, "] expected a last axis divisible by 3 x ", heads,
                          " heads, got qkv of shape ", qkv.shape()));
   for (const check::Argument& a :
@@ -68,6 +68,7 @@ QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_w
       ctx.empty(shape, qkv.dtype()), ctx.empty(shape, qkv.dtype()), ctx.empty(shape, qkv.dtype()), {}, {}};
   if (q_weight.defined()) out.q_rstd = ctx.empty(rows, statistics);
   if (k_weight.defined()) out.k_rstd = ctx.empty(rows, statistics);
+  if (qkv.numel() == 0) return out;
   backend(ctx).rope.qkv_split(ctx, contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight),
                               contiguous_or_none(ctx, k_weight), eps, contiguous_or_none(ctx, table.cos),
                               contiguous_or_none(ctx, table.sin), out.q, out.k, out.v, out.q_rstd,
@@ -81,6 +82,11 @@ QkvGrads qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, co
   QkvGrads out{ctx.empty_like(qkv), {}, {}};
   if (q_weight.defined()) out.dq_weight = ctx.empty_like(q_weight);
   if (k_weight.defined()) out.dk_weight = ctx.empty_like(k_weight);
+  if (qkv.numel() == 0) {
+    for (const Tensor& weight : {out.dq_weight, out.dk_weight})
+      if (weight.defined()) fill(ctx, weight, 0.0);
+    return out;
+  }
   backend(ctx).rope.qkv_split_backward(
       ctx, with_unit_last_stride(ctx, dq), with_unit_last_stride(ctx, dk), with_unit_last_stride(ctx, dv),
       contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight), q_rstd,

@@ -45,7 +45,7 @@ void im2col(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const T
             const Span span(g, line % g.kernel[1]);
             for (std::int64_t p = slice.row; p < slice.row + slice.rows; ++p, to += g.out_width) {
               const std::int64_t y = p * g.stride[0] + i - g.padding[0];
-              if (y < 0 || y >= g.height) {
+              if (y < 0 || y >= g.height || span.begin == span.end) {
                 std::fill_n(to, g.out_width, T(0));
                 continue;
               }
@@ -76,7 +76,7 @@ void col2im(Context& ctx, const ConvGeometry& g, const ConvSlice& slice, const T
         const T* from = in + (index * area + element) * length;
         for (std::int64_t p = slice.row; p < slice.row + slice.rows; ++p, from += g.out_width) {
           const std::int64_t y = p * g.stride[0] + element / g.kernel[1] - g.padding[0];
-          if (y < 0 || y >= g.height) continue;
+          if (y < 0 || y >= g.height || span.begin == span.end) continue;
           T* const to = plane + y * g.width;
           for (std::int64_t q = span.begin; q < span.end; ++q) {
             const std::int64_t at = q * step + span.shift;

@@ -213,7 +213,6 @@ class LinearBackward {
           sum = dw;
         else
           sum = scratch<kPartial, Acc<T>>(lines * k_);
-        if (m_ == 0) std::fill_n(sum, lines * k_, Acc<T>(0));
         for (std::int64_t row = 0; row < m_; row += depth)
           gemm(lines, k_, std::min(depth, m_ - row), MatrixRef<T>{dy_ + row * n_ + begin, 1, n_},
                MatrixRef<T>{x_ + row * k_, k_, 1}, nullptr, sum, k_, row > 0);

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/random.h"
@@ -104,6 +106,13 @@ TEST_CASE("bf16: stored inputs, sums in f32") {
         CHECK(deviation(found[i], expected[i]) <= 3e-2);
     }
   }
+}
+
+TEST_CASE("VSA with a block larger than the sequence takes no more memory than its tokens") {
+  Context ctx(1, 1 << 20);
+  const Var q(ctx, ctx.zeros({1, 1, 3, 2}, DType::f32));
+  CHECK(vsa_attention(q, q, q, {}, {.block = std::numeric_limits<int>::max(), .topk = 1}).shape() ==
+        q.shape());
 }
 
 TEST_CASE("options that do not fit are named") {

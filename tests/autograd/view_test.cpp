@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "autograd/attention.h"
 #include "autograd/copy.h"
 #include "autograd/reduce.h"
@@ -62,7 +64,11 @@ TEST_CASE("what views refuse") {
   CHECK_THROWS_AS(reshape(x, {-1, -1}), ShapeError);
   CHECK_THROWS_AS(reshape(x, {-1, 5}), ShapeError);
   CHECK_THROWS_AS(split(x, {1, 2}, 0), ShapeError);
+  CHECK_THROWS_AS(split(x, {1, std::numeric_limits<std::int64_t>::max()}, 0), ShapeError);
+  CHECK_THROWS_AS(split(x, {5, -1}, 0), ShapeError);
   CHECK_THROWS_AS(chunk(x, 5, 1), ShapeError);
+  CHECK_THROWS_AS(chunk(slice(x, 0, 0, 0), std::numeric_limits<int>::max(), 0), ShapeError);
+  CHECK(chunk(slice(x, 0, 0, 0), 3, 0).size() == 3);
   CHECK_THROWS_AS(chunk(x, 0, 1), ShapeError);
   CHECK_THROWS_AS(slice(x, 2, 0, 1), ShapeError);
   CHECK_THROWS_AS(expand(x, Shape{4, 7}), ShapeError);

@@ -23,6 +23,7 @@ const Case kCases[] = {
     {2, 3, 16, 12, 5, {4, 4}, {4, 4}, {0, 0}}, {1, 2, 9, 31, 3, {5, 2}, {2, 3}, {2, 1}},
     {3, 2, 5, 4, 2, {2, 3}, {1, 2}, {3, 4}},   {0, 2, 5, 5, 3, {3, 3}, {1, 1}, {1, 1}},
     {1, 0, 5, 5, 3, {3, 3}, {1, 1}, {1, 1}},   {1, 3, 257, 33, 10, {3, 3}, {2, 2}, {1, 1}},
+    {1, 2, 3, 0, 2, {1, 2}, {1, 1}, {1, 2}},
 };
 
 struct Reference {
@@ -116,10 +117,30 @@ TEST_CASE("arguments that do not fit are named") {
   CHECK_NOTHROW(conv2d(ctx, x, w, {}, {1, 1}, {1, 0}));
   CHECK_THROWS_AS(conv2d(ctx, x, w, {}, {0, 1}, {1, 0}), ValueError);
   CHECK_THROWS_AS(conv2d(ctx, x, w, {}, {1, 1}, {1, -1}), ValueError);
+  CHECK_THROWS_AS(conv2d(ctx, x, w, {}, {1, std::int64_t{1} << 62}, {1, 1}), ValueError);
   CHECK_THROWS_AS(conv2d(ctx, x, ctx.zeros(Shape{3, 1, 3, 3}, DType::f32), {}), ShapeError);
   CHECK_THROWS_AS(conv2d(ctx, x, ctx.zeros(Shape{3, 2, 0, 3}, DType::f32), {}), ShapeError);
   CHECK_THROWS_AS(conv2d(ctx, x, w, ctx.zeros(Shape{2}, DType::f32), {1, 1}, {1, 1}), ShapeError);
   CHECK_THROWS_AS(conv2d(ctx, x, cast(ctx, w, DType::f64), {}, {1, 1}, {1, 1}), DTypeError);
+}
+
+TEST_CASE("without output elements the gradients are zeros, whatever the other extents") {
+  Context ctx(1);
+  const std::int64_t many = std::int64_t{1} << 59;
+  const Tensor x = ctx.empty({0, many, 1, 1}, DType::f32), w = ctx.empty({0, many, 1, 1}, DType::f32);
+  const Pair stride{1, 1}, padding{0, std::int64_t{1} << 31};
+  const Tensor y = conv2d(ctx, x, w, {}, stride, padding);
+  CHECK(y.shape() == Shape{0, 0, 1, (std::int64_t{1} << 32) + 1});
+  const ConvGrads none = conv2d_backward(ctx, y, x, w, stride, padding);
+  CHECK(none.dx.shape() == x.shape());
+  CHECK(none.dw.shape() == w.shape());
+  CHECK(none.db.shape() == Shape{0});
+
+  const Tensor image = random_tensor(ctx, {1, 1, 2, 2}, DType::f32, 1),
+               kernel = ctx.empty({0, 1, 1, 1}, DType::f32);
+  const ConvGrads zeros =
+      conv2d_backward(ctx, ctx.empty({1, 0, 2, 2}, DType::f32), image, kernel, {1, 1}, {0, 0});
+  CHECK(values_of(ctx, zeros.dx) == Values(4, 0.0));
 }
 
 TEST_SUITE_END();

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "tests/support/kernels.h"
 #include "tests/support/text.h"
@@ -153,6 +154,17 @@ TEST_CASE("a row that picked all blocks is exactly 0, rows may have unused place
   const Values y = values_of(ctx, linear_attention_rest(ctx, x, x, x, 4, picks));
   for (std::size_t i = 0; i < 16; ++i) CHECK(y[i] == 0);
   CHECK(deviation(y, dense(ctx, x, x, x, 4, picks, false)) <= 1e-6);
+}
+
+TEST_CASE("a block larger than the sequence is one block of all tokens") {
+  Context ctx(1);
+  const Tensor a = random_tensor(ctx, {1, 1, 5, 2}, DType::f64, 1);
+  const Tensor none = kernels::from_vector(ctx, std::vector<std::int32_t>{-1}, {1, 1, 1, 1});
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  CHECK(same_bits(ctx, linear_attention_rest(ctx, a, a, a, most, none),
+                  linear_attention_rest(ctx, a, a, a, 5, none)));
+  CHECK(same_bits(ctx, linear_attention_rest_backward(ctx, a, a, a, a, most, none).dc,
+                  linear_attention_rest_backward(ctx, a, a, a, a, 5, none).dc));
 }
 
 TEST_CASE("errors name the argument") {

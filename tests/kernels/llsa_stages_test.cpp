@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <limits>
 
 #include "core/philox.h"
 #include "tests/support/llsa_run.h"
@@ -229,6 +230,12 @@ TEST_CASE("transpose lists the queries of each key, ascending") {
   CHECK_THROWS_AS(index_transpose(ctx, from_vector(ctx, table, {2, 3, rows, width}), keys), ValueError);
   CHECK_THROWS_AS(index_transpose(ctx, ctx.zeros({2, 3, 4, 5}, DType::f32), keys), DTypeError);
   CHECK_THROWS_AS(index_transpose(ctx, ctx.zeros({2, 3, 4}, DType::i32), keys), ShapeError);
+}
+
+TEST_CASE("transpose refuses more keys than 32 bits count") {
+  Context ctx(1);
+  const Tensor table = ctx.zeros({1, 1, 1, 1}, DType::i32);
+  CHECK_THROWS_AS(kernels::index_transpose(ctx, table, std::numeric_limits<std::int64_t>::max()), ShapeError);
 }
 
 TEST_SUITE_END();

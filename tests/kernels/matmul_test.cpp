@@ -243,6 +243,18 @@ TEST_CASE("arguments that do not fit are named") {
                        "[linear] expected bias of shape [5], got [4]", ShapeError);
 }
 
+TEST_CASE("rows without elements cost nothing, however many") {
+  Context ctx(1);
+  const std::int64_t many = std::int64_t{1} << 50;
+  const Tensor x = ctx.empty({many, 0}, DType::f32), w = ctx.empty({0, 0}, DType::f32);
+  const Tensor y = linear(ctx, x, w, {});
+  CHECK(y.shape() == Shape{many, 0});
+  const LinearGrads grads = linear_backward(ctx, y, x, w, true, true, true);
+  CHECK(grads.dx.shape() == x.shape());
+  CHECK(grads.dw.shape() == w.shape());
+  CHECK(grads.db.shape() == Shape{0});
+}
+
 TEST_CASE("signals that interrupt products leave memory alone") {
   // In a child, because what this guards against ends the process.
   const int code = run_in_child([] {

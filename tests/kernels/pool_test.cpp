@@ -71,6 +71,17 @@ TEST_CASE("equal bits for any number of threads") {
   }));
 }
 
+TEST_CASE("tokens without channels cost nothing, however many; a block may be larger than any sequence") {
+  Context ctx(1);
+  const std::int64_t many = std::int64_t{1} << 50;
+  const Tensor y = kernels::mean_pool(ctx, ctx.empty({many, 1, 0}, DType::f32), 2);
+  CHECK(y.shape() == Shape{many, 1, 0});
+  CHECK(kernels::mean_pool_backward(ctx, y, 2, 2).shape() == Shape{many, 2, 0});
+  const Tensor x = random_tensor(ctx, {3, 2}, DType::f64, 1);
+  CHECK(deviation(ctx, kernels::mean_pool(ctx, x, std::numeric_limits<std::int64_t>::max()),
+                  kernels::mean_pool(ctx, x, 3)) == 0);
+}
+
 TEST_CASE("errors name the op and both sides") {
   Context ctx(1);
   const Tensor x = random_tensor(ctx, Shape{5, 2}, DType::f32, 1);

@@ -212,6 +212,19 @@ TEST_CASE("NaN stays in its head, infinity in its pair; empty inputs") {
         Shape{2, 2, 0, 4});
 }
 
+TEST_CASE("qkv_split of no tokens costs nothing, whatever the width; any number of heads is counted") {
+  Context ctx(1);
+  const std::int64_t width = std::int64_t{3} << 56;
+  const Tensor qkv = ctx.empty({1, 0, width}, DType::f32);
+  const kernels::QkvHeads heads = kernels::qkv_split(ctx, qkv, 1, {}, {}, 0.0, {});
+  CHECK(heads.q.shape() == Shape{1, 1, 0, width / 3});
+  CHECK(kernels::qkv_split_backward(ctx, heads.q, heads.k, heads.v, qkv, {}, {}, {}, {}, {}).dqkv.shape() ==
+        qkv.shape());
+  CHECK_THROWS_AS(kernels::qkv_split(ctx, ctx.zeros({1, 2, 12}, DType::f32), std::numeric_limits<int>::max(),
+                                     {}, {}, 0.0, {}),
+                  ShapeError);
+}
+
 TEST_CASE("equal bits for any number of threads") {
   CHECK(same_bits_for_any_threads([](Context& ctx) {
     const Tensor qkv = random_tensor(ctx, Shape{2, 901, 96}, DType::f32, 1),
