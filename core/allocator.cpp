@@ -31,7 +31,7 @@ class CpuAllocator final : public Allocator {
  public:
   explicit CpuAllocator(std::size_t limit)
       : limit_(limit != 0 ? limit : available_memory()),
-        limit_kind_(limit != 0 ? "" : " (the machine's memory)") {}
+        limit_kind_(limit != 0 ? "" : " (the memory that was free at the start)") {}
   ~CpuAllocator() override { free_cached(); }
 
   Device device() const override { return {DeviceType::cpu, 0}; }
@@ -76,6 +76,11 @@ class CpuAllocator final : public Allocator {
   AllocatorStats stats() const override {
     const std::lock_guard lock(mutex_);
     return stats_;
+  }
+
+  std::size_t available() const override {
+    const std::lock_guard lock(mutex_);
+    return limit_ - stats_.active;
   }
 
   void reset_peak() override {

@@ -29,6 +29,8 @@ class Allocator {
   /// `bytes` is what allocate() was asked for.
   virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;
   virtual AllocatorStats stats() const = 0;
+  /// Bytes that could still be handed out if they are asked for now, in one piece or in many.
+  virtual std::size_t available() const = 0;
   virtual void reset_peak() = 0;
   /// Gives cached blocks back to the system.
   virtual void release_cache() = 0;
@@ -45,9 +47,8 @@ class Allocator {
   virtual void drop_pool(std::uint64_t pool) noexcept;
 };
 
-/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes. 0 means the memory that
-/// this process may use. Without a limit, the system would grant too large a request and kill the process when
-/// it touches the pages.
+/// Caching allocator over aligned host memory. `limit` bounds active + cached bytes. 0 means available_memory() at this
+/// moment. Without a limit, the system would grant too large a request and kill the process when it touches the pages.
 std::shared_ptr<Allocator> make_cpu_allocator(std::size_t limit = 0);
 
 }  // namespace llsa

@@ -1,16 +1,18 @@
 // What this process may use of the machine: the machine itself, narrowed by affinity and by control groups
-// (containers).
+// (containers, batch systems), of both versions and on every level above the process.
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace llsa {
 
 /// Processors that this process may run on, at least 1: its affinity, and the processor quota of its control
-/// group rounded up.
-int available_processors();
+/// groups rounded up. `root` is where /proc and /sys are found.
+int available_processors(const std::string& root = {});
 
-/// Bytes of memory: the physical memory, or the limit of the control group where that is lower.
-std::size_t available_memory();
+/// Bytes of memory that this process can still take without being killed: what the machine has available, or what is left of the
+/// limit of a control group where that is less. Cached files that the system can drop count as available, swap does not.
+std::size_t available_memory(const std::string& root = {});
 
 }  // namespace llsa

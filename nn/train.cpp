@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/device_choice.h"
+#include "core/machine.h"
 #include "nn/data/held_out.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/loader.h"
@@ -18,6 +19,7 @@
 #include "nn/optim.h"
 #include "nn/schedule.h"
 #include "nn/train_folder.h"
+#include "nn/train_memory.h"
 #include "nn/train_meter.h"
 #include "nn/train_step.h"
 
@@ -164,6 +166,9 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
        {passed_over_text(choice),
         slower_attention_text(options.model, choice.device, dtype_from_name(options.dtype))})
     if (!text.empty()) run.host.on_message(text);
+  const TrainMemory memory =
+      train_memory(options, run.model.parameters().flat_size(), run.images.size(), choice.device);
+  run.host.on_message(memory_table(memory, choice.device));
   for (const std::string& warning : run.images.warnings()) run.host.on_message(warning);
   if (run.held_out) introduce_held_out(run);
 }
@@ -235,13 +240,16 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
   const DeviceChoice choice = choose_device(options.device);
   Context ctx(choice.device, static_cast<int>(options.threads));
   ctx.allow_tf32(options.tf32);
+  const auto room = static_cast<double>(ctx.allocator()->available());
 
-  // Batches of images; the model; the loss of its prediction; the update of its weights and their average.
-  Loader loader(ctx, split.training, loader_options(options));
+  // The model; batches of images; the loss of its prediction; the update of its weights and their average.
   const std::unique_ptr<ImageModel> made =
       make_model(ctx, options.model_kind(), options.model, static_cast<std::uint64_t>(options.seed),
                  dtype_from_name(options.dtype));
   ImageModel& model = *made;
+  require_memory(options, model.parameters().flat_size(), split.training->size(), choice.device, room,
+                 static_cast<double>(available_memory()));
+  Loader loader(ctx, split.training, loader_options(options));
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
   Ema ema(model.parameters(), ema_options(options, options.ema_max));

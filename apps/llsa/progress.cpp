@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -43,13 +42,6 @@ std::string clock_text(double seconds) {
 std::string count_text(double value) {
   if (value < 1e4) return print("%.0f", value);
   return value < 1e6 ? print("%.1fk", value / 1e3) : print("%.2fM", value / 1e6);
-}
-
-std::string bytes_text(double bytes) {
-  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  std::size_t unit = 0;
-  for (; bytes >= 1024 && unit + 1 < kUnits.size(); ++unit) bytes /= 1024;
-  return print(bytes < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", bytes, kUnits[unit]);
 }
 
 std::string report_text(const nn::StepReport& report) {

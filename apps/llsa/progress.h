@@ -8,6 +8,7 @@
 
 #include "nn/callbacks.h"
 #include "nn/train.h"
+#include "nn/train_memory.h"
 
 namespace llsa::apps {
 
@@ -15,8 +16,7 @@ namespace llsa::apps {
 std::string clock_text(double seconds);
 /// "812", "12.3k", "4.56M".
 std::string count_text(double value);
-/// "830 KiB", "1.5 MiB", "12 MiB".
-std::string bytes_text(double bytes);
+using nn::bytes_text;
 
 /// One line of a report, without a line end. What matters most stands first.
 std::string report_text(const nn::StepReport& report);

@@ -31,6 +31,7 @@
 #include "nn/json.h"
 #include "nn/train.h"
 #include "nn/train_folder.h"
+#include "nn/train_memory.h"
 
 namespace llsa::apps {
 namespace {
@@ -365,22 +366,22 @@ std::vector<std::string> draw_pictures(const Sweep& sweep, const std::vector<Run
 
 /// What a variant takes, without running it.
 int check(const Sweep& sweep) {
-  std::printf("%-24s %10s %16s %12s %14s %8s\n", "variant", "tokens", "keys per query", "parameters",
-              "training state", "steps");
+  std::printf("%-24s %10s %16s %12s %14s %14s %8s\n", "variant", "tokens", "keys per query", "parameters",
+              "training state", "with a batch", "steps");
   for (const SweepVariant& variant : sweep.variants) {
     Context ctx(1);
-    const auto made = nn::make_model(ctx, variant.options.model_kind(), variant.options.model, 0);
-    const nn::DitConfig model = made->last_stage();
-    const double parameters = static_cast<double>(made->parameters().parameter_count());
+    nn::TrainOptions options = variant.options;
+    const auto made = nn::make_model(ctx, options.model_kind(), options.model, 0);
+    const nn::DitConfig model = options.model = made->last_stage();
     // Of VSA and SLA: the tokens of the picked blocks, as the paper of LLSA counts.
     const std::int64_t keys =
         model.attention == nn::AttentionKind::full ? model.tokens() : model.plan().keys_per_query();
-    // Weights, gradients, two moments and the averages, in f32.
-    const double bytes = 20.0 + 4.0 * static_cast<double>(nn::ema_decays(variant.options.ema_also).size());
-    std::printf("%-24s %10lld %16lld %12s %14s %8lld\n", variant.name.c_str(),
+    const nn::TrainMemory memory = nn::train_memory(options, made->parameters().flat_size(), 0, ctx.device());
+    std::printf("%-24s %10lld %16lld %12s %14s %14s %8lld\n", variant.name.c_str(),
                 static_cast<long long>(model.tokens()), static_cast<long long>(keys),
-                count_text(parameters).c_str(), bytes_text(bytes * parameters).c_str(),
-                static_cast<long long>(variant.options.steps));
+                count_text(static_cast<double>(made->parameters().parameter_count())).c_str(),
+                bytes_text(memory.state()).c_str(), bytes_text(memory.model()).c_str(),
+                static_cast<long long>(options.steps));
   }
   std::printf("%zu variants, %zu seeds: %zu runs\n", sweep.variants.size(), sweep.seeds.size(),
               sweep.variants.size() * sweep.seeds.size());

@@ -104,6 +104,15 @@ class CudaAllocator final : public Allocator {
     return stats_;
   }
 
+  std::size_t available() const override {
+    const std::lock_guard lock(mutex_);
+    std::size_t free = 0, total = 0;
+    static_cast<void>(cudaSetDevice(stream_->index()));
+    static_cast<void>(cudaMemGetInfo(&free, &total));
+    const std::size_t held = stats_.active + stats_.reserved;
+    return limit_ == 0 ? free + stats_.cached : std::min(free + stats_.cached, limit_ - held);
+  }
+
   void reset_peak() override {
     const std::lock_guard lock(mutex_);
     stats_.peak = stats_.active + stats_.reserved;

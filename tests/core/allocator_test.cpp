@@ -74,6 +74,7 @@ TEST_CASE("the limit counts what is cached, which is given back before giving up
   allocator->deallocate(cached, 4096);
   void* larger = allocator->allocate(7168);  // fits only without the cached block
   CHECK(allocator->stats().active == 2048 + 7168);
+  CHECK(allocator->available() == 10000 - (2048 + 7168));
   CHECK(allocator->stats().cached == 0);
   std::string message;
   try {
