@@ -36,6 +36,7 @@ Tensor embedding(Context& ctx, const Tensor& table, const Tensor& ids) {
 Tensor embedding_backward(Context& ctx, const Tensor& dy, const Tensor& ids, std::int64_t rows) {
   const std::int64_t c = dy.size(-1);
   const Tensor dtable = ctx.empty(Shape{rows, c}, dy.dtype());
+  if (dtable.numel() == 0) return dtable;
   backend(ctx).index.scatter_rows(ctx, "embedding_backward",
                                   contiguous(ctx, dy).reshape(Shape{ids.numel(), c}),
                                   contiguous(ctx, ids).reshape(Shape{ids.numel()}), dtable);

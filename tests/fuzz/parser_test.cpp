@@ -179,7 +179,7 @@ class Readers {
           "\n"},
          [this](const std::string& text) {
            write_file(dir_ / "log.jsonl", text);
-           const TrainLog log(dir_ / "log.jsonl", 2);
+           const TrainLog log(dir_ / "log.jsonl", 2, [](const std::string&) {});
          }},
         {"tuning",
          {R"({"machine": "cpu", "products": {"a": "b"}, "check": "6ae020a7e11395ac"})"},

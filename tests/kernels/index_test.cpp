@@ -139,4 +139,11 @@ TEST_CASE("errors name the op, the number and its place") {
                  {"[inverse_order]", "0 at places 0 and 2"}));
 }
 
+TEST_CASE("the gradient of an empty table costs nothing, whatever its width") {
+  Context ctx(1);
+  const std::int64_t wide = std::int64_t{1} << 59;
+  const Tensor ids = ctx.empty({0}, DType::i32);
+  CHECK(kernels::embedding_backward(ctx, ctx.empty({0, wide}, DType::f32), ids, 0).shape() == Shape{0, wide});
+}
+
 TEST_SUITE_END();
