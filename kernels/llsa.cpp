@@ -171,7 +171,10 @@ IndexTranspose index_transpose(Context& ctx, const Tensor& index, std::int64_t k
   IndexTranspose result;
   result.offset = ctx.empty({index.size(0), index.size(1), keys + 1}, DType::i32);
   result.query = ctx.empty({index.size(0), index.size(1), index.size(2) * index.size(3)}, DType::i32);
-  backend(ctx).llsa_stages.index_transpose(ctx, contiguous(ctx, index), keys, result.offset, result.query);
+  if (index.numel() == 0)
+    fill(ctx, result.offset, 0.0);
+  else
+    backend(ctx).llsa_stages.index_transpose(ctx, contiguous(ctx, index), keys, result.offset, result.query);
   return result;
 }
 

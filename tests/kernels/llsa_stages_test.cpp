@@ -238,4 +238,11 @@ TEST_CASE("transpose refuses more keys than 32 bits count") {
   CHECK_THROWS_AS(kernels::index_transpose(ctx, table, std::numeric_limits<std::int64_t>::max()), ShapeError);
 }
 
+TEST_CASE("the transpose of rows without places costs nothing, however many rows") {
+  Context ctx(1);
+  const Tensor table = ctx.empty({1, 1, std::int64_t{1} << 59, 0}, DType::i32);
+  const IndexTranspose none = kernels::index_transpose(ctx, table, 2);
+  CHECK(to_vector<std::int32_t>(ctx, none.offset) == std::vector<std::int32_t>{0, 0, 0});
+}
+
 TEST_SUITE_END();
