@@ -64,7 +64,7 @@ void add_copies(DataReport& report, const ImageFolder& folder) {
   for (auto& [content, group] : by_content) {
     if (group.size() < 2) continue;
     const auto first = bytes(group[0]);  // the hash is not of all bytes
-    std::erase_if(group, [&](std::int64_t i) { return i != group[0] && bytes(i) != first; });
+    std::erase_if(group, [&, kept = group[0]](std::int64_t i) { return i != kept && bytes(i) != first; });
     if (group.size() < 2) continue;
     std::set<std::int32_t> labels;
     for (const std::int64_t i : group) labels.insert(folder.entries()[static_cast<std::size_t>(i)].label);

@@ -110,9 +110,11 @@ TEST_CASE("bf16: stored inputs, sums in f32") {
 
 TEST_CASE("VSA with a block larger than the sequence takes no more memory than its tokens") {
   Context ctx(1, 1 << 20);
-  const Var q(ctx, ctx.zeros({1, 1, 3, 2}, DType::f32));
-  CHECK(vsa_attention(q, q, q, {}, {.block = std::numeric_limits<int>::max(), .topk = 1}).shape() ==
-        q.shape());
+  const Var q(ctx, ctx.zeros({1, 1, 3, 2}, DType::f32), true);
+  const Var o = vsa_attention(q, q, q, {}, {.block = std::numeric_limits<int>::max(), .topk = 1});
+  CHECK(o.shape() == q.shape());
+  backward(o, ctx.zeros(o.shape(), DType::f32));
+  CHECK(q.grad().shape() == q.shape());
 }
 
 TEST_CASE("options that do not fit are named") {
