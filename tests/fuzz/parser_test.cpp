@@ -1,16 +1,20 @@
 // Every reader of bytes from outside, on damaged files: a seed is a well-formed one, of which a case changes bits, numbers and
 // parts. A reader returns, or throws llsa::Error; it never crashes, hangs, or asks for memory without bounds.
+#include <filesystem>
 #include <functional>
+#include <set>
 
 #include "apps/llsa/sweep_file.h"
 #include "core/safetensors.h"
 #include "kernels/copy.h"
 #include "kernels/make.h"
+#include "nn/checkpoint/checksums.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
 #include "nn/checkpoint/tuning_file.h"
 #include "nn/data/image_io.h"
+#include "nn/data/label_file.h"
 #include "nn/diffusers_config.h"
 #include "nn/image_model.h"
 #include "nn/json.h"
@@ -187,6 +191,20 @@ class Readers {
            write_file(dir_ / "tuning.json", text);
            TuningFile(dir_ / "tuning.json").restore(ctx_);
          }},
+        {"table of labels, JSON lines",
+         {"{\"file_name\": \"a.png\", \"label\": \"cat\"}\n{\"file_name\": \"b.png\", \"label\": 7}\n"},
+         [this](const std::string& text) { labels("metadata.jsonl", text); }},
+        {"table of labels, CSV",
+         {"file_name,label\na.png,cat\nb.png,\"two, words\"\n", "label,x,file_name\r\n1,2,a.png\r\n"},
+         [this](const std::string& text) { labels("metadata.csv", text); }},
+        {"checksums",
+         {"2d83aaba506794c4  file\n0123456789abcdef  other\n"},
+         [this](const std::string& text) {
+           std::filesystem::create_directory(dir_ / "sums");  // of its own: other readers check theirs
+           write_file(dir_ / "sums/file", "bytes");
+           write_file(dir_ / "sums/checksums.xxh64", text);
+           checked_file(dir_ / "sums", "file");
+         }},
         {"mark of the best checkpoint",
          {R"({"step": 1, "held_out_loss": 0.5, "images": "0123"})"},
          [this](const std::string& text) {
@@ -204,6 +222,15 @@ class Readers {
     write_file(state_ + "state.json", json);
     write_file(state_ + "state.safetensors", tensors);
     restore_training_state(dir_.path(), {params_, adam_});
+  }
+
+  void labels(const std::string& table, const std::string& text) {
+    write_file(dir_ / table, text);
+    const auto read = read_labels(dir_.path(), {"a.png", "b.png", table});
+    if (!read) return;
+    std::set<std::string> names;
+    for (const auto& [path, label] : read->of) names.insert(label);
+    class_order(names);
   }
 
   std::string safetensors() {
