@@ -142,18 +142,6 @@ TEST_CASE("names of classes and folders need not be UTF-8") {
   CHECK(read_diffusers_model(result.checkpoint).class_names.size() == 2);
 }
 
-TEST_CASE("a folder that holds a run is not overwritten, a folder without one is not resumed") {
-  const test::TempDir dir;
-  TrainOptions options = tiny_options();
-  options.steps = 2;
-  std::string hint;
-  run(options, dir / "run");
-  CHECK(contains(failure_of<ValueError>(options, dir / "run", false, &hint), "step 2"));
-  CHECK(contains(hint, "--resume"));
-  CHECK(contains(failure_of<IoError>(options, dir / "nothing", true), "no checkpoint"));
-  CHECK_FALSE(fs::exists(dir / "nothing"));
-}
-
 TEST_CASE("divergence stops the run, names step and op, and leaves the last good checkpoint") {
   const test::TempDir dir;
   TrainOptions options = tiny_options();

@@ -33,4 +33,13 @@ inline Outcome llsa_program(const std::string& arguments) {
   return shell("'" LLSA_PROGRAM "' " + arguments + " 2>&1");
 }
 
+/// Arguments that train a tiny model for some steps.
+inline std::string tiny_training(const std::string& data, const std::string& out,
+                                 const std::string& more = "--steps 2", int batch = 2) {
+  return "train --data " + data + " --out " + out +
+         " --size 8 --dim 16 --heads 2 --depth 1 --block 4 --topk 2 --sample-count 2 "
+         "--sample-steps 2 --threads 1 --batch " +
+         std::to_string(batch) + " " + more;
+}
+
 }  // namespace llsa::test
