@@ -17,6 +17,8 @@ TEST_CASE("edit distance") {
 TEST_CASE("the closest word, if one is near") {
   CHECK(closest("stepz", {"seed", "steps", "batch"}) == "steps");
   CHECK(closest("x", {"y", "xy"}) == "y");
+  CHECK(closest("--clas", {"--clip", "--classes"}) == "--classes");
+  CHECK(closest("evalu", {"eval_every", "evaluation"}) == "evaluation");
   CHECK(closest("temperature", {"steps", "lr"}).empty());
   CHECK(closest("a", {}).empty());
   CHECK(did_you_mean("stepz", {"seed", "steps"}) == "did you mean \"steps\"?");
