@@ -22,20 +22,20 @@ struct DiffusersConfig {
 /// this model cannot do (other RoPE axes or activations, ..) and for wrong types.
 DiffusersConfig parse_diffusers_config(const std::string& text, const std::string& where);
 
-/// Whether a document is such a file rather than a configuration of ours, which has other keys for the attention.
+/// Whether a document is such a file. A configuration of llsa has other keys for the attention.
 bool is_diffusers_config(const std::string& text, const std::string& where);
 
 /// The kind of model that a denoiser/config.json names; without a name a Dit.
 ModelKind diffusers_model_kind(const std::string& text, const std::string& where);
 
-/// Empty when the published program computes the same with such a model, otherwise the reason why not.
+/// The reason why the published program does not compute the same with such a model; empty if it does.
 std::string diffusers_reader_obstacle(const DitConfig& config, ModelKind kind = ModelKind::dit);
 
 /// scheduler/scheduler_config.json.
 std::string scheduler_config_json(double noise_rescale);
 struct SchedulerConfig {
   double noise_rescale = 1.0;
-  bool pred_x0 = false;                 ///< as in denoiser/config.json; either of them may say so
+  bool pred_x0 = false;                 ///< as in denoiser/config.json; either file may set it
   std::vector<std::string> notes = {};  ///< keys that were ignored
 };
 /// Throws ValueError for what changes how images are drawn: a shift or image_rescale other than 1, other

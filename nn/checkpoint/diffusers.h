@@ -33,8 +33,8 @@ struct DiffusersModel {
 /// missing or unreadable file, ValueError for content that this model cannot honour; both name the file.
 DiffusersModel read_diffusers_model(const std::string& path);
 
-/// Path of the weights inside a directory that write_diffusers_model() wrote, or of one of the averages beside them, by its
-/// name ("0.999").
+/// Path of the weights inside a directory that write_diffusers_model() wrote, or of a further average with this name
+/// ("0.999").
 std::string diffusers_weights_path(const std::string& directory, const std::string& average = {});
 
 /// Writes all files below an existing empty directory. `flat` holds the weights, in the layout of the model's
@@ -42,13 +42,13 @@ std::string diffusers_weights_path(const std::string& directory, const std::stri
 void write_diffusers_model(const std::string& directory, const ImageModel& model, const Tensor& flat,
                            double noise_scale, const std::vector<std::string>& class_names);
 
-/// Adds another average to what write_diffusers_model() has written. `name` is its largest decay, "0.999".
+/// Adds another average to what write_diffusers_model() has written. `name` is the limit of its decay, "0.999".
 void write_diffusers_average(const std::string& directory, const ImageModel& model, const Tensor& flat,
                              const std::string& name);
 
 /// The weights of a checkpoint, as read_weights() (nn/parameter_file.h) reads them. VSA's to_gate_compress and SLA's
-/// proj_l may be missing and are then zero; read_diffusers_model() has a note on it. `average` names one of those beside
-/// them.
+/// proj_l may be missing and are then zero; a note of read_diffusers_model() says so. `average` names a further average
+/// (model_files.h).
 Tensor read_diffusers_weights(const Parameters& store, const std::string& path,
                               const std::string& average = {});
 

@@ -4,14 +4,14 @@
 //   config.json                        the effective configuration
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
 //   .lock                              locked by the process that trains here
-//   .new                               there as long as the run has had no checkpoint
+//   .new                               exists until the run has its first checkpoint
 //   log.jsonl                          one object per logged step
 //   best.json                          which checkpoint has the lowest held-out loss, where that is computed
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
 //     training_state/                  what resuming needs (training_state.h)
-//     checksums.xxh64                  of all its files (checksums.h)
+//     checksums.xxh64                  checksums of all its files (checksums.h)
 //
 // That is what train() writes. A training loop of your own may keep other files in its checkpoints; one with
 // a training state, or in the diffusers layout, is found again.
@@ -65,11 +65,11 @@ class RunFolder {
   /// Whether a process has locked the folder, which it does while it trains there.
   bool locked() const { return FileLock::is_taken(lock_path()); }
 
-  /// Whether there is a run to go on with: true with a checkpoint; false in a folder without a run, and where
-  /// a run ended before its first checkpoint. Throws IoError for what is left of a run that has had a
-  /// checkpoint, which must not be begun anew by mistake.
+  /// Whether there is a run to resume: true with a checkpoint; false in a folder without a run, and if a run
+  /// ended before its first checkpoint. Throws IoError if a run here has lost its checkpoints: it must not be
+  /// begun anew by mistake.
   bool holds_run() const;
-  /// Says that the run that begins here has no checkpoint yet; save() takes that back.
+  /// Notes, in the file .new, that the run that begins here has no checkpoint yet. save() removes the note.
   void mark_new() const;
 
   /// Complete checkpoints, by rising step. None when the folder does not exist.
@@ -87,7 +87,7 @@ class RunFolder {
   /// ValueError for a damaged mark.
   std::optional<BestCheckpoint> best() const;
 
-  /// Takes the mark away: the next one that is evaluated will be the best.
+  /// Removes the mark: the next checkpoint that is evaluated will be the best.
   void unmark_best() const;
 
   /// Removes all checkpoints but the last `keep` and the best.
@@ -101,10 +101,10 @@ class RunFolder {
 /// The latest checkpoint of a run. Throws IoError when there is none, or a later one that is damaged.
 CheckpointPath checkpoint_to_resume(const RunFolder& run);
 
-/// The step that the name of a checkpoint says, as in "step_000001000"; -1 for another name.
+/// The step in the name of a checkpoint, as in "step_000001000"; -1 for another name.
 std::int64_t step_in_name(const std::string& checkpoint);
 
-/// What to do about a damaged checkpoint: how to go on from the one before it in its run; empty without one.
+/// A hint for a damaged checkpoint: how to resume from the one before it in its run; empty if there is none.
 std::string way_around(const std::string& checkpoint);
 
 /// `path` itself if it is a checkpoint, or the latest checkpoint if it is a run folder. Throws IoError that

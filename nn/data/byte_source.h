@@ -1,4 +1,4 @@
-// The bytes of an image file, for parsers that jump about in it.
+// The bytes of an image file, for parsers that need random access.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ class ByteSource {
  public:
   /// Opens a regular file. Throws IoError: missing, no permission, not a regular file, empty.
   explicit ByteSource(const std::string& path);
-  /// Bytes that outlive this object.
+  /// Bytes in memory, which must outlive this object.
   ByteSource(const std::uint8_t* data, std::size_t size, std::string name);
 
   const std::string& name() const { return name_; }
@@ -28,7 +28,7 @@ class ByteSource {
   std::uint32_t be16(std::uint64_t at) { return static_cast<std::uint32_t>(u8(at)) << 8 | u8(at + 1); }
   std::uint32_t be32(std::uint64_t at) { return be16(at) << 16 | be16(at + 2); }
   std::string text(std::uint64_t at, std::uint64_t bytes);
-  /// Whether `text` stands at this position; false where it would leave the data.
+  /// Whether `text` stands at this position; false if it would extend beyond the data.
   bool starts_with(std::uint64_t at, std::string_view text);
 
   /// Everything, in memory.
@@ -49,10 +49,10 @@ class ByteSource {
   std::uint64_t window_end_ = 0;
 };
 
-/// A hash of the size of a file and of its first and last 8 KiB, which is all of a small file: it tells what a
-/// file holds, whatever its name is, at the price of one or two reads. The end of a PNG has the checksum of all
-/// its pixels. A change in the middle of a large file that is not compressed (BMP, TGA, PNM) and keeps its size
-/// is not seen.
+/// A hash of the size of a file and of its first and last 8 KiB: it identifies the content, whatever the file's
+/// name is, at the price of one or two reads. A file of up to 16 KiB is hashed whole. A change in the middle of a
+/// larger file that keeps its size and both ends is not seen; this concerns mainly uncompressed formats (BMP, TGA,
+/// PNM).
 std::uint64_t content_hash(ByteSource& source);
 
 }  // namespace llsa::nn

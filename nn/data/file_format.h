@@ -1,5 +1,5 @@
-// What a file is, by its first bytes. Names are no help: many pictures are named .jpg whatever they are, and .jfif, .jpe
-// and .apng are JPEG and PNG.
+// Tells the format of a file from its first bytes. Names are no help: many pictures are named .jpg whatever their format,
+// and .jfif, .jpe and .apng are JPEG and PNG.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace llsa::nn {
 
-/// "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM", "WebP"; another format of pictures, or of archives and tables that
-/// pictures come in, such as "TIFF" or "ZIP archive"; nothing for all else. Old TGA files have no signature and are
+/// "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM", "WebP"; or the name of a format that is not read, of
+/// pictures or of files that contain pictures ("TIFF", "ZIP archive"); empty for everything else. Old TGA files have no signature and are
 /// known by their extension.
 std::string file_format(ByteSource& source);
 
@@ -22,8 +22,8 @@ std::string formats_read();
 /// What to do about a file whose format is not read.
 std::string unread_format_hint(const std::string& format);
 
-/// Whether a file name ends as those of pictures do, in any case of letters: a file of such a name that is none is
-/// worth a word.
+/// Whether a file name has an extension of pictures, in upper or lower case. If such a file is not a picture, it is worth
+/// a warning.
 bool has_image_extension(const std::string& name);
 
 }  // namespace llsa::nn

@@ -1,9 +1,9 @@
-// The files of a tree of images, without what is no data: names that begin with a dot, what systems, archives and
-// network disks leave in folders (thumbnails and deleted files among them), the folders of runs, and pictures that a
-// model has drawn.
+// The files of a tree of images that may be training data. Left out are names that begin with a dot, the files and
+// folders that systems, archives and network disks leave behind (litter, such as thumbnails and deleted files), the
+// folders of runs, and the folders of pictures that a model has drawn.
 //
-// Links are followed. Every folder is entered once, real ones before linked ones, so loops end and the name under which
-// a folder counts does not depend on where links to it lie.
+// Links are followed. Every folder is entered once, real folders before linked ones. So loops end, and a folder keeps
+// its real path wherever links to it lie.
 #pragma once
 
 #include <string>
@@ -21,9 +21,9 @@ struct FolderTree {
   std::vector<std::string> files;  ///< below the root, with '/', in byte order
   std::vector<std::string>
       sub_folders;                    ///< names of the folders in the root that were entered, in byte order
-  std::vector<SkippedFile> skipped;   ///< folders that cannot be read, links that lead nowhere
-  std::vector<std::string> not_data;  ///< folders of runs, and of drawn pictures
-  std::vector<std::string> litter;    ///< what systems leave in folders
+  std::vector<SkippedFile> skipped;   ///< folders that cannot be read, links without a target
+  std::vector<std::string> not_data;  ///< the folders of runs and of drawn pictures
+  std::vector<std::string> litter;    ///< files and folders that systems leave behind
   bool drawn = false;                 ///< the root itself holds pictures that a model has drawn
 };
 

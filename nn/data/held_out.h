@@ -1,9 +1,9 @@
 // Images that are held out of training, so that a model can be measured on images that it has not seen.
 //
 // They are a folder of their own, or a share of the training images. An image belongs to the share when a
-// hash of its content, read as a fraction of 1, is less than the share. So images that are added, renamed or moved
-// later change nothing for those that are there, copies of an image are all on one side, and a larger share contains
-// a smaller one.
+// hash of its content, read as a fraction of 1, is less than the share. So images that are added, renamed or
+// moved later change nothing for the others, all copies of an image are on one side, and a larger share contains a
+// smaller one.
 #pragma once
 
 #include <cstdint>
@@ -28,16 +28,16 @@ struct HeldOutSplit {
   std::shared_ptr<const ImageFolder> held_out;  ///< null when nothing is held out
 };
 
-/// Splits off what `held_out` says: nothing (""), a share of `images`, or another folder. With `classes`, the
-/// images of that folder have classes as the training images have them (ImageFolder::classes()), and are labelled as the training images, by the names of their class folders. Throws
-/// ValueError for a share of which no image is held out or none is left to train on, for a class that the
+/// Splits off what `held_out` names: nothing (""), a share of `images`, or another folder. With `classes`, the other
+/// folder is read with the training images' setting (ImageFolder::classes()), and its classes are matched to theirs
+/// by name. Throws ValueError for a share of which no image is held out or none is left to train on, for a class that the
 /// training images do not have, and for a held-out file that is also a training image (through a link, or
 /// because one folder lies in the other); IoError as ImageFolder.
 HeldOutSplit hold_out(const std::shared_ptr<const ImageFolder>& images, const std::string& held_out,
                       const DecodeOptions& decode, bool classes);
 
-/// A sentence about held-out images whose content training images have, too: a model that learns its images by heart
-/// knows these. Empty when there are none.
+/// A sentence about held-out images that are copies of training images: a model that memorises its training images knows
+/// them. Empty when there are none.
 std::string copies_text(const ImageFolder& training, const ImageFolder& held_out);
 
 }  // namespace llsa::nn

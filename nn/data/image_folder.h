@@ -1,14 +1,14 @@
 // A folder of images as a data set: scanned once, checked, sorted.
 //
-// * The folder is searched recursively (folder_walk.h). What is an image is told by its content, not by its name
+// * The folder is searched recursively (folder_walk.h). The content of a file decides whether it is an image, not its name
 //   (file_format.h). Each image's header and structure are checked (probe_image). A file that fails, for example
 //   because it may not be read, is left out and listed with the reason; images of formats that are not read are counted
 //   by format. The loader handles damage that only decoding finds.
-// * Where there is a table of labels (label_file.h), these are the classes, and it has to name every image. Else, if the
-//   root has sub-folders with images, each of them is a class, with everything below it; classes are numbered in byte
-//   order of their names. Without such sub-folders there are no classes, and every label is 0. Images directly in the
-//   root beside such folders are an error, and so are folders that are named as parts of a data set (train, val, ...),
-//   unless `Classes` says what is meant.
+// * If there is a table of labels (label_file.h), its labels are the classes, and it has to name every image. Otherwise
+//   each sub-folder of the root that has images is a class, with everything below it. Classes are numbered in byte order
+//   of their names. Without such sub-folders there are no classes, and every label is 0. Images directly in the root
+//   beside such folders are an error, and so are folders that are named as parts of a data set (train, val, ...), unless
+//   `Classes` resolves it.
 // * Images are in byte order of their path below the root. The set depends on names and contents alone.
 #pragma once
 
@@ -33,8 +33,8 @@ struct ImageEntry {
 /// Where classes come from.
 enum class Classes {
   automatic,  ///< tables of labels (label_file.h), else the sub-folders with images, if there are any
-  none,       ///< there are none: all images of the tree
-  folders,    ///< the sub-folders with images; images beside them are left out
+  none,       ///< there are no classes: all images of the tree are used
+  folders,    ///< the sub-folders with images are the classes; images beside them are left out
 };
 
 /// "auto", "none", "folders". Throws ValueError for another name.
@@ -50,8 +50,8 @@ struct UnreadFormat {
 class ImageFolder {
  public:
   /// Scans. Throws IoError, saying what was looked for and found, when the folder is missing, is no folder,
-  /// may not be read, or holds no usable image; ValueError when it is not clear which images or which classes are
-  /// meant, with the counts and the ways out.
+  /// may not be read, or holds no usable image; ValueError when it is not clear which images or classes are
+  /// meant; its message has the counts, its hint the ways to resolve it.
   explicit ImageFolder(std::string root, const DecodeOptions& decode = {},
                        Classes classes = Classes::automatic);
 
@@ -66,32 +66,32 @@ class ImageFolder {
   const std::vector<ImageEntry>& entries() const { return entries_; }
   /// Empty without classes.
   const std::vector<std::string>& class_names() const { return class_names_; }
-  /// Tables that the labels are from; empty where they are from folders, or there are none.
+  /// The tables that the labels come from; empty if they come from folders, or there are no labels.
   const std::vector<std::string>& label_tables() const { return label_tables_; }
   /// Images per class; one number without classes.
   std::vector<std::int64_t> class_counts() const;
   /// "cat (120), dog (80)", shortened where there are many.
   std::string class_summary() const;
 
-  /// What was left out, in order of path: damaged files, files that may not be read, images without a class.
+  /// The files that were left out, in order of path: damaged ones, unreadable ones, images without a class.
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
-  /// In the order of the formats' names.
+  /// Image formats that are not read, in the order of their names.
   const std::vector<UnreadFormat>& unread_formats() const { return unread_; }
-  /// Folders that hold no training data: of runs, and of pictures that a model has drawn.
+  /// Folders that hold no training data: those of runs, and those of pictures that a model has drawn.
   const std::vector<std::string>& not_data() const { return not_data_; }
-  /// What systems leave in folders: files and folders that were not looked into.
+  /// Files and folders that systems leave behind (folder_walk.h). They were not searched.
   const std::vector<std::string>& litter() const { return litter_; }
   /// Files that are no images.
   std::int64_t other_files() const { return other_files_; }
   /// Images whose EXIF orientation is not upright.
   std::int64_t rotated_files() const { return rotated_files_; }
-  /// Whole sentences for a log: how many files were left out with the first reasons, and what may be a mistake.
+  /// Sentences for a log: how many files were left out, with the first reasons, and what may be a mistake.
   std::vector<std::string> warnings() const;
 
-  /// Hash of all paths, labels and contents: two equal ones are of the same training data.
+  /// Hash of all paths, labels and contents. Equal fingerprints mean the same training data.
   std::uint64_t fingerprint() const { return fingerprint_; }
-  /// Whether a stored fingerprint is this folder's. That of an earlier version, which is of paths and labels, is known,
-  /// too.
+  /// Whether a stored fingerprint is that of this folder. Fingerprints of earlier versions, which hash paths and labels
+  /// only, are recognised, too.
   bool matches(std::uint64_t fingerprint) const;
 
   /// Decodes one image; thread-safe. Throws IoError as decode_image, ValueError for an index outside.

@@ -1,6 +1,6 @@
-// Labels of images from tables, as many image sets have them: metadata.jsonl, one JSON object a line, or metadata.csv with
-// a head. `file_name` is the path of an image relative to the folder of the table, `label` a text or an integer; other
-// columns are ignored.
+// Labels of images from tables, which many image sets have: metadata.jsonl with one JSON object per line, or metadata.csv
+// with a header line. `file_name` is the path of an image relative to the folder of the table; `label` is a text or an
+// integer. Other columns are ignored.
 //
 //   {"file_name": "0001.png", "label": "cat"}
 #pragma once
@@ -18,9 +18,9 @@ struct ImageLabels {
   std::map<std::string, std::string> of;  ///< label by path below the root
 };
 
-/// Reads all tables of a tree, given its files below the root in byte order (folder_walk.h); nothing where there is none
-/// that has labels. Throws ValueError with table and line for a malformed line, a file that is not there or is named twice, and a
-/// row without a label among rows that have one; IoError for a table that cannot be read.
+/// Reads all tables of a tree, given its files below the root in byte order (folder_walk.h). Returns nothing if no table
+/// has labels. Throws ValueError, naming table and line, for a malformed line, a file that does not exist or is named
+/// twice, and a row without a label among rows that have one; IoError for a table that cannot be read.
 std::optional<ImageLabels> read_labels(const std::string& root, const std::vector<std::string>& files);
 
 /// Distinct labels in the order of their classes: by value where all are integers, else in byte order.
