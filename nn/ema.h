@@ -12,7 +12,7 @@
 //   adam.step(1e-3, &ema);
 //   ScopedWeights averaged(params, ema.flat());
 //
-// Which decay is best is known at the end of a run only, so several averages may be kept: keep_beside() adds one that is
+// Which decay is best shows only at the end of a run, so several averages may be kept: keep_beside() adds one that is
 // updated whenever this one is.
 #pragma once
 
@@ -40,10 +40,10 @@ class Ema {
   const std::vector<std::unique_ptr<Ema>>& others() const { return others_; }
   const EmaOptions& options() const { return options_; }
 
-  /// Takes in the present weights, into the others, too.
+  /// Updates this average and the others with the present weights.
   void update();
-  /// Takes them into the others alone, for an optimiser that writes flat() itself. With `skip` (i32 [1], or
-  /// undefined) set it does nothing.
+  /// Updates only the others, for an optimiser that updates flat() itself. Does nothing if `skip` (i32 [1], or
+  /// undefined) is set.
   void update_others(const Tensor& skip);
   /// The average, in the layout of the parameters' flat buffers.
   const Tensor& flat() const { return flat_; }
@@ -64,8 +64,8 @@ class Ema {
   std::vector<std::unique_ptr<Ema>> others_;
 };
 
-/// The largest decays of further averages from a text such as "0.999,0.99"; none from an empty one. Throws ValueError
-/// for what is not a number from 0 to 1, or is there twice.
+/// Parses the decay limits of further averages, such as "0.999,0.99"; an empty text has none. Throws ValueError for
+/// anything but numbers from 0 to 1, and for a number that occurs twice.
 std::vector<double> ema_decays(const std::string& text);
 
 }  // namespace llsa::nn

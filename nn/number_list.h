@@ -1,4 +1,4 @@
-// Lists of numbers as text, "0.999,0.9999": what settings of several numbers are written as.
+// Lists of numbers as text, "0.999,0.9999", for settings with several numbers.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace llsa::nn {
 
-/// The numbers between commas. Throws ValueError, quoting the text, where one is not a finite number.
+/// The numbers between the commas. Throws ValueError, quoting the text, if one is not a finite number.
 std::vector<double> number_list(const std::string& text);
 
 /// The shortest text that reads back as the number.

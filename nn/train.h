@@ -16,7 +16,7 @@
 
 namespace llsa::nn {
 
-/// A logged step. Means are over the steps since the last one. The host is also told of the fifth step after a start,
+/// A logged step. Means are over the steps since the previous report. The fifth step after a start is reported, too,
 /// without a line in the log, so that a user soon knows how long the run will take.
 struct StepReport {
   std::int64_t step = 0;     ///< steps done
@@ -33,8 +33,8 @@ struct StepReport {
   std::uint64_t synchronizations = 0;   ///< how often the host waited for the device since the last report
 };
 
-/// What the averaged weights reach: the loss on images that are not trained on (eval/held_out_loss.h), and how far drawn
-/// images are from the training images (eval/drawn_score.h). Each is there if the options ask for it.
+/// An evaluation of the averaged weights: the loss on images that are not trained on (eval/held_out_loss.h), and the
+/// distance of drawn images to the training images (eval/drawn_score.h). Each is set if the options ask for it.
 struct EvaluationReport {
   std::int64_t step = 0;  ///< steps done
   std::optional<double> held_out_loss = {};
@@ -49,11 +49,11 @@ struct TrainCallbacks {
   /// A sentence for the user: warnings, files written.
   std::function<void(const std::string&)> on_message = {};
   /// Asked before every step, between its micro-batches, after every step of drawing images and between two
-  /// batches of held-out images; true = save and return. A grid or an evaluation that was ended so is made when
-  /// the run is resumed.
+  /// batches of held-out images; true = save and return. A grid or an evaluation that this interrupts is made
+  /// when the run is resumed.
   std::function<bool()> should_stop = {};
-  /// Asked before a run is resumed on other images or with settings of the rule OnResume::ask; gets a sentence
-  /// for each of them. True = go on with the changes; without this callback they are an error.
+  /// Asked before a run is resumed on other images, or with changed settings whose rule is OnResume::ask; gets a
+  /// sentence for each change. True = resume with the changes. Without this callback they are an error.
   std::function<bool(const std::vector<std::string>&)> allow_changes = {};
 };
 
@@ -70,10 +70,10 @@ struct TrainResult {
 ///
 /// Throws ValueError for a configuration that does not fit the data or the stored one, IoError for files,
 /// NonFiniteError, naming step, op and last good checkpoint, when loss or gradient stop being finite, and
-/// DeviceError for options.graph without a CUDA device. Whatever else ends the run, also an exception of a
-/// callback, it first saves the steps that were done. What the weights do not depend on ends no run: a sample
-/// grid, a held-out loss or a line of the log that fails, or a step that cannot be captured, is told by
-/// on_message.
+/// DeviceError for options.graph without a CUDA device. If another error ends the run, such as an
+/// exception of a callback, the steps that were done are saved first. Failures that do not touch the weights do
+/// not end the run: if a sample grid, an evaluation or a line of the log fails, or a step cannot be captured,
+/// on_message says so.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks);
 

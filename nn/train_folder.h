@@ -48,26 +48,28 @@ class TrainFolder {
   TrainFolder(const TrainRun& run, const std::string& path);
 
   /// Makes the folder ready for a new run, with the weights of options.init_from if it names a checkpoint.
-  /// Throws ValueError when it holds a run already, IoError, also when it holds what is left of one.
+  /// Throws ValueError if the folder holds a run already; IoError for files, and if a run there has lost its
+  /// checkpoints.
   void begin();
-  /// Brings everything to the state of the latest checkpoint and returns the steps that were done. What has
-  /// changed since is told and logged. Throws ValueError for changes that cannot be or that the host does not
-  /// allow, and what reading a damaged checkpoint throws, with a hint that names the checkpoint before it.
+  /// Brings everything to the state of the latest checkpoint and returns the steps that were done. Changes
+  /// of settings and images are reported by on_message and logged. Throws ValueError for changes that are
+  /// impossible or that the host does not allow, and what reading a damaged checkpoint throws, with a hint that
+  /// names the checkpoint before it.
   std::int64_t resume();
 
   TrainLog& log() { return *log_; }
   /// Computes held-out loss and score of the averaged weights after `step` steps, logs and reports them. If no earlier
-  /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, when the host
-  /// wants to stop. Failures but that of saving are told.
+  /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, if the host
+  /// wants to stop. Failures are reported by on_message; only a failure to save is thrown.
   void evaluate(std::int64_t step);
   const EvaluationReport& last_evaluation() const { return evaluation_; }
   /// Path of the best checkpoint; empty when there is none.
   std::string best_checkpoint() const;
   /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep. Throws IoError
-  /// when it cannot be written; one that cannot be removed is told.
+  /// if it cannot be written. If an old one cannot be removed, on_message says so.
   void save(std::int64_t step);
   /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
-  /// host wants to stop. Failures are told.
+  /// host wants to stop. Failures are reported by on_message.
   void draw(std::int64_t step);
   bool has_grid(std::int64_t step) const { return path_exists(files_.sample_path(step)); }
 
@@ -93,7 +95,7 @@ class TrainFolder {
   EvaluationReport evaluation_;
 };
 
-/// How such a run draws; count, seed and batch are left open.
+/// How a run draws its images; count, seed and batch keep their defaults.
 SampleOptions sampling_options(const TrainOptions& options);
 
 /// The configuration that train() has stored with a checkpoint. Throws IoError when there is none.

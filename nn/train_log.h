@@ -11,21 +11,21 @@
 
 namespace llsa::nn {
 
-/// The longest log that is read again: some twenty million lines.
+/// The longest log, in bytes, that a resumed run reads: some twenty million lines.
 inline constexpr std::size_t kLongestLog = std::size_t{4} << 30;
 
 class TrainLog {
  public:
   /// Opens the log for the steps after `step`. Drops lines of later steps, which a resumed run will write
-  /// again, and what is no line of a log, such as a half-written last one; the latter is told, and noted in the
-  /// log. Throws IoError.
+  /// again, and damaged lines, such as a half-written last one. A message and a note in the log say that damaged
+  /// lines were dropped. Throws IoError.
   TrainLog(const std::string& path, std::int64_t step, std::function<void(const std::string&)> on_message);
   ~TrainLog();
   TrainLog(const TrainLog&) = delete;
   TrainLog& operator=(const TrainLog&) = delete;
 
   /// Appends one line and hands it to the system. Numbers that are not finite are written as strings. A line
-  /// that cannot be written is left out; the first of several in a row is told.
+  /// that cannot be written is left out; a message reports the first of several such lines in a row.
   void write(const StepReport& report);
   /// The same for an evaluation, on a line of its own.
   void write(const EvaluationReport& report);

@@ -1,7 +1,7 @@
-// Where the memory of a training run goes, from its options alone.
+// The memory of a training run, computed from its options alone.
 //
-// Counted are the tensors that a step keeps for backward, each rounded up as the allocator rounds it. What backward and the
-// kernels take on top, for a moment, is an estimate.
+// The tensors that a step keeps for backward are counted one by one, each rounded up as the allocator rounds it. The
+// temporary memory of backward and of the kernels is an estimate.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ struct TrainMemory {
   double averages = 0;     ///< of the weights, in f32
   double activations = 0;  ///< of a micro-batch, until its backward
   double images = 0;       ///< a micro-batch, its noise, its target
-  double working = 0;      ///< estimated: gradients of activations, and what kernels take
+  double working = 0;      ///< estimated: gradients of activations, temporary memory of kernels
   double prepared = 0;     ///< micro-batches that workers hold ready
-  double cache = 0;        ///< decoded images (cache_mb), when it has filled
+  double cache = 0;        ///< decoded images (cache_mb), when the cache is full
 
   double state() const { return weights + gradients + moments + averages; }
-  /// Where the model computes.
+  /// Bytes in the memory of the device that computes.
   double model() const { return state() + activations + images + working; }
   double loader() const { return prepared + cache; }
 };
@@ -38,9 +38,9 @@ TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, s
 /// The same as a table of several lines.
 std::string memory_table(const TrainMemory& memory, Device device);
 
-/// Throws OutOfMemoryError if the options need more than is free, even without what is estimated: `room` bytes where the model
-/// computes, which on the CPU is also where the loader works; on a GPU the loader has `host_room`. The message says what is
-/// needed and what is free, the hint which other settings fit.
+/// Throws OutOfMemoryError if the options need more memory than is free, even without the estimated part. `room` bytes are
+/// free where the model computes. On the CPU the loader works in the same memory; on a GPU it has `host_room` bytes of the
+/// host. The message says what is needed and what is free; the hint says which settings would fit.
 void require_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files, Device device,
                     double room, double host_room);
 

@@ -13,7 +13,7 @@
 
 namespace llsa::nn {
 
-/// Tokens that a step computes, of all its micro-batches; of a model in stages those of the images' own stages.
+/// Tokens of a step, over all its micro-batches. In a model with stages, an image counts with the tokens of its own stage.
 std::int64_t tokens_per_step(const ImageModel& model, const TrainOptions& options);
 
 class TrainMeter {
@@ -22,8 +22,8 @@ class TrainMeter {
   TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step);
 
   /// Does the next step. Its loss and gradient norm stay on the device until read(), so that a step waits for
-  /// nothing. False when the host wanted to stop amid the step; then, and when it fails, everything that is
-  /// saved is as before the step.
+  /// nothing. False if the host wanted to stop in the middle of the step. In that case, and if the step
+  /// fails, weights and training state are as before the step.
   bool do_step();
   /// Steps done.
   std::int64_t step() const { return step_; }
@@ -33,12 +33,12 @@ class TrainMeter {
   /// Brings losses and norms to the host. If one is not finite, it logs the step, looks for the first op that
   /// went wrong and throws NonFiniteError.
   void read();
-  /// Logs what was read since it was last called, unless that is nothing. A checkpoint of this step comes
-  /// after it: a run that is killed between the two has no gap in its log.
+  /// Logs the steps that were read since the last call, if there are any. Call it before a checkpoint of this step
+  /// is saved: then a run that is killed between the two has no gap in its log.
   void log();
-  /// Tells the host what log() has logged.
+  /// Reports to the host what log() has logged.
   void report();
-  /// Tells the host the same without a line in the log, and lets the next one hold these steps, too.
+  /// Reports to the host without a line in the log. The next line includes these steps, too.
   void report_early();
   /// Mean loss of the last report.
   double loss() const { return last_loss_; }

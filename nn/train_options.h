@@ -49,7 +49,7 @@ struct TrainOptions {
   double clip = 1.0;  ///< largest gradient norm; 0 = no clipping
   double ema_power = 0.75;
   double ema_max = 0.9999;
-  std::string ema_also;  ///< averages beside the first one: their ema_max, as ema_decays() takes them
+  std::string ema_also;  ///< further averages: the limit of the decay of each, a text for ema_decays()
   double class_drop = 0.1;
   std::string noise_level = "uniform";  ///< "uniform" | "logit_normal"
   double noise_level_mean = 0.0;        ///< of logit(1 - sigma), under logit_normal
@@ -74,7 +74,7 @@ struct TrainOptions {
   std::int64_t sample_count = 16;
   std::int64_t sample_steps = 20;
   double guidance = 1.5;
-  std::string guidance_interval = "0,1";  ///< of 1 - sigma, as guidance_interval() takes it
+  std::string guidance_interval = "0,1";  ///< of 1 - sigma: a text for guidance_interval()
   std::string sampler = "euler";          ///< "euler" | "heun"
   std::int64_t save_every = 500;          ///< steps between checkpoints; 0 = only at the end
   std::int64_t keep = 2;                  ///< checkpoints kept, beside the best one
@@ -97,12 +97,12 @@ struct TrainOptions {
 /// How the images of a run are decoded.
 DecodeOptions decode_options(const TrainOptions& options);
 
-/// What becomes of a run that is resumed with another value of a setting.
+/// What happens when a run is resumed with another value of a setting.
 enum class OnResume {
-  refuse,  ///< its weights do not fit: it cannot go on
-  ask,     ///< it learns from something else, or in another arithmetic: goes on only where the host allows it
-  note,    ///< its weights will not be those of a run without the change: goes on, and the log says so
-  accept,  ///< its weights are the same
+  refuse,  ///< an error: the weights do not fit
+  ask,  ///< the run would learn something else, or in another arithmetic: it goes on only if the host allows it
+  note,  ///< the weights will differ from those of a run without the change: it goes on, and the log says so
+  accept,  ///< the weights are the same
 };
 
 /// One row of the table.
@@ -116,7 +116,7 @@ struct Setting {
   double least = 0, most = 0;             ///< range of numbers
   std::vector<std::string> choices = {};  ///< words allowed; empty = any text
   OnResume on_resume = OnResume::ask;
-  bool dit_only = false;                      ///< without meaning, and left at its default, for a PixelFlow
+  bool dit_only = false;                      ///< a PixelFlow has no use for it: only the default is accepted
   void (*check)(std::string_view) = nullptr;  ///< throws ValueError for other text; null = none
 };
 
@@ -134,7 +134,7 @@ struct SettingChange {
   std::string text;  ///< "lr: stored 0.0001, now 0.001"
 };
 
-/// What differs between the run as it was stored and as it is to go on, but for what OnResume::accept allows.
+/// The differences between the stored options and those of the resumed run, without those of OnResume::accept.
 std::vector<SettingChange> changes_on_resume(const TrainOptions& stored, const TrainOptions& now);
 
 }  // namespace llsa::nn

@@ -42,7 +42,7 @@ struct TrainStepOptions {
   bool graph = false;           ///< replay graphs; needs a CUDA device
   /// Told in a sentence when the step has been captured, or could not be. May be empty.
   std::function<void(const std::string&)> on_message = {};
-  /// Asked between two micro-batches; true gives the step up. May be empty.
+  /// Asked between two micro-batches; true discards the step. May be empty.
   std::function<bool()> should_stop = {};
 };
 

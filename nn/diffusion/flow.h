@@ -3,12 +3,12 @@
 //   x_t = (1 - sigma) x + sigma s eps,   target = s eps - x
 //   loss = mean (v - target)^2,          v = model(x_t, 1000 sigma, y)
 //
-// A network whose output is the image instead of the flow (pred_x0; JiT, Li and He, arXiv 2511.13720) has
+// For a network whose output is the image instead of the flow (pred_x0; JiT, Li and He, arXiv 2511.13720)
 //
 //   v = (x_t - output) / max(sigma, 0.05)
 //
-// and the same loss. The target has no bound: where sigma < 0.05, the best output is x_t - 0.05 v, so that v is
-// the flow of the image at every level, and a sampler needs to know nothing of the bound.
+// with the same loss. The bound of 0.05 is in v alone, not in the target. So v approximates the flow at every level,
+// and a sampler need not know of the bound; where sigma < 0.05, the best output is x_t - 0.05 v.
 //
 // eps ~ N(0, 1); s = max(1, sqrt(height width) / 64) keeps the signal-to-noise ratio of large images at that
 // of small ones. All draws are functions of (seed, sample id): they depend neither on threads nor on how
@@ -35,7 +35,8 @@ using kernels::NoiseLevel;
 NoiseLevel noise_level_law(const std::string& name);
 std::string name_of(NoiseLevel law);
 
-/// What is compared: flows, or images, for which an error of the flow counts max(sigma, 0.05) times.
+/// Which errors the loss squares: v = those of the flow; x = those of the image, which are max(sigma, 0.05) times those of
+/// the flow.
 enum class FlowLoss { v, x };
 /// "v", "x". Throws ValueError for another word.
 FlowLoss flow_loss_kind(const std::string& name);
@@ -63,14 +64,14 @@ struct FlowBatch {
   Tensor target;       ///< same
   Tensor t;            ///< f32 [b], 1000 sigma (a cascade has its own time)
   Tensor y;            ///< i32 [b], classes with some dropped; undefined when y was
-  Tensor weight = {};  ///< [b,1,1,1], by which an error is multiplied before it is squared; undefined = 1
+  Tensor weight = {};  ///< [b,1,1,1]: an error is multiplied by it before it is squared; undefined = 1
 };
 
 /// x [b,c,h,w] in [-1,1], y i32 [b] or undefined, sample_ids i64 [b].
 FlowBatch make_flow_batch(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& sample_ids,
                           const FlowOptions& options);
 
-/// Mean squared error of the model on a batch, weighted where the batch says so; a scalar to call backward()
+/// Mean squared error of the model on a batch, with the batch's weights if it has any; a scalar to call backward()
 /// on. Throws ShapeError when the model's prediction has another shape than the images.
 Var flow_loss(Context& ctx, const Denoiser& model, const FlowBatch& batch);
 

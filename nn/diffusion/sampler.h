@@ -5,9 +5,9 @@
 //   Heun    x += h (v(x, sigma_i) + v(x + h v(x, sigma_i), sigma_{i+1})) / 2, but Euler's step to 0, where there is no flow
 //   v = v_null + g (v_class - v_null) where 1 - sigma lies in the guidance interval, else v_class
 //
-// Heun's error falls with the square of the number of steps, Euler's with the number, and a step of Heun costs two of
-// Euler. An interval that leaves out the noisiest levels gives more varied images (Kynkaanniemi et al., arXiv
-// 2404.07724), and outside of it a step costs half. JiT (arXiv 2511.13720) has 50 steps of Heun and [0.1, 1].
+// Heun's error falls with the square of the number of steps, Euler's with the number. A step of Heun costs as much as
+// two of Euler. An interval that leaves out the noisiest levels gives more varied images (Kynkaanniemi et al., arXiv
+// 2404.07724), and outside the interval a step costs half. JiT (arXiv 2511.13720) uses 50 steps of Heun and [0.1, 1].
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ enum class Sampler { euler, heun };
 /// "euler", "heun". Throws ValueError for another word.
 Sampler sampler_kind(const std::string& name);
 
-/// The first and the last 1 - sigma at which images are guided: 0 is noise, 1 is the image.
+/// The smallest and the largest 1 - sigma at which images are guided: 0 is noise, 1 is the image.
 using GuidanceInterval = std::array<double, 2>;
 /// 0 <= a <= b <= 1.
 inline bool is_valid(const GuidanceInterval& i) { return 0.0 <= i[0] && i[0] <= i[1] && i[1] <= 1.0; }

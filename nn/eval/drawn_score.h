@@ -1,4 +1,4 @@
-// How far the images that a model draws are from real ones, at each evaluation of a training run.
+// The distance of images that a model draws to real ones, at each evaluation of a training run.
 //
 // The same images are drawn every time: their noise depends on the number of the image alone. So scores can be compared
 // between the steps of a run, and between runs on the same images with the same options.
@@ -22,18 +22,20 @@
 
 namespace llsa::nn {
 
-/// Draws options.count images, options.batch at a time, and hands each batch to `take`, on the CPU. Progress is counted
-/// in images. Returns whether all were drawn: false when should_stop ended it. Throws what ImageModel::draw() throws.
+/// Draws options.count images, options.batch at a time, and passes each batch, copied to the CPU, to `take`. Progress is
+/// counted in images. Returns false if should_stop ended it before all were drawn. Throws what ImageModel::draw() throws.
 bool draw_batches(ImageModel& model, const SampleOptions& options, const Callbacks& callbacks,
                   FunctionRef<void(const Tensor&)> take);
 
 struct DrawnScoreOptions {
   SampleOptions sampling = {};  ///< count: images to draw, at least 2
   std::string inception = {};   ///< weights of the Inception network, for FID; empty = random features
-  std::string statistics = {};  ///< with them: file that keeps what the network says of the real images
+  std::string statistics =
+      {};  ///< with `inception`: file that keeps the features' statistics of the real images
 };
 
-/// Of random features (frechet.h): `value`, and its ratio to that of other real images. With Inception: FID, no ratio.
+/// Without Inception, `value` is the distance of random features (frechet.h), and `over_real` its ratio to the distance of
+/// other real images. With Inception, `value` is FID, and there is no ratio.
 struct DrawnScore {
   double value = 0;
   std::optional<double> over_real = {};
@@ -41,13 +43,14 @@ struct DrawnScore {
 
 class DrawnScorer {
  public:
-  /// Compares with the images of `folder`, brought to height x width, and computes on ctx. Random features of up to
-  /// 1,024 of them are taken here. Throws ValueError when there are fewer than 2 sampling.count, IoError for files.
+  /// Compares with the images of `folder`, resized to height x width, and computes on ctx. The random features of real
+  /// images are computed here. Throws ValueError if there are fewer than 2 sampling.count real images, IoError for
+  /// files.
   DrawnScorer(Context& ctx, std::shared_ptr<const ImageFolder> folder, int height, int width,
               const DrawnScoreOptions& options);
 
-  /// Nothing when should_stop ended it. The statistics of the real images are computed by the first call with
-  /// Inception, unless their file exists. Throws what drawing and load_statistics() throw.
+  /// Returns nothing if should_stop ended it. With Inception, the first call computes the statistics of the real images,
+  /// unless their file exists. Throws what drawing and load_statistics() throw.
   std::optional<DrawnScore> operator()(ImageModel& model, const Callbacks& callbacks = {});
 
   bool is_fid() const { return network_ != nullptr; }
