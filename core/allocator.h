@@ -29,7 +29,7 @@ class Allocator {
   /// `bytes` is what allocate() was asked for.
   virtual void deallocate(void* pointer, std::size_t bytes) noexcept = 0;
   virtual AllocatorStats stats() const = 0;
-  /// Bytes that could still be handed out if they are asked for now, in one piece or in many.
+  /// Bytes that can still be allocated now, in one block or in many.
   virtual std::size_t available() const = 0;
   virtual void reset_peak() = 0;
   /// Gives cached blocks back to the system.

@@ -1,6 +1,6 @@
 // A checksum of bytes: xxHash64 (Y. Collet, 2012), by its public specification, with the seed 0.
 //
-// It finds damage, not forgery. It is as fast as memory is read, and everybody can check it: `xxhsum -c`.
+// It finds damage, not forgery. It is as fast as reading memory, and `xxhsum -c` can check it.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// FNV-1a: a small hash of 64 bits that is the same on every machine. It is no protection against those who want two
-// inputs with equal hashes.
+// FNV-1a: a small hash of 64 bits that is the same on every machine. It gives no protection
+// against inputs that were made to have equal hashes.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ class Fnv1a {
   void add(std::string_view bytes) {
     for (const char c : bytes) add(static_cast<std::uint8_t>(c));
   }
-  /// As eight bytes, the lowest first.
+  /// Adds a number as eight bytes, the lowest first.
   void add_word(std::uint64_t word) {
     for (int shift = 0; shift < 64; shift += 8) add(static_cast<std::uint8_t>(word >> shift));
   }

@@ -1,5 +1,5 @@
 // What this process may use of the machine: the machine itself, narrowed by affinity and by control groups
-// (containers, batch systems), of both versions and on every level above the process.
+// (containers, batch systems). Both versions of control groups are read, on every level above the process.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@ namespace llsa {
 /// groups rounded up. `root` is where /proc and /sys are found.
 int available_processors(const std::string& root = {});
 
-/// Bytes of memory that this process can still take without being killed: what the machine has available, or what is left of the
-/// limit of a control group where that is less. Cached files that the system can drop count as available, swap does not.
+/// Bytes of memory that this process can still take without being killed: the available memory of the machine, or the rest
+/// of a control group's limit if that is less. Cached files that the system can drop count as available; swap does not.
 std::size_t available_memory(const std::string& root = {});
 
 }  // namespace llsa

@@ -6,11 +6,11 @@
 
 namespace llsa {
 
-/// The longest document of settings that is read. Such a text becomes up to thirty times as large in memory.
+/// The longest document of settings that is read, in bytes. Once parsed, it takes up to thirty times as much memory.
 inline constexpr std::size_t kLongestDocument = std::size_t{16} << 20;
 
 /// The bytes of a file. Throws IoError with the path and the system's reason, and for a file of more than `most` bytes:
-/// one that was not meant, or a device that never ends.
+/// a wrong file, or a device without an end.
 std::string read_text_file(const std::string& path, std::size_t most = kLongestDocument);
 
 /// Whether there is a file or folder of that name. Links are followed. Throws IoError if the system cannot tell,

@@ -12,17 +12,18 @@
 
 namespace llsa::apps {
 
-// What both figures have in common.
+// Shared by both figures.
 constexpr int kPaperPicks = 8;  // of LLSA
 constexpr std::uint64_t kPaperSeed = 7;
 /// "b = 1, H = 4, D = 64"
 std::string shape_text(std::int64_t heads, std::int64_t head_dim);
-/// What is not measured, where, and why, for the list at the end.
+/// An entry of the list at the end: what was not measured, at which size, and why.
 std::string left_out_text(const std::string& what, std::int64_t tokens, const std::string& why);
 /// " (b = 1, H = 4, D = 64, f32, CPU)", for the title of a plot.
 std::string setting_text(const Context& ctx, std::int64_t heads, std::int64_t head_dim, DType dtype);
 
-/// On the CPU all three; on a GPU the library's alone, since the scan of a mask would need a kernel of its own.
+/// On the CPU all three ways are measured. On a GPU only the library's is, since the scan of a mask would need a kernel of
+/// its own.
 class KeyValueFigure {
  public:
   /// Adds to `figures` and to `left_out`. All arguments must outlive it.
@@ -32,7 +33,7 @@ class KeyValueFigure {
 
   /// Checks the results, then prints the head of the table. Throws Error for a wrong one.
   void begin();
-  /// One row.
+  /// Measures and prints one row.
   void measure(std::int64_t tokens);
   Plot plot() const;
 

@@ -35,24 +35,24 @@ struct DataCheckArgs {
   std::string data;
   std::string contact_sheet;  ///< PNG file; may be empty
   std::string size;           ///< "HxW" or "N"; empty = the default of training
-  FlagTexts settings;         ///< of nn::train_settings(): those that say which images are taken, and how
+  FlagTexts settings;  ///< those of nn::train_settings() that choose the images and how they are decoded
   int threads = 0;
   bool json = false;
 };
 int run_data_check(const DataCheckArgs& args);
 
-/// What --resume says.
+/// The value of --resume: not given, given alone, or `auto`.
 enum class Resume { no, yes, automatic };
 
 struct TrainArgs {
   std::string out;
   std::string config;  ///< JSON file; flags override it
-  std::string preset;  ///< name of presets.h, in place of the file
+  std::string preset;  ///< a name of presets.h, instead of the file
   FlagTexts settings;  ///< of nn::train_settings()
   FlagTexts model;     ///< of model_flags()
   Resume resume = Resume::no;
   bool allow_changes = false;
-  bool print_config = false;  ///< and do nothing else
+  bool print_config = false;  ///< print the configuration and train nothing
   bool quiet = false;
   std::int64_t report_every = 0;  ///< steps; 0 = never
 };
@@ -62,8 +62,8 @@ struct SampleArgs {
   std::string model;     ///< run or checkpoint
   std::string out;       ///< grid; may be empty when `each` is given
   std::string each;      ///< folder for single images
-  bool resume = false;   ///< go on with the images of an interrupted call there
-  bool replace = false;  ///< remove those of an earlier call first
+  bool resume = false;   ///< continue the images of an interrupted call in `each`
+  bool replace = false;  ///< first remove the images of an earlier call in `each`
   std::int64_t count = 64;
   std::string class_name;  ///< name or position; empty = all in turn
   std::string average;     ///< one of those beside the first average; empty = the first

@@ -15,7 +15,7 @@ struct Preset {
 };
 const std::vector<Preset>& presets();
 
-/// The options of a preset. Throws UsageError that names all of them.
+/// The options of a preset. For an unknown name, throws UsageError that names all presets.
 nn::TrainOptions preset(const std::string& name);
 
 }  // namespace llsa::apps

@@ -18,10 +18,10 @@ std::string clock_text(double seconds);
 std::string count_text(double value);
 using nn::bytes_text;
 
-/// One line of a report, without a line end. What matters most stands first.
+/// One line of a report, without a line end, the most important numbers first.
 std::string report_text(const nn::StepReport& report);
 
-/// A bar, then the report, cut to `columns`: a line that wraps could not be overwritten. Too few columns have no bar.
+/// A bar, then the report, cut to `columns`, because a line that wraps cannot be overwritten. A narrow line has no bar.
 std::string live_text(const nn::StepReport& report, std::size_t columns, bool colour);
 
 /// How much is printed, and where to.
@@ -34,8 +34,8 @@ struct ProgressStyle {
   static ProgressStyle of_terminal(bool quiet);
 };
 
-/// Prints to standard error. Reports are shown with the running mean of their losses, and with the time to the end by
-/// the clock, since sample grids, checkpoints and evaluations take their time, too.
+/// Prints to standard error. A report is shown with the running mean of the losses. Its time to the end is computed from
+/// elapsed time, so that it includes sample grids, checkpoints and evaluations.
 class Progress {
  public:
   explicit Progress(const ProgressStyle& style);
@@ -59,8 +59,8 @@ class Progress {
   Clock::time_point first_, printed_;
 };
 
-/// A line on standard error that counts images, "WHAT: 64 / 1000 images", as long as it lives: on a terminal it is
-/// overwritten, elsewhere it comes every ten seconds.
+/// Counts images on standard error, "WHAT: 64 / 1000 images": on a terminal in one line that is overwritten, elsewhere in a
+/// line every ten seconds.
 class Counter {
  public:
   explicit Counter(std::string what);

@@ -8,10 +8,11 @@
 
 namespace llsa::apps {
 
-/// At most `most` points: means over equally many points that follow each other. Fewer points stay as they are.
+/// Reduces a series to at most `most` points, the means of groups of consecutive points. Shorter series are unchanged.
 std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points, std::size_t most);
 
-/// HTML. `names` are those of the runs, which stand beside their curves when there are several; gnuplot works in `folder`. Throws what write_plot() throws.
+/// Returns HTML. `names` are the names of the runs, which label the curves if there are several runs. gnuplot works in
+/// `folder`. Throws what write_plot() throws.
 std::string curves_html(const std::vector<RunSummary>& runs, const std::vector<std::string>& names,
                         const std::string& folder);
 

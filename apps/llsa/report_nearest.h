@@ -3,10 +3,10 @@
 // * Pixels: both images are made smaller, to at most 16 pixels a side, and the distance is the root of the mean squared
 //   difference of their channels, each from 0 to 1.
 // * Features: the Euclidean distance of the random features of nn/eval/frechet.h, each divided by its standard deviation
-//   over the training images. It sees texture and colours rather than positions.
+//   over the training images. It compares texture and colours rather than positions.
 //
-// How small a distance is is told by the training images themselves: by the median distance of some of them to the
-// nearest other one.
+// The training images themselves set the scale: `usual` is the median, over as many training images as there are samples,
+// of the distance to the nearest other training image.
 #pragma once
 
 #include <array>

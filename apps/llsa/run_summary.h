@@ -1,4 +1,4 @@
-// What the folder of a run says of it: how far it is, and its log.
+// The state of a run, read from its folder: its progress and its log.
 #pragma once
 
 #include <cstdint>
@@ -12,18 +12,18 @@
 
 namespace llsa::apps {
 
-/// The numbers of log.jsonl by their keys, as points (step, value). What is not finite is no number there.
+/// The numbers of log.jsonl by their keys, as points (step, value). Values that are not finite are left out.
 struct RunLog {
   std::map<std::string, std::vector<PlotPoint>> series;
-  std::vector<std::pair<std::int64_t, std::string>> notes;  ///< what happened at a step, in sentences
+  std::vector<std::pair<std::int64_t, std::string>> notes;  ///< sentences on what happened at a step
   std::int64_t step = 0;                                    ///< of the last line
-  std::int64_t damaged_lines = 0;  ///< that are no JSON objects with a step; they are left out
+  std::int64_t damaged_lines = 0;  ///< lines that are not JSON objects with a step; they are left out
 
   const std::vector<PlotPoint>& points(const std::string& key) const;
   std::optional<double> last(const std::string& key) const;
 };
 
-/// Ignores a last line without its end, which is being written. Throws IoError.
+/// Ignores an incomplete last line, which is being written. Throws IoError.
 RunLog read_run_log(const std::string& path);
 
 enum class RunState { running, finished, stopped, damaged };
@@ -42,8 +42,8 @@ struct RunSummary {
 /// Whether a folder looks like that of a run: it has a log, or a configuration and checkpoints.
 bool is_run_folder(const std::string& folder);
 
-/// A run that another process trains is running; one whose last checkpoint is that of the last step is finished. Damaged is
-/// one whose configuration, log or last checkpoint cannot be read. Throws nothing of these.
+/// The state is `running` if another process trains the run, and `finished` if its last checkpoint is that of the last step.
+/// It is `damaged`, without an exception, if configuration, log or last checkpoint cannot be read.
 RunSummary summary_of(const std::string& folder);
 
 /// "5 s", "3 min", "7 h", "12 d".

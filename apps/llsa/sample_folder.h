@@ -3,9 +3,9 @@
 //   000000.png, 000001.png, ..
 //   labels.csv                    file,class,seed
 //
-// Class is the name of the class, or its number if nobody knows its name, empty for a model without classes. A name with a
-// comma, a quote or a line end stands in quotes, as in RFC 4180. Files are written as images are drawn, and every picture
-// before its row, so that the table never names a picture that is not there.
+// `class` is the name of the class, or its number if the name is unknown; it is empty for a model without classes. A name
+// with a comma, a quote or a line end stands in quotes, as in RFC 4180. Every picture is written before its row, so the
+// table never names a picture that does not exist.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +30,14 @@ struct SampleLabels {
 
 class SampleFolder {
  public:
-  /// Makes the folder if there is none. Throws IoError, naming them, where it holds images: under `refuse` any, under
-  /// `replace` and `resume` those that no earlier call drew; ValueError under `resume` where the earlier call drew other
-  /// classes or with another seed.
+  /// Makes the folder if there is none. Throws IoError, naming them, if the folder holds images that may not stay or be
+  /// replaced: under `refuse` any images, under `replace` and `resume` those that no earlier call drew. Throws ValueError
+  /// under `resume` if the earlier call drew other classes or had another seed.
   SampleFolder(std::string path, SampleLabels labels, Earlier earlier);
 
-  /// Images that are there, the first ones.
+  /// How many images, from the first on, exist already.
   std::int64_t done() const { return done_; }
-  /// Writes the images after those, [n,3,H,W].
+  /// Writes the next images, [n,3,H,W].
   void add(const Tensor& images);
 
  private:

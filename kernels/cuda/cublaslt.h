@@ -2,9 +2,9 @@
 //
 // Of the first eight algorithms that the library's heuristic offers, those are used that add the parts of a long
 // sum in f32 (f64 for f64), in a fixed order and outside of the output: no part is ever added atomically or in
-// bf16. For a weight's gradient with the sums of a bias, an algorithm that does not cut its long sum is not used where
-// only few multiprocessors would have work. The choice is the first of them or, while the context tunes, the fastest on the device. It is made once
-// for a shape, layout, alignment and epilogue.
+// bf16. For the gradient of a weight together with that of its bias, an algorithm that does not cut its long sum is
+// not used if only few multiprocessors would have work. The choice is the first of the remaining algorithms or, while the
+// context tunes, the fastest on the device. It is made once for a shape, layout, alignment and epilogue.
 #pragma once
 
 #include <cstdint>

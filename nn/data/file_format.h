@@ -9,8 +9,8 @@
 namespace llsa::nn {
 
 /// "PNG", "JPEG", "BMP", "TGA", "GIF", "PNM", "WebP"; or the name of a format that is not read, of
-/// pictures or of files that contain pictures ("TIFF", "ZIP archive"); empty for everything else. Old TGA files have no signature and are
-/// known by their extension.
+/// pictures or of files that contain pictures ("TIFF", "ZIP archive"); empty for everything else. Old TGA files have no
+/// signature and are recognised by their extension.
 std::string file_format(ByteSource& source);
 
 /// Whether decode_image() reads a format of this name.

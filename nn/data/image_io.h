@@ -1,10 +1,11 @@
-// Image files to pixels and back: PNG, JPEG, BMP, TGA and GIF (first frame) by stb_image, PNM, and WebP where the build
-// has libwebp; PNG out by stb_image_write.
+// Image files to pixels and back: PNG, JPEG, BMP, TGA and GIF (first frame) by stb_image, PNM, and WebP if the build
+// has libwebp. PNG files are written by stb_image_write.
 //
 // Every image becomes 8-bit RGB: palettes and grey are expanded, 16-bit samples keep their upper byte, alpha
-// is composed over a background, CMYK is multiplied out. The EXIF orientation of a JPEG, PNG or WebP is applied. Colour profiles and
-// gamma are ignored. The size is read from the header before anything is decoded. Files that end early are refused, also where stb_image
-// would silently fill the rest with black (image_format.h).
+// is composed over a background, and CMYK is converted by products of inks and black. The EXIF orientation of a JPEG,
+// PNG or WebP is applied. Colour profiles and gamma are ignored. The size is read from the header before anything is
+// decoded. Files that end early are refused, even those whose rest stb_image would silently fill with black
+// (image_format.h).
 #pragma once
 
 #include <array>

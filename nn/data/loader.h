@@ -10,7 +10,7 @@
 // on (folder, seed, s) alone, never on the workers.
 //
 // A file that cannot be decoded is replaced, each time it is drawn, by the next one of the folder that can.
-// failures() lists it. That the whole folder is gone is an error: what is left in memory is no replacement.
+// failures() lists it. If the whole folder has disappeared, that is an error: cached images are not used in its place.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The orientation of a picture that a camera was turned for, which its EXIF data tells.
+// The EXIF orientation of a picture: how its pixels have to be turned or mirrored to stand upright.
 //
 //   1 upright   2 mirrored left-right   3 half a turn                     4 mirrored top-bottom
 //   5 mirrored along the main diagonal  6 to be turned a quarter clockwise
@@ -12,11 +12,11 @@
 
 namespace llsa::nn {
 
-/// The orientation in the first directory of an EXIF block, a TIFF file in the bytes [begin, end); 1 where it says none
-/// or none of the above.
+/// The orientation in the first directory of an EXIF block, a TIFF file in the bytes [begin, end); 1 if it has none
+/// or an invalid one.
 int exif_orientation(ByteSource& source, std::uint64_t begin, std::uint64_t end);
 
-/// The picture made upright. An orientation outside 2 .. 8 leaves it as it is.
+/// Turns and mirrors the picture so that it stands upright. An orientation outside 2 .. 8 changes nothing.
 Image upright(Image image, int orientation);
 
 }  // namespace llsa::nn

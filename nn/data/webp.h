@@ -1,4 +1,4 @@
-// WebP files, by libwebp where the build has found it. webp_absent.cpp takes the place of webp.cpp elsewhere.
+// WebP files, read by libwebp. A build without libwebp compiles webp_absent.cpp instead of webp.cpp.
 #pragma once
 
 #include <cstddef>
