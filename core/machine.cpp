@@ -45,7 +45,7 @@ double number_after(const std::string& path, const std::string& key) {
 }
 
 /// Folders of the control groups of version 2 (no controller) or 1 that hold this process, innermost first. Inside a
-/// container the innermost ones may not be there to be read.
+/// container the innermost ones may be invisible.
 std::vector<std::string> control_groups(const std::string& root, const std::string& controller) {
   std::vector<std::string> folders;
   const std::string mount = root + "/sys/fs/cgroup" + (controller.empty() ? "" : "/" + controller);
@@ -77,8 +77,8 @@ double processor_quota(const std::string& root) {
   return least;
 }
 
-/// What is left of the limit of a control group; infinity without a limit. Cached files count as used, but they are dropped
-/// when memory runs out, of which the inactive ones are sure to go.
+/// The rest of a control group's limit; infinity without a limit. The usage includes cached files. Only the inactive ones
+/// are counted as free, because they are certain to be dropped when memory runs out.
 double left_in(double limit, double used, double inactive_files) {
   if (!(limit > 0)) return std::numeric_limits<double>::infinity();
   return std::max(0.0, limit - used + inactive_files);

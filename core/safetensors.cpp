@@ -33,7 +33,7 @@ constexpr std::size_t kMaxHeader = 100'000'000;  // the reference reader's limit
 constexpr int kMaxDepth = 8;                     // the format itself needs three levels
 constexpr std::string_view kMetadata = "__metadata__";
 
-/// How elements are stored, and what they are read as.
+/// How elements are stored, and the dtype that they are read as.
 struct Stored {
   std::string_view name;
   DType dtype;

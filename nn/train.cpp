@@ -173,7 +173,7 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
   if (run.held_out) introduce_held_out(run);
 }
 
-// The steps of the run, and what is due between them.
+// The steps of the run, and the checkpoints, grids and evaluations between them.
 void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
   const TrainOptions& options = run.options;
   const std::int64_t start = meter.step();
@@ -192,7 +192,7 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
     const bool log = due(options.log_every), save = due(options.save_every) || finished(),
                draw = due(options.sample_every), evaluate = evaluation_due(),
                early = meter.step() == start + kStepsBeforeEarlyReport && !log;
-    // Losses are read first, so that nothing is saved that has diverged.
+    // Losses are read first, so that no diverged weights are saved.
     if (log || early || save || draw || evaluate || meter.full()) meter.read();
     if (log) meter.log();
     if (early) meter.report_early();
@@ -210,8 +210,8 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
   meter.report();
 }
 
-// Saves what was learnt since the last checkpoint when something has failed. That failure is what the caller
-// has to know, so another one is only told.
+// Saves what was learnt since the last checkpoint after a failure. The caller gets the exception of that failure;
+// if saving fails, too, only a message says so.
 void rescue(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
   if (meter.step() == 0 || meter.step() == folder.tried_step()) return;
   try {

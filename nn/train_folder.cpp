@@ -48,7 +48,7 @@ auto read_checkpoint(const CheckpointPath& latest, Read read) {
   }
 }
 
-// Does what the run can go on without. If it fails, that is told.
+// Does work that the run does not depend on. If it fails, a warning says so.
 template <class Work>
 void attempt(const TrainCallbacks& host, const std::string& failure, Work work) {
   const auto tell = [&](const std::exception& error) {
@@ -77,7 +77,7 @@ bool same_images(const BestCheckpoint& best, const HeldOutLoss& held_out) {
   return held_out.folder().matches(images);
 }
 
-// Losses over other images, or of other noise, cannot be compared. Those with which a run is trained do not matter.
+// Held-out losses can be compared only if they are over the same images and noise. The training images do not matter.
 bool best_is_comparable(const BestCheckpoint& best, const HeldOutLoss& held_out,
                         const std::vector<SettingChange>& changes) {
   constexpr std::array kDecisive = {"eval_images", "noise_scale", "background", "exif"};
@@ -87,7 +87,7 @@ bool best_is_comparable(const BestCheckpoint& best, const HeldOutLoss& held_out,
          });
 }
 
-// Where the loader goes on. Other images have another order, which is begun with an epoch.
+// Where the loader continues. Other images have another order, so they begin with a new epoch.
 LoaderState position_on_resume(const LoaderState& saved, const LoaderState& now, bool same_seed,
                                bool same_images) {
   const std::uint64_t seed = same_seed ? saved.seed : now.seed;
@@ -172,7 +172,7 @@ std::int64_t TrainFolder::resume() {
   return saved_step_;
 }
 
-// The sentences on the changes. Throws ValueError for those that cannot be, or that the host does not allow.
+// A sentence for each change. Throws ValueError for changes that are impossible or that the host does not allow.
 std::vector<std::string> TrainFolder::require_allowed(const std::vector<SettingChange>& changes) const {
   std::vector<std::string> refused, asked, all;
   for (const SettingChange& change : changes) {

@@ -1,7 +1,8 @@
-// One image's activations, tensor by tensor, and what follows from them.
+// The activations of a micro-batch are counted tensor by tensor.
 //
-// A block keeps, in tensors of [b,N,C]: its input; the input of qkv; qkv (3); q, k, v (3); the result of the attention; that of its
-// projection; the input of the MLP's norm and that of the MLP; before and after gelu (4 each); the MLP's result: 21 in all.
+// A block keeps, counted in tensors of [b,N,C]: its input; the input of qkv; qkv (3); q, k, v (3); the result of the
+// attention; the result of its projection; the input of the MLP's norm; the input of the MLP; the values before and after
+// gelu (4 each); the MLP's result. These are 21 in all.
 #include "nn/train_memory.h"
 
 #include <algorithm>
@@ -39,7 +40,7 @@ struct Sizes {
   double b, n, c, h, d, e;  ///< images, tokens, channels, heads, head dimension, bytes of an element
 };
 
-/// What an attention keeps beside q, k, v and the tensor that its projection takes.
+/// Bytes that an attention keeps in addition to q, k, v and its result.
 double attention_activations(const DitConfig& config, const Sizes& s) {
   const double lse = tensor(s.b * s.h * s.n, kWide), tokens = tensor(s.b * s.n * s.c, s.e);
   if (config.attention == AttentionKind::full) return lse;
@@ -70,7 +71,7 @@ double attention_activations(const DitConfig& config, const Sizes& s) {
 
 struct Activations {
   double kept = 0;   ///< until backward
-  double block = 0;  ///< of them, those of one block
+  double block = 0;  ///< the part of one block
 };
 
 Activations activations(const DitConfig& config, std::int64_t batch, double element, bool recompute) {
@@ -90,7 +91,7 @@ Activations activations(const DitConfig& config, std::int64_t batch, double elem
   return out;
 }
 
-/// Whether a run fits; without what is estimated if `least`.
+/// Whether a run fits. With `least` the estimated part is not counted.
 bool fits(const TrainMemory& m, Device device, double room, double host_room, bool least) {
   const double model = m.model() - (least ? m.working : 0);
   return device.is_cpu() ? model + m.loader() <= room : model <= room && m.loader() <= host_room;
@@ -170,7 +171,7 @@ void require_memory(const TrainOptions& options, std::int64_t parameters, std::i
 
   std::vector<std::string> ways;
   const auto try_out = [&](TrainOptions other, const std::string& flags) {
-    // The smallest change of the batch that keeps the images of a step.
+    // The largest batch that fits and keeps the number of images per step.
     const std::int64_t unit = options.model_kind() == ModelKind::pixelflow ? kCascadeStages : 1;
     for (std::int64_t parts = 1; parts * unit <= options.batch; ++parts) {
       if (options.batch % (parts * unit) != 0 || (parts == 1 && flags.empty())) continue;

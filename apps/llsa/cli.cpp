@@ -68,7 +68,7 @@ std::string help_of(const nn::Setting& setting) {
   return words.empty() ? help : help + " (" + words + ")";
 }
 
-// Returns data check; data shapes is the other one.
+// Adds the commands `data shapes` and `data check`; returns the latter.
 CLI::App* add_data(CLI::App& app, DataShapesArgs& shapes_args, DataCheckArgs& args, Texts& settings) {
   CLI::App* data = app.add_subcommand("data", "Make image data, or look at it before a run");
   data->require_subcommand(1);
@@ -322,8 +322,8 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
   return bench;
 }
 
-/// Throws the error of a command line that could not be parsed. A word that nobody knows comes first: it explains what
-/// else is missing.
+/// Throws the error of a command line that could not be parsed. An unknown word is reported first, because it often
+/// explains what else is missing.
 [[noreturn]] void refuse(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = &app;
   std::string path = app.get_name();
@@ -356,7 +356,7 @@ int run_command_line(int argc, const char* const* argv) {
                "llsa");
   app.set_version_flag("--version", "llsa " LLSA_VERSION);
   app.require_subcommand(1);
-  // Of a flag that is given twice the last one holds, so that a script's flags can be overridden behind them.
+  // If a flag is given twice, the last one holds, so that flags appended to a script's command line override its own.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.get_formatter()->column_width(34);
 

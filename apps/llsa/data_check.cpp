@@ -19,9 +19,9 @@
 namespace llsa::apps {
 namespace {
 
-constexpr std::size_t kShown = 20;         // lines of a kind
+constexpr std::size_t kShown = 20;         // lines of each list
 constexpr std::int64_t kOnSheet = 64;      // images
-constexpr std::size_t kClassesInRows = 8;  // more classes than these do not begin new rows
+constexpr std::size_t kClassesInRows = 8;  // with more classes, a class does not begin a new row
 
 struct Size {
   int height = 0, width = 0;
@@ -34,7 +34,7 @@ nn::TrainOptions options_of(const DataCheckArgs& args) {
   return options;
 }
 
-// A sheet among the images would be one of them in the next run.
+// A sheet in the folder of the images would be one of the images in the next run.
 void require_apart(const std::string& sheet, const std::string& data) {
   namespace fs = std::filesystem;
   const fs::path file = fs::weakly_canonical(fs::absolute(sheet)), folder = fs::canonical(data);
@@ -161,7 +161,7 @@ int run_data_check(const DataCheckArgs& args) {
     nn::check_sides(height, width, 1);
     size = {static_cast<int>(height), static_cast<int>(width)};
   }
-  // Where it is not clear which classes are meant, the report is of all images, and the error follows it.
+  // If it is not clear which classes are meant, the report covers all images, and the error follows it.
   std::exception_ptr unclear;
   const nn::ImageFolder folder = [&] {
     try {

@@ -34,7 +34,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostPreviews = 12, kMostPreviewsOfEach = 6, kMostSamples = 16;
-constexpr double kClose = 0.5;                          // of the usual distance: nearer than that is marked
+constexpr double kClose = 0.5;  // share of the usual distance: a nearer sample is marked
 constexpr int kPreviewWidth = 704, kSampleWidth = 192;  // twice what the page shows
 
 using Rows = std::vector<std::vector<std::string>>;
@@ -46,7 +46,7 @@ struct Shown {
   nn::RunFolder files;
 };
 
-/// Part of a page that may fail by itself.
+/// A part of the page. If it fails, the page has its error message in its place.
 template <class Make>
 std::string part(const Make& make) {
   try {
@@ -70,7 +70,7 @@ std::string shell_word(const std::string& text) {
   return quoted + "'";
 }
 
-/// `count` numbers of 0 .. n - 1, evenly spread, the last one among them; all of them if there are fewer.
+/// `count` evenly spread numbers of 0 .. n - 1, including the last one; all numbers if n is smaller.
 std::vector<std::size_t> spread(std::size_t n, std::size_t count) {
   std::vector<std::size_t> chosen;
   const std::size_t wanted = std::min(n, count);
@@ -78,7 +78,7 @@ std::vector<std::size_t> spread(std::size_t n, std::size_t count) {
   return chosen;
 }
 
-/// The name of a run above a part of the page that shows several.
+/// The name of a run, as a heading; empty if the page shows only one run.
 std::string heading(const std::vector<Shown>& runs, const Shown& run) {
   return runs.size() > 1 ? cat("<h3>", escaped(run.name), "</h3>\n") : std::string();
 }
@@ -140,7 +140,7 @@ nn::TrainOptions options_of(const Shown& run) {
   return nn::TrainOptions::parse(read_text_file(run.files.config_path()), run.files.config_path());
 }
 
-/// A picture of at most `most` pixels in width: what is wider is made smaller.
+/// A picture; if it is wider than `most` pixels, it is made smaller.
 std::string picture(const nn::Image& image, const std::string& title, int most) {
   const std::vector<std::uint8_t> png = nn::encode_png(
       image.width > most ? nn::resize(image, most, std::max(1, image.height * most / image.width)) : image);
@@ -181,7 +181,7 @@ std::string previews(const std::vector<Shown>& runs) {
   return out;
 }
 
-/// May be broken into lines between its folders.
+/// HTML of a path, which may be broken into lines between its folders.
 std::string path_text(const std::string& path) {
   std::string out;
   for (const fs::path& name : fs::path(path)) out += cat(out.empty() ? "" : "/<wbr>", escaped(name.string()));
@@ -356,7 +356,7 @@ std::string machine() {
              " of memory, ", escaped(system.sysname), " ", escaped(system.release), ".</p>\n");
 }
 
-/// The folders as they were given; of a single one its last part.
+/// Names of the runs: the folders as they were given, or the last part of a single one.
 std::vector<std::string> names_of(const std::vector<std::string>& folders) {
   const auto normal = [](const fs::path& folder) { return (folder / "").lexically_normal().parent_path(); };
   if (folders.size() == 1) return {printable(normal(fs::absolute(folders[0])).filename().string())};

@@ -18,7 +18,7 @@ constexpr std::size_t kImagesAtATime = 32;
 constexpr std::size_t kPixels = 0, kFeatures = 1;          // places in kDistanceNames
 constexpr std::uint64_t kOrderStream = 0x6e656172657374u;  // "nearest"
 
-/// What the two distances compare of an image, as vectors whose Euclidean distance they are.
+/// The two descriptions of an image: each distance is the Euclidean distance of such vectors.
 using Descriptors = std::array<std::vector<float>, kDistanceNames.size()>;
 
 Descriptors describe(Context& ctx, const nn::Image& image) {
@@ -74,11 +74,11 @@ class Search {
     std::size_t at = 0;
     double distance = std::numeric_limits<double>::infinity();
   };
-  /// By each distance. `left_out`: an image that does not count.
+  /// The nearest training image by each distance. The image `left_out` does not count.
   std::array<Found, kDistanceNames.size()> nearest(const nn::Image& to, bool mirrored,
                                                    std::size_t left_out) const {
     std::array<Found, kDistanceNames.size()> best;
-    // The mirror image of one is as far from another as that is from the mirror image of the other.
+    // The mirror image of A is as far from B as A is from the mirror image of B, so only the sample is mirrored.
     for (const nn::Image& image : mirrored ? std::vector{to, mirror(to)} : std::vector{to}) {
       Descriptors wanted = describe(ctx_, image);
       scale(wanted);
@@ -123,7 +123,7 @@ class Search {
     }
   }
 
-  // A feature that is the same everywhere says nothing.
+  // A feature that is the same in all images is set to 0: it tells nothing.
   void scale(Descriptors& one) const {
     for (std::size_t f = 0; f < deviations_.size(); ++f)
       one[kFeatures][f] = deviations_[f] > 0 ? one[kFeatures][f] / deviations_[f] : 0;

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Folders of runs in order of their names. What lies in the folder of a run is not looked into, and links are not followed.
+/// Run folders in order of their names. A run folder is not searched for further runs, and links are not followed.
 std::vector<std::string> runs_below(const std::string& root) {
   if (!fs::is_directory(root)) throw IoError(cat("there is no folder ", root));
   if (is_run_folder(root)) return {root};
@@ -33,7 +33,7 @@ std::vector<std::string> runs_below(const std::string& root) {
 
 std::string number_text(const std::optional<double>& value) { return value ? text("%.4f", *value) : "-"; }
 
-/// Columns that a terminal shows: every character of UTF-8 takes one.
+/// The width of a text on a terminal, if every UTF-8 character takes one column.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));

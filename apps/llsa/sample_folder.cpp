@@ -55,8 +55,8 @@ std::vector<std::string> images_in(const std::string& folder) {
   return names;
 }
 
-/// How many rows of a table are whole, as expected, and have their picture. The rest is cut off the file: a row that was
-/// half written, and images of a call with a larger count are drawn again.
+/// How many rows of a table are complete, as expected, and have their picture. The rest of the file is cut off: a half-written
+/// row, and rows without a picture. Their images are drawn again.
 std::int64_t rows_to_keep(const std::string& folder, const std::string& table, const SampleLabels& labels) {
   const std::string text = read_text_file(table, kLongestTable), header = kHeader;
   std::size_t kept = std::min(header.size(), text.size());

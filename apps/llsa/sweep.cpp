@@ -60,8 +60,8 @@ void say(const Run& run, const std::string& text) {
   std::fprintf(stderr, "[%s] %s\n", run.name().c_str(), text.c_str());
 }
 
-/// The runs of a sweep are compared, so each has to be trained from its first step as the file says. Steps may be
-/// added, and the machine may be another.
+/// The runs of a sweep are compared, so each has to be trained from its first step with the settings of the file. Only the
+/// number of steps and the machine may change.
 void require_unchanged(const nn::RunFolder& files, const nn::TrainOptions& options) {
   const nn::TrainOptions stored = nn::read_training_options(nn::checkpoint_to_resume(files).path);
   for (const nn::SettingChange& change : nn::changes_on_resume(stored, options))
@@ -219,7 +219,7 @@ void time_variants(const Sweep& sweep, std::vector<Run>& runs) {
 
 // ---- tables -----------------------------------------------------------------------------------------------
 
-/// Over the seeds; empty without a finished run that has the measure.
+/// A measure's mean and spread over the seeds; empty if no finished run has the measure.
 std::optional<nn::MeanAndSpread> summary_of(const std::vector<Run>& runs, const SweepVariant& variant,
                                             const std::string& key) {
   std::vector<double> values;

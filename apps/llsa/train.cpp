@@ -52,8 +52,8 @@ nn::TrainOptions effective_options(const TrainArgs& args, bool resume) {
   return options;
 }
 
-// Keeps RUN/report.html fresh, also when the training ends by an exception. Without the nearest images, whose search
-// would keep the training waiting.
+// Keeps RUN/report.html up to date, also when the training ends by an exception. The page has no nearest images, because
+// the search for them would delay the training.
 class LiveReport {
  public:
   LiveReport(const TrainArgs& args, Progress& progress)

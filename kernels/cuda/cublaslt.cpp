@@ -65,8 +65,8 @@ struct CublasLt::Impl {
       return;
     }
     std::vector<Algorithm> offers = proposals(plan, kind, library.handle);
-    // Such a product with the sums of the bias is several times as slow as a plain one, for which the library cuts the
-    // sum, and another pass for the bias.
+    // Such a product, with the sums of the bias, is several times as slow as a plain product, whose sum the library cuts,
+    // followed by another pass for the bias.
     const int processors = llsa::cuda::device_properties(ctx.device().index).processors;
     if (kind.epilogue == Epilogue::operand_row_sum && needs_cut_sum(kind, processors))
       std::erase_if(offers, [&](const Algorithm& offer) { return !cuts_sum(offer, kind); });

@@ -7,8 +7,9 @@
 //   GELU backward   dy gelu_tanh'(pre) by our kernel
 //   bias gradient   by the library together with dw; f64, or without dw: by fold()
 //
-// Where the library has no algorithm for a product with these additions, a plain product and our kernels do it; where
-// it has none for a plain product in bf16 with thin or unaligned matrices, one with sides that are multiples of 8.
+// If the library has no algorithm for a product with these additions, a plain product and our kernels take its place. If
+// it has none for a plain product in bf16 with thin or unaligned matrices, the matrices are padded with zeros until their
+// sides are multiples of 8.
 #include "kernels/backend/layers.h"
 
 #include "kernels/backend/tensors.h"
@@ -27,7 +28,7 @@ Tensor corner(const Tensor& x, std::int64_t rows, std::int64_t columns) {
   return x.slice(-2, 0, rows).slice(-1, 0, columns);
 }
 
-/// Zeros with room for x, and sides that are multiples of 8.
+/// Zeros of the shape of x, with sides rounded up to multiples of 8.
 Tensor room_for(Context& ctx, const Tensor& x) {
   const auto up = [](std::int64_t n) { return (n + 7) / 8 * 8; };
   const std::int64_t rows = up(x.size(-2)), columns = up(x.size(-1));

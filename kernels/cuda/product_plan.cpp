@@ -71,7 +71,7 @@ bool is_deterministic(const Algorithm& algorithm, const Kind& kind) {
   return (config_of(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, kind) & ~kReductions) == 0;
 }
 
-/// A product in bf16 that may have an algorithm with longer sides.
+/// Whether a product in bf16 has a side that is no multiple of 8, so that it may have an algorithm once padded.
 bool can_be_padded(const Kind& kind) {
   return kind.dtype == DType::bf16 && (kind.m % 8 != 0 || kind.n % 8 != 0 || kind.k % 8 != 0);
 }

@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 
 using TensorMap = std::map<std::string, Tensor>;
 
-// Compares the sizes on which the memory of a model depends with those of its weights, before it is made: a damaged
-// configuration must not ask for terabytes.
+// Before a model is made, compares the sizes that determine its memory with those of its weights: a damaged configuration
+// must not request terabytes.
 void check_sizes(const DiffusersModel& model, const TensorMap& tensors, const ModelFiles& files) {
   const DitConfig& config = model.config;
   const auto require = [&](const char* what, const auto& expected, const auto& found) {
@@ -57,7 +57,7 @@ void check_sizes(const DiffusersModel& model, const TensorMap& tensors, const Mo
   require("a number of classes of", static_cast<std::int64_t>(config.classes), classes);
 }
 
-// The weights from the tensors of a checkpoint, of which layers that other kinds of attention lack may be missing.
+// The weights from the tensors of a checkpoint. Layers that other kinds of attention lack may be missing there.
 Tensor weights_from(const Parameters& store, TensorMap tensors, const ModelFiles& files) {
   add_missing_layers(store, tensors);
   return read_weights(store, tensors, files.weights);

@@ -163,7 +163,7 @@ TensorMap without_wrappers(TensorMap tensors, const std::string& path) {
   return tensors;
 }
 
-/// Throws IoError where the directory has another checksum of a file in one of its folders.
+/// Throws IoError if the directory's checksum of a file in one of its folders is another.
 void check_sum(const std::string& directory, const fs::path& file) {
   checked_file(directory, (file.parent_path().filename() / file.filename()).string());
 }
@@ -209,7 +209,7 @@ ModelFiles find_model_files(const std::string& path, const std::string& average)
         cat("the averaged weights in ", kAverage, " are taken, not the raw ones beside them"));
   if (place->weights.empty()) place->weights = choose_weights(place->folder, files.notes);
   files.weights = (place->folder / place->weights).string();
-  // What was given alone takes the rest from its directory only if it really lies in one.
+  // A part that was given alone takes the other files from a checkpoint directory only if it lies in one.
   const fs::path root = place->alone ? place->root() : place->folder.parent_path();
   files.directory = root.string();
   check_sum(files.directory, files.config);

@@ -64,7 +64,7 @@ constexpr Signature kSignatures[] = {
 
 constexpr std::array kRead = {"PNG"sv, "JPEG"sv, "BMP"sv, "TGA"sv, "GIF"sv, "PNM"sv, "WebP"sv};
 
-// "BM" alone begins many a text. A BMP has the size of its second header at byte 14.
+// Many texts begin with "BM", too. A BMP has the size of its second header at byte 14.
 bool is_bmp(ByteSource& source) {
   if (!source.starts_with(0, "BM") || source.size() < 18) return false;
   const std::uint32_t header = source.le32(14);

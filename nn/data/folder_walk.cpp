@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::literals;
 
-// In lower case. Names with a dot in front are left out anyway.
+// In lower case. Names that begin with a dot are left out anyway.
 constexpr std::array kLitter = {"thumbs.db"sv,
                                 "ehthumbs.db"sv,
                                 "ehthumbs_vista.db"sv,
@@ -80,7 +80,7 @@ bool is_run(const std::vector<std::string>& names) {
          (has(names, "table.json") && has(names, "table.md"));
 }
 
-// `llsa sample --each` writes a list of this head beside the pictures that it draws.
+// `llsa sample --each` writes a labels.csv with this header line beside the pictures that it draws.
 bool holds_drawn(const std::string& folder, const std::vector<std::string>& names) {
   if (!has(names, "labels.csv")) return false;
   std::string head;
@@ -117,7 +117,7 @@ FolderTree walk_folder(const std::string& root) {
     const bool run = is_run(*names), drawn = holds_drawn(full, *names);
     if (folder.empty()) {
       tree.drawn = drawn;
-      // A run that lies beside the images themselves.
+      // The root is both a folder of images and a run folder.
       if (run)
         std::erase_if(*names, [](const std::string& n) { return n == "checkpoints" || n == "samples"; });
     } else if (run || drawn) {

@@ -22,12 +22,12 @@ std::uint8_t to_byte(float value) {
   return static_cast<std::uint8_t>(std::lround(std::clamp((value + 1.0f) * 127.5f, 0.0f, 255.0f)));
 }
 
-/// Where the images stand: their numbers, row by row, -1 where there is none.
+/// The places of the images: their numbers, row by row; -1 is an empty place.
 struct Layout {
   std::size_t columns = 1;  // of one block
   std::size_t abreast = 1;  // blocks side by side
   std::vector<std::vector<std::int64_t>> rows = {};
-  /// Between blocks of several columns one stays empty, so that a grid has the same step everywhere.
+  /// Between blocks of several columns one column stays empty, so that all places of a grid have the same distance.
   std::size_t step() const { return columns > 1 ? columns + 1 : columns; }
   std::size_t width() const { return step() * (abreast - 1) + columns; }
 };
@@ -64,7 +64,7 @@ std::int64_t scale_of(const GridOptions& options, std::int64_t width) {
              : std::clamp<std::int64_t>(kWantedWidth / std::max<std::int64_t>(width, 1), 1, kLargestScale);
 }
 
-/// Of the numbers of blocks side by side the one with the smallest longer side; of equal ones the first.
+/// The number of blocks side by side that makes the picture's longer side smallest; of equal ones the first.
 Layout arrange(std::int64_t n, const std::vector<std::int32_t>& classes, int columns) {
   const auto blocks = blocks_of(n, classes);
   if (columns > 0) return place(blocks, static_cast<std::size_t>(columns), 1);

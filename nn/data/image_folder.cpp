@@ -29,8 +29,8 @@ constexpr std::size_t kReasonsShown = 3;   // per warning
 constexpr std::size_t kNamesShown = 3;     // in a list of folders
 constexpr std::size_t kClassesShown = 20;  // with their counts
 
-/// What a look at a file has found: an image, a file of a format that is not read, one that is no image (neither a
-/// format nor a failure), or a failure.
+/// The result of checking a file: an image, a format that is not read, no image (neither a format nor a failure), or a
+/// failure.
 struct Check {
   std::string format;
   std::string failure;
@@ -182,7 +182,7 @@ void ImageFolder::fail_without_images() const {
       unread_.empty() ? std::string() : unread_format_hint(unread_[0].format));
 }
 
-// Throws ValueError where the folders with images are the parts of a data set.
+// Throws ValueError if all folders with images are named as parts of a data set, one of them as its training part.
 void ImageFolder::require_no_parts(const std::map<std::string, std::int64_t>& folders) const {
   const auto train = std::find_if(folders.begin(), folders.end(),
                                   [](const auto& folder) { return folder.first.starts_with("train"); });

@@ -116,8 +116,8 @@ Probe probe(ByteSource& source, const DecodeOptions& options, bool thorough) {
   return result;
 }
 
-/// A JPEG with Adobe's marker behind its first one. Without it, stb_image takes four components for a luminance and
-/// colours. Like other readers, this one takes them for inks as Adobe stores them: 255 is none.
+/// Adds Adobe's marker behind the first marker of a JPEG. Without it, stb_image decodes four components as luminance and
+/// colours. With it they are inks as Adobe stores them (255 = no ink), which other readers assume, too.
 std::vector<std::uint8_t> with_adobe_marker(const std::uint8_t* bytes, std::uint64_t size) {
   static constexpr std::uint8_t kMarker[] = {0xFF, 0xEE, 0,   14, 'A', 'd', 'o', 'b',
                                              'e',  0,    100, 0,  0,   0,   0,   0};
