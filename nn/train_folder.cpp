@@ -184,8 +184,9 @@ std::vector<std::string> TrainFolder::require_allowed(const std::vector<SettingC
     throw ValueError(cat("cannot resume ", files_.root(), " with another configuration:", joined(refused)),
                      "start a new run, with --init-from for the weights");
   if (!asked.empty() && !run_.host.allow_changes(asked))
-    throw ValueError(cat("to resume ", files_.root(), " would change what it learns from:", joined(asked)),
-                     "bring back what it was, or give --allow-changes to go on with the changes");
+    throw ValueError(
+        cat("to resume ", files_.root(), " would change what it learns from:", joined(asked)),
+        "restore the earlier settings and images, or give --allow-changes to go on with the changes");
   return all;
 }
 
@@ -264,7 +265,7 @@ void TrainFolder::save(std::int64_t step) {
     write_file_atomically(cat(folder, "/", kOptions), options.json());
   });
   saved_step_ = step;
-  attempt(run_.host, "an old checkpoint stays", [&] { files_.prune(options.keep); });
+  attempt(run_.host, "an old checkpoint could not be removed", [&] { files_.prune(options.keep); });
 }
 
 SampleOptions sampling_options(const TrainOptions& options) {

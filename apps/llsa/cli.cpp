@@ -80,10 +80,10 @@ CLI::App* add_data(CLI::App& app, DataShapesArgs& shapes_args, DataCheckArgs& ar
   shapes->add_option("--seed", shapes_args.seed, "another seed gives another set")->capture_default_str();
   shapes->add_flag("--replace", shapes_args.replace, "replace an earlier set in the folder");
 
-  CLI::App* check = data->add_subcommand(
-      "check", "Say what training would take from a folder of images, what not, and why");
+  CLI::App* check =
+      data->add_subcommand("check", "Report which images of a folder training would use, which not, and why");
   check->footer(
-      "Every image is decoded. The exit code is 0 where training with the same flags would find its images.");
+      "Every image is decoded. The exit code is 0 if training with the same flags would find its images.");
   check->add_option("data", args.data, "folder of images")->required();
   check->add_option("--contact-sheet", args.contact_sheet, "PNG file for images as the model will see them");
   check->add_option("--size", args.size, "HxW or N: what images are resized to; default: as in training");
@@ -113,7 +113,7 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
   for (const Preset& preset : presets()) names += cat("; ", preset.name, ": ", preset.help);
   train->add_option("--preset", args.preset, "a configuration by its name" + names)->excludes(config);
   train->add_flag("--print-config", args.print_config,
-                  "print the configuration, as --config takes it, and end");
+                  "train nothing: print the configuration, as --config takes it");
   train
       ->add_option_function<std::string>(
           "--resume",
@@ -172,7 +172,7 @@ void add_sampler(CLI::App& command, Args& args) {
       ->check(CLI::Range(0.0, 1000.0));
   command
       .add_option("--guidance-interval", args.guidance_interval,
-                  "guide where 1 - sigma lies in it, a,b: 0 is noise, 1 the image")
+                  "a,b: guide only where a <= 1 - sigma <= b; 0 is noise, 1 the image")
       ->capture_default_str()
       ->check(accepted_by([](const std::string& text) { nn::guidance_interval(text); }));
   command
@@ -245,7 +245,7 @@ CLI::App* add_eval(CLI::App& app, EvalArgs& args) {
                    "larger images are left out; default: as in training, if the checkpoint says")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   eval->add_option("--exif", args.exif,
-                   "the orientation that a camera has noted; default: as in training, else apply")
+                   "the EXIF orientation that a camera has recorded; default: as in training, else apply")
       ->check(CLI::IsMember({"apply", "ignore"}));
   eval->add_option(
           "--classes", args.classes,

@@ -211,8 +211,9 @@ std::string nearest_of(const Shown& run, const ReportOptions& options) {
           ", and the nearest of ", nearest.searched, " of ", images->size(), " training images",
           training.flip ? " and their mirror images" : "", ".");
   for (std::size_t kind = 0; kind < kDistanceNames.size(); ++kind)
-    out += cat(" By ", kDistanceNames[kind], ", a training image is usually ",
-               text("%.3g", nearest.usual[kind]), " away from the nearest other one.");
+    out += cat(" By ", kDistanceNames[kind],
+               ", the median distance of a training image to the nearest other one is ",
+               text("%.3g", nearest.usual[kind]), ".");
   out +=
       " A sample that is nearer than half of that is marked: it may be a copy.</p>\n<div class=\"strip\">\n";
   for (std::size_t i = 0; i < samples.size(); ++i) {

@@ -94,11 +94,11 @@ std::string curves_html(const std::vector<RunSummary>& runs, const std::vector<s
   if (pictures.empty() && tables.empty()) return out + "<p>The log has no steps yet.</p>\n";
   if (averaged)
     out += cat("<p class=\"quiet\">Logs of more than ", kMostPoints,
-               " entries are drawn as means over entries that follow each other.</p>\n");
+               " entries are drawn as means over groups of consecutive entries.</p>\n");
   if (!tables.empty())
     out +=
-        "<p>gnuplot is not installed, so there are tables in place of the plots; each row is the mean of "
-        "entries that follow each other.</p>\n";
+        "<p>gnuplot is not installed, so there are tables in place of the plots; each row is the mean of a "
+        "group of consecutive entries.</p>\n";
   return out + (pictures.empty() ? "" : cat("<div class=\"grid\">\n", pictures, "</div>\n")) + tables;
 }
 

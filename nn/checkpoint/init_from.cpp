@@ -76,7 +76,7 @@ class Fit {
         note("the position embedding of the checkpoint is not used: this model has none");
     } else if (const Shape target = store_.find(kPosEmbed).shape; source == tensors_.end()) {
       tensors_[kPosEmbed] = initial(kPosEmbed);
-      note("the checkpoint has no position embedding: it starts anew");
+      note("the checkpoint has no position embedding: that of this model keeps its initial values");
     } else if (const Shape shape = source->second.shape(); shape != target) {
       if (shape.rank() != 3 || shape[2] != target[2])
         wrong_shape(kPosEmbed, shape, cat("[rows,columns,", target[2], "]"));

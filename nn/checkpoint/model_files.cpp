@@ -200,7 +200,7 @@ ModelFiles find_model_files(const std::string& path, const std::string& average)
   files.config = (place->folder / kConfig).string();
   if (!is_file(files.config))
     throw IoError(cat(path, " has no config.json beside it, which would say what model it is"),
-                  "bring it from where the weights come from");
+                  "copy it from the source of the weights");
   const auto beside = [&](const char* folder) { return is_file(place->root() / folder / kConfig); };
   if (place->alone && place->folder.filename() == kOnly && beside(kAverage))
     files.notes.push_back(cat("these are raw weights; the averaged ones are in ", kAverage, " beside them"));
