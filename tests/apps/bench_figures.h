@@ -1,4 +1,4 @@
-// What tests of benchmarks ask for, and how they look at what comes out.
+// Options of benchmarks in tests, and helpers that read their output.
 #pragma once
 
 #include <string>

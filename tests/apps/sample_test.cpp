@@ -1,4 +1,4 @@
-// Many images: the folder that `llsa sample --each` fills, and what it does with an earlier call's.
+// Many images: the folder that `llsa sample --each` fills, and its treatment of images of an earlier call.
 #include <doctest/doctest.h>
 
 #include <filesystem>

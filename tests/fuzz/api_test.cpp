@@ -1,9 +1,9 @@
-// Public functions under arguments that nobody would write: every op of the table, and what the table calls with fixed numbers,
+// Public functions with unusual arguments: every op of the table, and the ops that the table calls with fixed numbers,
 // with random shapes (empty, one, odd, huge), dtypes, views, values and options. A call succeeds or throws llsa::Error; under
-// sanitizers it has to be free of undefined behaviour, too. The values of results are the matter of other tests.
+// sanitizers it has to be free of undefined behaviour, too. Other tests check the values of results.
 //
-// Extents of 2^31 and more belong to tensors without elements, or to expanded views. The context has little memory, so that
-// whatever would hold such a tensor is refused instead of computed.
+// Only tensors without elements and expanded views have extents of 2^31 and more. The context has little memory, so that
+// an op which would allocate such a tensor is refused instead of computed.
 #include <limits>
 
 #include "autograd/ops.h"
@@ -59,7 +59,7 @@ Extents extents(Draw& draw) {
   return out;
 }
 
-/// Some elements become numbers that calculations tend to forget.
+/// Replaces some elements by numbers that calculations often treat wrongly.
 void spoil(Draw& draw, Context& ctx, const Tensor& x) {
   for (std::size_t n = draw.below(4); n > 0; --n) {
     Tensor part = x;
@@ -120,7 +120,7 @@ Tensor tensor(Draw& draw, Context& ctx, const Extents& shape) {
 }
 Tensor tensor(Draw& draw, Context& ctx) { return tensor(draw, ctx, extents(draw)); }
 
-/// All outputs are sent back.
+/// Runs backward from all outputs.
 void run_backward(Draw& draw, Context& ctx, const Vars& outputs) {
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].requires_grad()) continue;
@@ -169,7 +169,7 @@ void call_row(Draw& draw, Context& ctx) {
   run_backward(draw, ctx, row.apply(sample, inputs));
 }
 
-/// What the table calls with fixed numbers, or not at all.
+/// Ops that the table calls with fixed numbers, or not at all.
 void call_other(Draw& draw, Context& ctx) {
   const Var x = leaf(draw, ctx, tensor(draw, ctx)), y = leaf(draw, ctx, tensor(draw, ctx));
   const auto many = [&](auto&& one) {

@@ -1,4 +1,4 @@
-// Random cases. A case is a number, from which everything about it is drawn, so that it can be repeated alone.
+// Random cases. Everything about a case is derived from its number, so that it can be repeated alone.
 //
 // A plain run takes the same few cases every time. LLSA_FUZZ_SECONDS=600 makes it draw further ones for ten minutes, from the
 // number LLSA_FUZZ_FIRST on. It then writes each number to stderr before the case begins: the last one is the case that

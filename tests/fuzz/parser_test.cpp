@@ -1,5 +1,5 @@
-// Every reader of bytes from outside, on damaged files: a seed is a well-formed one, of which a case changes bits, numbers and
-// parts. A reader returns, or throws llsa::Error; it never crashes, hangs, or asks for memory without bounds.
+// Every reader of files, on damaged files: a case changes bits, numbers and parts of a well-formed file, the seed. A reader
+// returns or throws llsa::Error; it never crashes, hangs, or requests unbounded memory.
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -34,7 +34,7 @@ TEST_SUITE_BEGIN("fuzz/parsers");
 
 namespace {
 
-/// What files are made of, and numbers on which readers stumble.
+/// Parts of typical files, and numbers that readers often treat wrongly.
 const std::vector<std::string> kTokens = {"{",
                                           "}",
                                           "[",

@@ -189,7 +189,7 @@ TEST_CASE("where the published program would not compute the same") {
          c.attention = AttentionKind::full;
          c.height = 32;
        }},
-      // What it computes without a word, but not as it is meant.
+      // Models that the published program runs without an error, but computes differently.
       {"pair of numbers",
        [](DitConfig& c) {
          c.rope_size = {128, 64};

@@ -1,4 +1,4 @@
-// Checkpoints as other people keep and name them.
+// Checkpoints in the forms and under the names that other programs use.
 #include "nn/checkpoint/model_files.h"
 
 #include <doctest/doctest.h>

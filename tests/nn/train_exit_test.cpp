@@ -1,4 +1,5 @@
-// The ways out of a run: whatever ends it, what was learnt is saved; what is not the model ends nothing.
+// How runs end: whatever ends a run, the steps that were done are saved. Failures that do not touch the weights do not end
+// it.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -18,7 +19,7 @@ using namespace llsa::nn;
 using llsa::test::contains;
 namespace fs = std::filesystem;
 
-// Nothing is saved but at the end.
+// Options that save at the end only.
 TrainOptions unsaved_options() {
   TrainOptions options = tiny_options();
   options.schedule = "constant";

@@ -1,4 +1,4 @@
-// The estimate of memory against what the allocator and the graph say.
+// The estimate of memory is compared with the counts of the allocator and the graph.
 #include "nn/train_memory.h"
 
 #include <doctest/doctest.h>
@@ -67,7 +67,7 @@ struct Trainee {
       return cascade_loss(ctx, denoiser, make_cascade_batch(ctx, x, {}, ids, {}));
     return flow_loss(ctx, denoiser, make_flow_batch(ctx, x, {}, ids, {}));
   }
-  /// In steps after the first one, which makes what is made once.
+  /// In steps after the first one, which also allocates what stays for the whole run.
   double peak() {
     for (int step = 0; step < 2; ++step) {
       ctx.allocator()->reset_peak();

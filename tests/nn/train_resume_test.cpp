@@ -1,4 +1,4 @@
-// What a run is resumed with: folders with and without a run, settings and images that have changed.
+// Resuming: in folders with and without a run, and with settings and images that have changed.
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the images of this folder and what a reference decoder makes of them.
+"""Makes the images of this folder and the pixels that a reference decoder reads from them.
 
     python3 make.py        needs Pillow, which decodes by libjpeg-turbo, zlib and libwebp
 

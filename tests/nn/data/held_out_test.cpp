@@ -109,7 +109,7 @@ TEST_CASE("images that are added change nothing for those that are there") {
   CHECK(after.held_out->size() > before.held_out->size());
 }
 
-// What was wrong: the side was a hash of the path, so a copy of a training image could be held out.
+// Earlier, a hash of the path chose the held-out images, so a copy of a training image could be held out.
 TEST_CASE("an image stays on its side under other names, and its copies are there, too") {
   const test::TempDir dir;
   make_shapes(dir / "shapes", 60);

@@ -172,7 +172,7 @@ TEST_CASE("what may not be read is left out with a warning, or an error if it is
   CHECK(code == 0);
 }
 
-// What was wrong: one image in a sub-folder turned all others into images without a class, which were left out.
+// Earlier, one image in a sub-folder turned all others into images without a class, which were left out.
 TEST_CASE("images beside folders with images are an error with both counts and the ways out") {
   const TempDir dir;
   for (const char* name : {"0.png", "1.png", "2.png", "rejected/3.png"}) put(dir, name, rgb_png(2, 2));
@@ -209,7 +209,7 @@ TEST_CASE("folders that are the parts of a data set are no classes") {
   CHECK(ImageFolder(dir.path(), {}, Classes::none).size() == 3);
   CHECK(ImageFolder(dir.path(), {}, Classes::folders).class_names().size() == 2);
   CHECK(ImageFolder(dir / "train").class_names() == std::vector<std::string>{"cat", "dog"});
-  put(dir, "boat/4.png", rgb_png(2, 2));  // so a train is a train
+  put(dir, "boat/4.png", rgb_png(2, 2));  // now "train" is a class like others
   CHECK(ImageFolder(dir.path()).class_names() == std::vector<std::string>{"boat", "train", "val"});
 }
 

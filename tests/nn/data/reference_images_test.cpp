@@ -1,4 +1,4 @@
-// Images as people have them, against what a reference decoder makes of them (tests/data/images/make.py).
+// Images of all common kinds are compared with the output of a reference decoder (tests/data/images/make.py).
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -43,7 +43,7 @@ TEST_CASE("PNG as the reference decodes them: palette, 16 bits, grey, alpha, tur
     CHECK_MESSAGE(deviation(name) <= 1, name);
 }
 
-// Decoders of JPEG may round the inverse cosine transform and the colours differently.
+// JPEG decoders may round the inverse cosine transform and the colours differently.
 TEST_CASE(
     "JPEG within 3 levels of the reference: grey, progressive, CMYK with and without Adobe's marker, "
     "turned") {

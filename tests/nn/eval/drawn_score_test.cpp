@@ -1,4 +1,4 @@
-// The score within training: that of the same images drawn and scored by hand.
+// The score within training equals that of the same images, drawn and scored by hand.
 #include "nn/eval/drawn_score.h"
 
 #include <doctest/doctest.h>
