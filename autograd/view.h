@@ -25,7 +25,7 @@ Var slice(const Var& x, int axis, std::int64_t begin, std::int64_t end, std::int
 /// Consecutive pieces of an axis with the given extents, which add up to its extent. One node for all pieces:
 /// backward writes each piece's gradient once. Throws ShapeError.
 std::vector<Var> split(const Var& x, const std::vector<std::int64_t>& extents, int axis);
-/// `pieces` equal pieces. Throws ShapeError when they do not divide the extent, and for more than 2^20.
+/// `pieces` equal pieces. Throws ShapeError if their number does not divide the extent or is more than 2^20.
 std::vector<Var> chunk(const Var& x, int pieces, int axis);
 /// Broadcast to a larger shape. dx = dy summed over the axes that were broadcast.
 Var expand(const Var& x, const Shape& shape);

@@ -19,8 +19,8 @@ class FileLock {
   /// False when somebody else has it: another process, or another FileLock of this one.
   bool held() const { return held_; }
 
-  /// Whether somebody holds the lock of a file. For the moment of the look, nobody can take it. False if the file
-  /// does not exist or may not be read.
+  /// Whether a process holds the lock of a file. During the check no other process can take the lock. False if the
+  /// file does not exist or may not be read.
   static bool is_taken(const std::string& path);
 
  private:

@@ -13,8 +13,8 @@ namespace llsa {
 
 /// A safetensors file mapped into memory. Its tensors are views of the mapping, which lives as long as they do.
 /// Writing to a tensor changes this process's copy of the page, never the file. Tensors whose bytes are not
-/// aligned to their dtype are copied, and so are those of F16, which become f32. The file must not be shortened while it is mapped; replacing it by
-/// write_safetensors is safe.
+/// aligned to their dtype are copied, and so are F16 tensors, which become f32. The file must not be shortened while it
+/// is mapped; replacing it by write_safetensors is safe.
 class SafetensorsFile {
  public:
   /// Checks the whole file before any tensor is handed out: lengths, JSON, duplicate names, dtypes, shapes, and

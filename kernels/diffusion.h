@@ -11,7 +11,7 @@ namespace llsa::kernels {
 /// How noise levels are drawn. uniform: over {0.001, 0.002, .. 1.000}; logit_normal: 1 - floor(1000
 /// sigmoid(N(mean, deviation^2))) / 1000, at least 0.001.
 enum class NoiseLevel : std::uint8_t { uniform, logit_normal };
-/// Of the logit of 1 - sigma: a mean below 0 makes levels with more noise than image more frequent.
+/// The normal law of logit(1 - sigma). With a mean below 0, levels with more noise than image are more frequent.
 struct LogitNormal {
   double mean = 0.0, deviation = 1.0;
 };

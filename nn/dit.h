@@ -39,8 +39,8 @@ class Dit : public ImageModel {
   /// null_class(); ignored and may be undefined without classes) -> the network's output
   /// [b,out_channels,height,width]: the flow, or with pred_x0 the image. Any size that the patch divides.
   Var forward(const Var& x, const Tensor& t, const Tensor& y);
-  /// This model as flow_loss(), sample() and a TrainStep take it: its flow, whatever its output is. It must
-  /// outlive the Denoiser.
+  /// This model in the form that flow_loss(), sample() and a TrainStep take. The Denoiser returns the flow, whatever
+  /// the network's output is. The model must outlive it.
   operator Denoiser() override;
   Objective objective(Loader& loader, const FlowOptions& options) override;
   Tensor draw(const SampleOptions& options, const Callbacks& callbacks = {}) override;

@@ -28,7 +28,7 @@ class JsonObject {
   bool has(const std::string& key) const;
   /// True when the key is absent or null; marks it as read.
   bool absent_or_null(const std::string& key);
-  /// The same, or false: a setting that is off.
+  /// True if the key is absent, null or false, so that the setting is off; marks it as read.
   bool is_off(const std::string& key);
   bool is_string(const std::string& key) const;
   bool is_array(const std::string& key) const;

@@ -30,8 +30,8 @@ struct TrainMemory {
   double loader() const { return prepared + cache; }
 };
 
-/// `options.model` is resolved, with its classes; options.device does not matter. `parameters` is Parameters::flat_size(), `files`
-/// the number of images to train on.
+/// `options.model` has to be resolved, with its classes; options.device does not matter. `parameters` is
+/// Parameters::flat_size(), `files` the number of images to train on.
 TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files,
                          Device device);
 

@@ -55,7 +55,8 @@ class TrainStep {
             TrainStepOptions options = {});
 
   /// One step. False when should_stop has ended it before the update: weights and average are as before, the
-  /// gradients zero, and the batches lost. A step that cannot be captured (out of memory, an op that needs the host) is not an error:
+  /// gradients zero, and the batches lost. A step that cannot be captured (out of memory, an op that needs the
+  /// host) is not an error:
   /// this one and all later ones are computed op by op.
   bool run(double learning_rate);
   /// f32, a scalar: the loss of the last step, the mean over its micro-batches. Always the same tensor.

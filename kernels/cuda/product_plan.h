@@ -81,8 +81,8 @@ void describe(Plan& plan, const Product& product, const Kind& kind);
 /// Points the operation to the product's vectors. The heuristic looks at their alignment too.
 void point(const Plan& plan, const Product& product, const Kind& kind);
 
-/// Whether the product gives work to fewer than half of so many multiprocessors unless its sum is cut: in tiles of 128 x
-/// 128, as the library's kernels take it.
+/// Whether the product, with its sum in one piece and tiles of 128 x 128 as in the library's kernels, has work for fewer
+/// than half of this number of multiprocessors.
 bool needs_cut_sum(const Kind& kind, int processors);
 /// Whether the algorithm cuts the sum into parts.
 bool cuts_sum(const Algorithm& algorithm, const Kind& kind);

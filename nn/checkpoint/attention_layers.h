@@ -1,5 +1,5 @@
-// Layers that one kind of attention has and the others have not: VSA's gate, SLA's projection. They start at zero, so
-// weights of another kind of attention can be read without them.
+// Layers that only one kind of attention has: VSA's gate and SLA's projection. They start at zero, so weights of another
+// kind of attention can be read without them.
 #pragma once
 
 #include <array>

@@ -10,8 +10,8 @@
 namespace llsa::nn {
 
 struct GridOptions {
-  int columns =
-      0;           ///< images per row, or per row of a class's block; 0 = what makes the picture about square
+  /// Images per row, or per row of a class's block; 0 = what makes the picture about square.
+  int columns = 0;
   int margin = 2;  ///< pixels between and around the images
   /// Each pixel becomes scale x scale; 0 = enough to make an image 64 pixels wide, at most 8.
   int scale = 0;

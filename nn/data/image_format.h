@@ -21,7 +21,8 @@ struct ImageStructure {
 };
 
 /// Recognises the format (file_format.h) and walks the file to its end. `thorough` also checks the Huffman tables of
-/// every JPEG scan and the checksum of every PNG chunk that matters. Only a file that passed this is safe to give to stb_image. Throws IoError for an unknown
+/// every JPEG scan and the checksum of every PNG chunk that matters. Only a file that passed this is safe to give to
+/// stb_image. Throws IoError for an unknown
 /// format, more than max_pixels, a file that ends too early, and damage.
 ImageStructure check_structure(ByteSource& source, std::int64_t max_pixels, bool thorough);
 

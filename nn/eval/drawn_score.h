@@ -30,8 +30,8 @@ bool draw_batches(ImageModel& model, const SampleOptions& options, const Callbac
 struct DrawnScoreOptions {
   SampleOptions sampling = {};  ///< count: images to draw, at least 2
   std::string inception = {};   ///< weights of the Inception network, for FID; empty = random features
-  std::string statistics =
-      {};  ///< with `inception`: file that keeps the features' statistics of the real images
+  /// With `inception`: file that keeps the statistics of the features of real images.
+  std::string statistics = {};
 };
 
 /// Without Inception, `value` is the distance of random features (frechet.h), and `over_real` its ratio to the distance of

@@ -1,10 +1,11 @@
 // The flow loss (nn/diffusion/flow.h) of a model on images that it was not trained on; of a model that learns in stages
 // (Denoiser::cascade) the mean of the cascade loss over all of them, for which every image is in every stage.
 //
-// Every image has noise and a noise level of its own, functions of its path (nn/data/held_out.h) and of
+// Every image has noise and a noise level of its own, functions of its content (nn/data/held_out.h) and of
 // nothing else. So losses can be compared between the steps of a run and between runs with different seeds,
 // and they share no random number with training. Levels are uniform and errors are those of the flow, whatever the
-// model is trained with, so that runs with different levels or losses can be compared, too. Images are cropped at the centre and not mirrored, and no
+// model is trained with, so that runs with different levels or losses can be compared, too.
+// Images are cropped at the centre and not mirrored, and no
 // class is dropped.
 #pragma once
 

@@ -30,7 +30,7 @@ __global__ void terms_of_queries(HeadRows<const T> d_o, HeadRows<const T> o, con
 
 constexpr int kLanesPerQuery = 8, kQueriesPerBlock = kThreads / kLanesPerQuery;
 
-/// The same, a head per blockIdx.y.
+/// Computes delta and the LSE in base 2 with eight lanes per query and one head per blockIdx.y.
 template <class T, class A>
 __global__ void __launch_bounds__(kThreads)
     terms_in_packs(HeadRows<const T> d_o, HeadRows<const T> o, const A* lse, int tokens, int packs, A* lse2,

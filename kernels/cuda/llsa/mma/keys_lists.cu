@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
     keys.add_groups(memory, kStep, warps, warp, lane);
     if (team > 0) return;
   }
-  // The item and the place are read again, instead of being kept in registers.
+  // The item and the place are read again, so that they need no registers until here.
   const int again = ptx::thread_number(), row = again / 32 % warps * 16, head_again = ptx::block_number_y();
   const WorkItem item = item_of(head_again, again / 32 / warps);
   keys.finish(level, head_again, (item.block << level.shift) + row,
