@@ -88,7 +88,7 @@ std::vector<int> parse_topk(const std::string& where, const std::vector<std::int
   return topk;
 }
 
-/// One sentence about the keys that nobody has read, but for those that are no matter of a model.
+/// One sentence about the keys that were not read, except for keys that do not concern the model.
 std::string unread_note(const JsonObject& json, const std::set<std::string>& silent) {
   std::vector<std::string> keys;
   for (const std::string& key : json.unread())
@@ -260,7 +260,7 @@ std::string diffusers_reader_obstacle(const DitConfig& given, ModelKind kind) {
   if (plan.enriched < plan.levels) return "it enriches all levels, this model does not";
   if (plan.own) return "it does not pick a query's own block always, this model does";
   if (!plan.reweight) return "it always re-weights coarse tokens, this model does not";
-  // Its kernels work on tiles of 64 keys.
+  // The kernels of the published program work on tiles of 64 keys.
   constexpr std::int64_t kTile = 64;
   for (int level = 0; level < plan.levels; ++level) {
     const auto l = static_cast<std::size_t>(level);
@@ -304,7 +304,7 @@ SchedulerConfig parse_scheduler_config(const std::string& text, const std::strin
     if (!json.is_off(key))
       refuse(where, cat("key \"", key, "\": it changes how images are drawn, and is not supported"),
              "set it to null to draw without it");
-  // The other settings of a shift that depends on the size of the image, which is off.
+  // These settings belong to a shift that depends on the image size. It is off, so they change nothing.
   const std::string note = unread_note(json, {"_diffusers_version", "base_shift", "max_shift",
                                               "base_image_seq_len", "max_image_seq_len", "time_shift_type"});
   return {scale, pred_x0, note.empty() ? std::vector<std::string>() : std::vector{note}};

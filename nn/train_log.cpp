@@ -18,8 +18,8 @@ namespace {
 
 struct KeptLines {
   std::string text;
-  std::int64_t evaluated_step = -1;  // of the last of them that reports an evaluation
-  int damaged = 0;                   // lines that are no JSON object with a step, or torn
+  std::int64_t evaluated_step = -1;  // of the last line that reports an evaluation
+  int damaged = 0;                   // lines that are torn, or are not JSON objects with a step
   bool torn = false;                 // the text does not end with a line end
 };
 
@@ -112,7 +112,8 @@ void TrainLog::append(const std::string& text) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       const std::string reason = std::strerror(errno);
-      // The next line must not follow a part of this one. If that fails too, a resumed run removes both.
+      // The part that was written is cut off, so that the next line does not follow it. If that fails, too, a
+      // resumed run removes both lines.
       static_cast<void>(::ftruncate(descriptor_, end));
       if (!failing_) on_message_(cat("warning: cannot write ", path_, ": ", reason));
       failing_ = true;

@@ -10,7 +10,7 @@
 
 namespace llsa::nn {
 
-// Every image is in one stage, and there are equally many in each.
+// Every image is in one stage, and all stages have equally many images.
 std::int64_t tokens_per_step(const ImageModel& model, const TrainOptions& options) {
   const std::vector<std::int64_t> stages = model.tokens_per_stage();
   return options.batch * options.accumulate * std::accumulate(stages.begin(), stages.end(), std::int64_t{0}) /

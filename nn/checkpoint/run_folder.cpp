@@ -44,7 +44,7 @@ void make_folder(const fs::path& path) {
   if (error) throw IoError(cat("cannot create the folder ", path.string(), ": ", error.message()));
 }
 
-// By rising step, whole or not.
+// All folders of checkpoints, by rising step, complete or damaged.
 std::vector<CheckpointPath> step_folders(const std::string& root) {
   std::vector<CheckpointPath> found;
   std::error_code error;

@@ -63,7 +63,7 @@ void add_copies(DataReport& report, const ImageFolder& folder) {
   const auto bytes = [&](std::int64_t i) { return ByteSource(full_path(folder, i)).read_all(); };
   for (auto& [content, group] : by_content) {
     if (group.size() < 2) continue;
-    const auto first = bytes(group[0]);  // the hash is not of all bytes
+    const auto first = bytes(group[0]);  // equal hashes do not prove it: large files are hashed in part
     std::erase_if(group, [&, kept = group[0]](std::int64_t i) { return i != kept && bytes(i) != first; });
     if (group.size() < 2) continue;
     std::set<std::int32_t> labels;

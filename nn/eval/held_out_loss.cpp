@@ -16,7 +16,7 @@ namespace llsa::nn {
 HeldOutLoss::HeldOutLoss(std::shared_ptr<const ImageFolder> folder, const HeldOutLossOptions& options)
     : folder_(std::move(folder)),
       options_(options),
-      // Numbers are keyed by seed and sample: not those of a run.
+      // Random numbers are keyed by seed and sample. This seed keeps them apart from those of a run.
       flow_{.class_drop = 0, .noise_scale = options.noise_scale, .seed = name_stream("held-out loss")} {
   if (options.images < 0 || options.batch < 1)
     throw ValueError(cat("[held-out loss] expected at least 0 images and a batch of at least 1, got ",

@@ -20,7 +20,7 @@ constexpr std::uint64_t kOrderStream = 0x7374617469737469u;
 constexpr int kSubsets = 10;
 constexpr std::int64_t kSubsetSize = 1000;
 
-/// Levels of a picture: of the size and place as in training, or as it is.
+/// The levels of a picture, resized and cropped as in training, or unchanged.
 Tensor levels_from(Context& host, const ImageFolder& folder, std::int64_t index,
                    const FeatureOptions& options) {
   if (options.height == 0) return levels_of(host, folder.load(index));
