@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/philox.h"
 #include "nn/data/grid.h"
+#include "nn/data/orientation.h"
 #include "nn/data/transform.h"
 #include "nn/eval/frechet.h"
 
@@ -36,12 +37,7 @@ Descriptors describe(Context& ctx, const nn::Image& image) {
   return descriptors;
 }
 
-nn::Image mirror(const nn::Image& image) {
-  nn::Image out(image.width, image.height);
-  for (int y = 0; y < image.height; ++y)
-    for (int x = 0; x < image.width; ++x) std::copy_n(image.at(x, y), 3, out.at(image.width - 1 - x, y));
-  return out;
-}
+nn::Image mirror(const nn::Image& image) { return nn::upright(image, 2); }
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
