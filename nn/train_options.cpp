@@ -63,12 +63,6 @@ void validate_cascade(const TrainOptions& options) {
   }
 }
 
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out;
-}
-
 using Member = decltype(Setting::member);
 
 // Rows of the table: a number in a range, or a boolean or any text; one of some words.
@@ -197,7 +191,7 @@ void set_from_text(TrainOptions& options, const Setting& setting, const std::str
           if (!setting.choices.empty() &&
               std::find(setting.choices.begin(), setting.choices.end(), text) == setting.choices.end()) {
             throw ValueError(
-                cat("--", setting.flag, " takes one of ", joined(setting.choices), ", got '", text, "'"),
+                cat("--", setting.flag, " takes one of ", listed(setting.choices), ", got '", text, "'"),
                 did_you_mean(text, setting.choices));
           }
           if (setting.check) {

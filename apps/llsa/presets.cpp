@@ -4,6 +4,7 @@
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/demo_recipe.h"
+#include "core/closest.h"
 
 namespace llsa::apps {
 namespace {
@@ -43,12 +44,12 @@ const std::vector<Preset>& presets() {
 }
 
 nn::TrainOptions preset(const std::string& name) {
-  std::string names;
+  std::vector<std::string> names;
   for (const Preset& known : presets()) {
     if (name == known.name) return known.options();
-    names += (names.empty() ? "" : ", ") + std::string(known.name);
+    names.emplace_back(known.name);
   }
-  throw UsageError(cat("--preset takes one of ", names, ", got '", name, "'"));
+  throw UsageError(cat("--preset takes one of ", listed(names), ", got '", name, "'"));
 }
 
 }  // namespace llsa::apps
