@@ -95,7 +95,6 @@ bool is_run_folder(const std::string& folder) {
 RunSummary summary_of(const std::string& folder) {
   const nn::RunFolder files(folder);
   RunSummary summary;
-  summary.folder = folder;
   const bool running = files.locked();
   try {
     summary.age = seconds_since_write(files.log_path());

@@ -30,7 +30,6 @@ enum class RunState { running, finished, stopped, damaged };
 const char* name_of(RunState state);
 
 struct RunSummary {
-  std::string folder;
   RunState state = RunState::damaged;
   std::string damage;      ///< what is wrong with a damaged run
   std::int64_t step = 0;   ///< of the last line of the log, or of a later checkpoint
