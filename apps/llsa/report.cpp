@@ -118,17 +118,6 @@ std::string notes(const std::vector<Shown>& runs) {
   return rows.empty() ? "" : cat("<h2>Notes of the log</h2>\n", html_table({"run", "step", "note"}, rows));
 }
 
-/// Sample grids by rising step.
-std::vector<std::string> grids_of(const Shown& run) {
-  std::vector<std::string> paths;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(run.files.root() + "/samples", ignored))
-    if (entry.path().extension() == ".png" && !is_temporary_name(entry.path().filename().string()))
-      paths.push_back(entry.path().string());
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
-
 /// "step 500" of ".../step_000000500.png".
 std::string step_text(const std::string& path) {
   const std::string stem = fs::path(path).stem().string();
@@ -163,7 +152,7 @@ std::string previews(const std::vector<Shown>& runs) {
       "<h2>Previews</h2>\n<p class=\"quiet\">Drawn with the averaged weights, always from the same "
       "noise.</p>\n";
   for (const Shown& run : runs) {
-    const std::vector<std::string> grids = grids_of(run);
+    const std::vector<std::string> grids = sample_grids(run.files.root());
     out += heading(runs, run) + part([&] { return class_text(run); });
     const auto chosen = spread(grids.size(), runs.size() > 1 ? kMostPreviewsOfEach : kMostPreviews);
     if (chosen.empty()) out += "<p>There are none yet.</p>\n";
@@ -189,7 +178,7 @@ std::string path_text(const std::string& path) {
 }
 
 std::string nearest_of(const Shown& run, const ReportOptions& options) {
-  const std::vector<std::string> grids = grids_of(run);
+  const std::vector<std::string> grids = sample_grids(run.files.root());
   if (grids.empty()) return "<p>There is no sample grid yet.</p>\n";
   const nn::TrainOptions training = options_of(run);
   const nn::DecodeOptions decode = nn::decode_options(training);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
@@ -117,6 +118,16 @@ RunSummary summary_of(const std::string& folder) {
     summary.damage = error.what();
   }
   return summary;
+}
+
+std::vector<std::string> sample_grids(const std::string& folder) {
+  std::vector<std::string> paths;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder + "/samples", ignored))
+    if (entry.path().extension() == ".png" && !is_temporary_name(entry.path().filename().string()))
+      paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  return paths;
 }
 
 std::string age_text(double seconds) {

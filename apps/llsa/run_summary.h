@@ -45,6 +45,9 @@ bool is_run_folder(const std::string& folder);
 /// It is `damaged`, without an exception, if configuration, log or last checkpoint cannot be read.
 RunSummary summary_of(const std::string& folder);
 
+/// Paths of the sample grids of a run, by rising step.
+std::vector<std::string> sample_grids(const std::string& folder);
+
 /// "5 s", "3 min", "7 h", "12 d".
 std::string age_text(double seconds);
 

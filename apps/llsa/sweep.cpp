@@ -231,15 +231,6 @@ std::optional<nn::MeanAndSpread> summary_of(const std::vector<Run>& runs, const 
   return nn::mean_and_spread(values);
 }
 
-/// Path of the last sample grid of a run; empty without one.
-std::string grid_of(const Run& run) {
-  std::string last;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(run.folder + "/samples", ignored))
-    if (entry.path().extension() == ".png") last = std::max(last, entry.path().string());
-  return last;
-}
-
 const char* state_text(Run::State state) {
   switch (state) {
     case Run::State::finished:
@@ -355,9 +346,11 @@ std::vector<std::string> draw_pictures(const Sweep& sweep, const std::vector<Run
     if (!plot.series.empty()) drawn = write_plot(plot, folder, wanted.name) && drawn;
   }
   std::vector<Picture> grids;
-  for (const Run& run : runs)
-    if (const std::string grid = grid_of(run); !grid.empty() && run.seed == sweep.seeds.front())
-      grids.push_back({run.variant->name, fs::absolute(grid).string()});
+  for (const Run& run : runs) {
+    const std::vector<std::string> of_run = sample_grids(run.folder);
+    if (!of_run.empty() && run.seed == sweep.seeds.front())
+      grids.push_back({run.variant->name, fs::absolute(of_run.back()).string()});
+  }
   if (!grids.empty()) drawn = write_strip(grids, folder, "grids") && drawn;
   if (!drawn)
     notes.push_back(cat("gnuplot is not installed: ", folder, " has the data and scripts of the plots"));
