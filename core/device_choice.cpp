@@ -1,11 +1,10 @@
 #include "core/device_choice.h"
 
-#include <charconv>
 #include <optional>
-#include <system_error>
 
 #include "core/cuda/device.h"
 #include "core/error.h"
+#include "core/number.h"
 
 namespace llsa {
 namespace {
@@ -32,10 +31,9 @@ std::optional<Device> named_device(std::string_view name) {
   if (name == "cuda") return Device{DeviceType::cuda, 0};
   if (name.substr(0, kIndexed.size()) != kIndexed) return std::nullopt;
   const std::string_view digits = name.substr(kIndexed.size());
-  int index = -1;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-  if (error != std::errc() || end != digits.data() + digits.size() || index < 0) return std::nullopt;
-  return Device{DeviceType::cuda, index};
+  const auto index = as_number<int>(digits);
+  if (!index || *index < 0) return std::nullopt;
+  return Device{DeviceType::cuda, *index};
 }
 
 }  // namespace

@@ -18,10 +18,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <mutex>
@@ -32,6 +30,7 @@
 
 #include "core/error.h"
 #include "core/machine.h"
+#include "core/number.h"
 
 namespace llsa {
 namespace {
@@ -84,13 +83,12 @@ int resolve_threads(int threads) {
   if (threads != 0) return threads;
   const char* text = std::getenv("LLSA_THREADS");
   if (text == nullptr || *text == '\0') return std::min(available_processors(), kMaxThreads);
-  const char* end = text + std::strlen(text);
-  const auto [stop, error] = std::from_chars(text, end, threads);
-  if (error != std::errc() || stop != end || threads < 1 || threads > kMaxThreads) {
+  const auto wanted = as_number<int>(text);
+  if (!wanted || *wanted < 1 || *wanted > kMaxThreads) {
     throw ValueError(
         cat("[threads] LLSA_THREADS must be a number from 1 to ", kMaxThreads, ", got \"", text, "\""));
   }
-  return threads;
+  return *wanted;
 }
 
 thread_local bool in_chunk = false;

@@ -1,22 +1,20 @@
 #include "nn/class_names.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 #include <optional>
 #include <string_view>
 
 #include "core/closest.h"
 #include "core/error.h"
+#include "core/number.h"
 
 namespace llsa::nn {
 namespace {
 
-std::optional<std::int32_t> as_number(std::string_view text) {
-  std::int32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
+std::optional<std::int32_t> as_position(std::string_view text) {
+  const auto number = as_number<std::int32_t>(text);
+  return number && *number >= 0 ? number : std::nullopt;
 }
 
 }  // namespace
@@ -26,8 +24,8 @@ std::int32_t find_class(const std::vector<std::string>& names, int classes, cons
     return static_cast<std::int32_t>(found - names.begin());
   const bool marked = wanted.rfind('#', 0) == 0;
   const bool named_by_numbers =
-      std::any_of(names.begin(), names.end(), [](const std::string& name) { return as_number(name); });
-  const auto position = as_number(std::string_view(wanted).substr(marked ? 1 : 0));
+      std::any_of(names.begin(), names.end(), [](const std::string& name) { return as_position(name); });
+  const auto position = as_position(std::string_view(wanted).substr(marked ? 1 : 0));
   if (position && *position < classes && (marked || !named_by_numbers)) return *position;
   throw ValueError(cat("there is no class '", wanted, "': expected ",
                        names.empty() ? "" : cat("one of ", listed(names), ", or "), "a position from #0 to #",

@@ -1,7 +1,6 @@
 #include "nn/train_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <type_traits>
 #include <utility>
@@ -9,6 +8,7 @@
 #include "core/closest.h"
 #include "core/device_choice.h"
 #include "core/error.h"
+#include "core/number.h"
 #include "nn/data/held_out.h"
 #include "nn/diffusion/cascade.h"
 #include "nn/diffusion/sampler.h"
@@ -24,16 +24,15 @@ constexpr double kMany = 1e12;  // upper end of counts that have no natural limi
 template <class T>
 T parse_number(const Setting& setting, const std::string& text) {
   constexpr bool kInteger = std::is_same_v<T, std::int64_t>;
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto value = as_number<T>(text);
   const bool in_range =
-      static_cast<double>(value) >= setting.least && static_cast<double>(value) <= setting.most;
-  if (error != std::errc() || end != text.data() + text.size() || !in_range) {
+      value && static_cast<double>(*value) >= setting.least && static_cast<double>(*value) <= setting.most;
+  if (!in_range) {
     throw ValueError(cat("--", setting.flag, " takes ", kInteger ? "an integer" : "a number", " from ",
                          static_cast<T>(setting.least), " to ", static_cast<T>(setting.most), ", got '", text,
                          "'"));
   }
-  return value;
+  return *value;
 }
 
 bool parse_bool(const Setting& setting, const std::string& text) {

@@ -1,7 +1,6 @@
 #include "apps/llsa/run_summary.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -9,6 +8,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/number.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/checkpoint/training_state.h"
@@ -21,13 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<double> number_in(const std::string& text) {
-  double value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  return error == std::errc() && stop == end && std::isfinite(value) ? std::optional(value) : std::nullopt;
-}
-
 void read_line(const std::string& text, const std::string& path, RunLog& log) {
   nn::JsonObject line(text, path);
   const std::int64_t step = line.integer("step", -1, 0, std::numeric_limits<std::int64_t>::max());
@@ -35,7 +28,7 @@ void read_line(const std::string& text, const std::string& path, RunLog& log) {
   log.step = std::max(log.step, step);
   for (const std::string& note : line.strings("notes", {})) log.notes.emplace_back(step, note);
   for (const auto& [key, value] : line.entries())
-    if (const auto number = number_in(value); number && key != "step")
+    if (const auto number = as_number<double>(value); number && std::isfinite(*number) && key != "step")
       log.series[key].push_back({.x = static_cast<double>(step), .y = *number});
 }
 

@@ -1,11 +1,11 @@
 #include "apps/llsa/sweep_file.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "core/closest.h"
 #include "core/error.h"
+#include "core/number.h"
 #include "nn/json.h"
 
 namespace llsa::apps {
@@ -51,11 +51,8 @@ void check_free(const std::string& where, const Entries& entries) {
 
 std::vector<std::pair<std::string, double>> numbers_of(const nn::TrainOptions& options) {
   std::vector<std::pair<std::string, double>> numbers;
-  for (const auto& [key, text] : nn::JsonObject(options.json(), "configuration").entries()) {
-    double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size()) numbers.emplace_back(key, value);
-  }
+  for (const auto& [key, text] : nn::JsonObject(options.json(), "configuration").entries())
+    if (const auto value = as_number<double>(text)) numbers.emplace_back(key, *value);
   return numbers;
 }
 

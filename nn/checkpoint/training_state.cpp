@@ -1,12 +1,12 @@
 #include "nn/checkpoint/training_state.h"
 
-#include <charconv>
 #include <filesystem>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "core/atomic_file.h"
+#include "core/number.h"
 #include "core/safetensors.h"
 #include "core/text_file.h"
 #include "kernels/make.h"
@@ -40,11 +40,9 @@ std::vector<std::pair<std::string, Ema*>> averages_of(const TrainingState& state
 // 64-bit words stand as text in JSON, because many readers keep numbers as doubles.
 std::uint64_t parse_word(JsonObject& json, const std::string& key, const std::string& path) {
   const std::string text = json.string(key, "");
-  std::uint64_t word = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), word);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw ValueError(cat(path, ": ", key, " has to be a 64-bit number in quotes, got '", text, "'"));
-  return word;
+  const auto word = as_number<std::uint64_t>(text);
+  if (!word) throw ValueError(cat(path, ": ", key, " has to be a 64-bit number in quotes, got '", text, "'"));
+  return *word;
 }
 
 struct Counters {

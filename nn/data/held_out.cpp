@@ -3,13 +3,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "core/number.h"
 #include "core/philox.h"
 #include "nn/init.h"
 
@@ -92,14 +92,11 @@ ImageFolder scan(const std::string& folder, const DecodeOptions& decode, Classes
 
 std::optional<double> held_out_share(std::string_view text) {
   if (text.empty() || text.back() != '%') return std::nullopt;
-  const std::string number(text.substr(0, text.size() - 1));
-  const char* const end = number.data() + number.size();
-  double percent = 0;
-  const auto [parsed, error] = std::from_chars(number.data(), end, percent);
-  if (error != std::errc() || parsed != end || !(percent > 0 && percent <= 50))
+  const auto percent = as_number<double>(text.substr(0, text.size() - 1));
+  if (!percent || !(*percent > 0 && *percent <= 50))
     throw ValueError(cat("[held out] expected a share above 0% and at most 50%, got '", text, "'"),
                      "give a share such as 5%; a folder whose name ends in % is given as NAME%/");
-  return percent / 100;
+  return *percent / 100;
 }
 
 std::uint64_t image_hash(const ImageEntry& entry) {

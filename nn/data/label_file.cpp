@@ -1,12 +1,12 @@
 #include "nn/data/label_file.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <limits>
 #include <utility>
 
 #include "core/error.h"
+#include "core/number.h"
 #include "core/text_file.h"
 #include "nn/data/folder_walk.h"
 #include "nn/json.h"
@@ -100,12 +100,6 @@ std::vector<Row> read_csv(const std::string& text, const std::string& table) {
   return rows;
 }
 
-std::optional<std::int64_t> as_integer(const std::string& text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
-}
-
 }  // namespace
 
 std::optional<ImageLabels> read_labels(const std::string& root, const std::vector<std::string>& files) {
@@ -138,10 +132,11 @@ std::optional<ImageLabels> read_labels(const std::string& root, const std::vecto
 
 std::vector<std::string> class_order(const std::set<std::string>& labels) {
   std::vector<std::string> names(labels.begin(), labels.end());
-  if (std::all_of(names.begin(), names.end(), [](const std::string& n) { return as_integer(n).has_value(); }))
-    std::stable_sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
-      return *as_integer(a) < *as_integer(b);
-    });
+  const auto number = [](const std::string& name) { return as_number<std::int64_t>(name); };
+  if (std::all_of(names.begin(), names.end(),
+                  [&](const std::string& name) { return number(name).has_value(); }))
+    std::stable_sort(names.begin(), names.end(),
+                     [&](const std::string& a, const std::string& b) { return *number(a) < *number(b); });
   return names;
 }
 
