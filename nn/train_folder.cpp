@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <exception>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "core/atomic_file.h"
+#include "core/number.h"
 #include "core/text_file.h"
 #include "kernels/make.h"
 #include "kernels/matmul.h"
@@ -72,9 +72,8 @@ std::string joined(const std::vector<std::string>& lines) {
 std::string images_text(const HeldOutLoss& loss) { return std::to_string(loss.folder().fingerprint()); }
 
 bool same_images(const BestCheckpoint& best, const HeldOutLoss& held_out) {
-  std::uint64_t images = 0;
-  std::from_chars(best.images.data(), best.images.data() + best.images.size(), images);
-  return held_out.folder().matches(images);
+  const auto images = as_number<std::uint64_t>(best.images);
+  return images && held_out.folder().matches(*images);
 }
 
 // Held-out losses can be compared only if they are over the same images and noise. The training images do not matter.

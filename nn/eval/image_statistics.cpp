@@ -1,11 +1,11 @@
 #include "nn/eval/image_statistics.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
 #include "core/error.h"
+#include "core/number.h"
 #include "core/philox.h"
 #include "core/safetensors.h"
 #include "kernels/copy.h"
@@ -115,14 +115,13 @@ ImageStatistics load_statistics(const std::string& path, const Inception& networ
   if (!differences.empty())
     throw ValueError(cat(path, " holds the statistics of something else:", differences),
                      "give another file, which is then made");
-  std::int64_t count = 0;
-  const std::string number = stored("count");
-  if (std::from_chars(number.data(), number.data() + number.size(), count).ec != std::errc() || count < 1)
-    throw IoError(cat(path, ": expected a count of images in the metadata, got \"", number, '"'));
+  const auto count = as_number<std::int64_t>(stored("count"));
+  if (!count || *count < 1)
+    throw IoError(cat(path, ": expected a count of images in the metadata, got \"", stored("count"), '"'));
   Context host(1);
   ImageStatistics statistics;
   statistics.gaussian_ =
-      Gaussian(kernels::clone(host, file.at("mean")), kernels::clone(host, file.at("factor")), count);
+      Gaussian(kernels::clone(host, file.at("mean")), kernels::clone(host, file.at("factor")), *count);
   statistics.kept_ = kernels::to_vector<float>(host, file.at("kept"));
   return statistics;
 }
