@@ -1,6 +1,7 @@
 // Every row of the op table: against a wider dtype first, then the time of the forward pass and of forward
 // with backward.
 #include <algorithm>
+#include <cmath>
 
 #include "apps/bench/bench.h"
 #include "apps/bench/timing.h"
@@ -24,7 +25,8 @@ double forward_error(const BenchRequest& request, const OpRow& row, const OpSamp
   double worst = 0;
   for (std::size_t i = 0; i < narrow_out.size(); ++i) {
     const double error = relative_error(request.ctx, narrow_out[i].value(), wide_out[i].value());
-    if (!(error <= worst)) worst = error;
+    if (std::isnan(error)) return error;
+    worst = std::max(worst, error);
   }
   return worst;
 }

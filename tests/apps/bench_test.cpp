@@ -165,6 +165,7 @@ TEST_CASE("structured inputs: normed, smooth along Morton order, the same for a 
     double squares = 0;
     for (std::size_t e = 0; e < static_cast<std::size_t>(d); ++e)
       squares += static_cast<double>(q[row + e]) * q[row + e];
+    REQUIRE(std::isfinite(squares));
     worst = std::max(worst, std::abs(squares / static_cast<double>(d) - 1));
   }
   CHECK(worst <= 1e-3);

@@ -174,7 +174,9 @@ TEST_CASE("a model without classes starts as the checkpoint draws without one, a
                  .value());
     double difference = 0, effect = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {
-      difference = std::max(difference, std::abs(static_cast<double>(got[i] - expected[i])));
+      const double d = std::abs(static_cast<double>(got[i] - expected[i]));
+      REQUIRE(std::isfinite(d));
+      difference = std::max(difference, d);
       effect = std::max(effect, std::abs(static_cast<double>(got[i] - other[i])));
     }
     CHECK(difference < 1e-4 * effect);
