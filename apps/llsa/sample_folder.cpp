@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/text_file.h"
 #include "nn/data/file_format.h"
+#include "nn/data/folder_walk.h"
 #include "nn/data/grid.h"
 #include "nn/data/image_io.h"
 
@@ -19,8 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kHeader = "file,class,seed\n";
 constexpr std::size_t kLongestTable = std::size_t{1} << 30;
+
+std::string table_path(const std::string& folder) { return nn::join_path(folder, nn::kDrawnTable); }
+
+std::string table_head() { return cat(nn::kDrawnHead, '\n'); }
 
 std::string file_name(std::int64_t image) {
   char name[32];
@@ -58,10 +62,10 @@ std::vector<std::string> images_in(const std::string& folder) {
 /// How many rows of a table are complete, as expected, and have their picture. The rest of the file is cut off: a half-written
 /// row, and rows without a picture. Their images are drawn again.
 std::int64_t rows_to_keep(const std::string& folder, const std::string& table, const SampleLabels& labels) {
-  const std::string text = read_text_file(table, kLongestTable), header = kHeader;
+  const std::string text = read_text_file(table, kLongestTable), header = table_head();
   std::size_t kept = std::min(header.size(), text.size());
   if (text.compare(0, kept, header, 0, kept) != 0)
-    throw ValueError(cat(table, " does not begin with \"file,class,seed\""), "give another folder");
+    throw ValueError(cat(table, " does not begin with \"", nn::kDrawnHead, '"'), "give another folder");
   std::int64_t rows = 0;
   for (; kept < text.size(); ++rows) {
     const std::string row = labels.row(rows);
@@ -93,7 +97,7 @@ SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlie
   std::error_code error;
   fs::create_directories(path_, error);
   check("create", path_, error);
-  const std::string table = path_ + "/labels.csv";
+  const std::string table = table_path(path_);
   const bool has_table = path_exists(table);
   const std::vector<std::string> images = images_in(path_);
   std::vector<std::string> others;
@@ -122,7 +126,7 @@ SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlie
   table_.reset(std::fopen(table.c_str(), "ab"));
   if (!table_) throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
   if (std::fseek(table_.get(), 0, SEEK_END) != 0 ||
-      (std::ftell(table_.get()) == 0 && std::fputs(kHeader, table_.get()) < 0))
+      (std::ftell(table_.get()) == 0 && std::fputs(table_head().c_str(), table_.get()) < 0))
     throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
 }
 
@@ -133,7 +137,7 @@ void SampleFolder::add(const Tensor& images) {
     rows += labels_.row(done_);
   }
   if (std::fwrite(rows.data(), 1, rows.size(), table_.get()) != rows.size() || std::fflush(table_.get()) != 0)
-    throw IoError(cat("cannot write ", path_, "/labels.csv: ", std::strerror(errno)));
+    throw IoError(cat("cannot write ", table_path(path_), ": ", std::strerror(errno)));
 }
 
 }  // namespace llsa::apps

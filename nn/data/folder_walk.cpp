@@ -80,13 +80,12 @@ bool is_run(const std::vector<std::string>& names) {
          (has(names, "table.json") && has(names, "table.md"));
 }
 
-// `llsa sample --each` writes a labels.csv with this header line beside the pictures that it draws.
 bool holds_drawn(const std::string& folder, const std::vector<std::string>& names) {
-  if (!has(names, "labels.csv")) return false;
+  if (!has(names, kDrawnTable)) return false;
   std::string head;
-  std::getline(std::ifstream(folder + "/labels.csv"), head);
+  std::getline(std::ifstream(join_path(folder, kDrawnTable)), head);
   if (head.ends_with('\r')) head.pop_back();
-  return head == "file,class,seed";
+  return head == kDrawnHead;
 }
 
 }  // namespace

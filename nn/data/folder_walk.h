@@ -27,6 +27,10 @@ struct FolderTree {
   bool drawn = false;                 ///< the root itself holds pictures that a model has drawn
 };
 
+/// `llsa sample --each` writes this table, of this head, beside the pictures that it draws.
+inline constexpr const char* kDrawnTable = "labels.csv";
+inline constexpr const char* kDrawnHead = "file,class,seed";
+
 /// Walks the tree. Throws IoError when the root cannot be read.
 FolderTree walk_folder(const std::string& root);
 
