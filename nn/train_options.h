@@ -20,7 +20,7 @@ namespace llsa::nn {
 struct TrainOptions {
   std::string kind = "dit";  ///< "dit" | "pixelflow"; its key is `model`
   DitConfig model;           ///< of a PixelFlow: its last stage. model.classes is set from model_classes
-  std::int64_t model_classes = -1;  ///< -1 = one per sub-folder of the data; 0 = none
+  std::int64_t model_classes = -1;  ///< -1 = as many as the data has; 0 = none
 
   // data
   std::string data;                  ///< folder of images

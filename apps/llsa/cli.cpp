@@ -85,7 +85,8 @@ CLI::App* add_data(CLI::App& app, DataShapesArgs& shapes_args, DataCheckArgs& ar
   check->footer(
       "Every image is decoded. The exit code is 0 if training with the same flags would find its images.");
   check->add_option("data", args.data, "folder of images")->required();
-  check->add_option("--contact-sheet", args.contact_sheet, "PNG file for images as the model will see them");
+  check->add_option("--contact-sheet", args.contact_sheet,
+                    "PNG file for up to 64 images as the model will see them");
   check->add_option("--size", args.size, "HxW or N: what images are resized to; default: as in training");
   for (const nn::Setting& setting : nn::train_settings())
     if (const std::string& flag = setting.flag;
