@@ -121,8 +121,8 @@ std::string notes(const std::vector<Shown>& runs) {
 /// "step 500" of ".../step_000000500.png".
 std::string step_text(const std::string& path) {
   const std::string stem = fs::path(path).stem().string();
-  const std::size_t digits = stem.find_first_of("123456789");
-  return cat("step ", digits == std::string::npos ? stem : stem.substr(digits));
+  const std::int64_t step = nn::step_in_name(stem);
+  return step < 0 ? stem : cat("step ", step);
 }
 
 nn::TrainOptions options_of(const Shown& run) {
