@@ -50,8 +50,7 @@ void write_sheet(const std::string& path, const nn::ImageFolder& folder, const n
   const auto chosen = nn::choose_images(folder, report.usable, kOnSheet);
   std::vector<std::int32_t> classes;
   if (folder.class_names().size() <= kClassesInRows)
-    for (const std::int64_t i : chosen)
-      classes.push_back(folder.entries()[static_cast<std::size_t>(i)].label);
+    for (const std::int64_t i : chosen) classes.push_back(folder.entry(i).label);
   nn::write_png(path, nn::make_grid(nn::load_images(ctx, folder, chosen, size.height, size.width), classes));
 }
 
@@ -81,8 +80,7 @@ std::vector<std::string> copies(const nn::ImageFolder& folder, const nn::DataRep
   std::vector<std::string> lines;
   for (const auto& group : report.copies) {
     std::string line;
-    for (const std::int64_t i : group)
-      line += (line.empty() ? "" : " = ") + folder.entries()[static_cast<std::size_t>(i)].path;
+    for (const std::int64_t i : group) line += (line.empty() ? "" : " = ") + folder.entry(i).path;
     lines.push_back(line);
   }
   return lines;

@@ -90,9 +90,7 @@ class Search {
   nn::Image image(std::size_t i) const {
     return nn::to_image(nn::load_images(ctx_, folder_, {indices_[i]}, height_, width_).select(0, 0));
   }
-  const std::string& path(std::size_t i) const {
-    return folder_.entries()[static_cast<std::size_t>(indices_[i])].path;
-  }
+  const std::string& path(std::size_t i) const { return folder_.entry(indices_[i]).path; }
 
  private:
   void add(const std::vector<std::int64_t>& chosen) {

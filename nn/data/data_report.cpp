@@ -20,7 +20,7 @@ struct Look {
 };
 
 std::string full_path(const ImageFolder& folder, std::int64_t index) {
-  return join_path(folder.root(), folder.entries()[static_cast<std::size_t>(index)].path);
+  return join_path(folder.root(), folder.entry(index).path);
 }
 
 Look look_at(const ImageFolder& folder, std::int64_t index, int height, int width) {
@@ -58,8 +58,7 @@ void add_sizes(DataReport& report, const std::vector<Look>& looks, int height, i
 
 void add_copies(DataReport& report, const ImageFolder& folder) {
   std::unordered_map<std::uint64_t, std::vector<std::int64_t>> by_content;
-  for (std::int64_t i = 0; i < folder.size(); ++i)
-    by_content[folder.entries()[static_cast<std::size_t>(i)].content].push_back(i);
+  for (std::int64_t i = 0; i < folder.size(); ++i) by_content[folder.entry(i).content].push_back(i);
   const auto bytes = [&](std::int64_t i) { return ByteSource(full_path(folder, i)).read_all(); };
   for (auto& [content, group] : by_content) {
     if (group.size() < 2) continue;
@@ -67,7 +66,7 @@ void add_copies(DataReport& report, const ImageFolder& folder) {
     std::erase_if(group, [&, kept = group[0]](std::int64_t i) { return i != kept && bytes(i) != first; });
     if (group.size() < 2) continue;
     std::set<std::int32_t> labels;
-    for (const std::int64_t i : group) labels.insert(folder.entries()[static_cast<std::size_t>(i)].label);
+    for (const std::int64_t i : group) labels.insert(folder.entry(i).label);
     report.copies_across_classes += labels.size() > 1;
     report.copies.push_back(std::move(group));
   }
@@ -93,7 +92,7 @@ DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, in
       report.usable.push_back(i);
       ++report.formats[look.info.format];
     } else {
-      report.damaged.push_back({folder.entries()[static_cast<std::size_t>(i)].path, look.failure});
+      report.damaged.push_back({folder.entry(i).path, look.failure});
     }
   }
   add_sizes(report, looks, height, width);
@@ -103,7 +102,7 @@ DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, in
 
 std::vector<std::int64_t> choose_images(const ImageFolder& folder, const std::vector<std::int64_t>& usable,
                                         std::int64_t count) {
-  const auto label = [&](std::int64_t i) { return folder.entries()[static_cast<std::size_t>(i)].label; };
+  const auto label = [&](std::int64_t i) { return folder.entry(i).label; };
   std::vector<std::vector<std::int64_t>> of_class(std::max<std::size_t>(1, folder.class_names().size()));
   for (const std::uint32_t at : epoch_order(static_cast<std::int64_t>(usable.size()), 0, 0))
     of_class[static_cast<std::size_t>(label(usable[at]))].push_back(usable[at]);

@@ -337,7 +337,7 @@ std::vector<std::string> ImageFolder::warnings() const {
 Image ImageFolder::load(std::int64_t index) const {
   if (index < 0 || index >= size())
     throw ValueError(cat("[data] image ", index, " of a folder with ", size()));
-  return decode_image(join_path(root_, entries_[static_cast<std::size_t>(index)].path), decode_);
+  return decode_image(join_path(root_, entry(index).path), decode_);
 }
 
 }  // namespace llsa::nn

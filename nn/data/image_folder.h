@@ -64,6 +64,7 @@ class ImageFolder {
   Classes classes() const { return classes_; }
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
   const std::vector<ImageEntry>& entries() const { return entries_; }
+  const ImageEntry& entry(std::int64_t index) const { return entries_[static_cast<std::size_t>(index)]; }
   /// Empty without classes.
   const std::vector<std::string>& class_names() const { return class_names_; }
   /// The tables that the labels come from; empty if they come from folders, or there are no labels.

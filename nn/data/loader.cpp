@@ -98,7 +98,7 @@ class ImageStore {
   void record(std::int64_t index, const std::string& reason) {
     const std::lock_guard lock(mutex_);
     if (!failed_.emplace(index, true).second) return;  // another worker found it too
-    failures_.push_back({folder_->entries()[static_cast<std::size_t>(index)].path, reason});
+    failures_.push_back({folder_->entry(index).path, reason});
   }
 
   std::shared_ptr<const ImageFolder> folder_;
@@ -192,7 +192,7 @@ struct Loader::Impl {
         const auto image = store.load(index);
         crop_to_floats(*image, transform, options.seed, draw,
                        batch.x.data() + static_cast<std::size_t>(j) * pixels);
-        batch.y.push_back(folder->entries()[static_cast<std::size_t>(index)].label);
+        batch.y.push_back(folder->entry(index).label);
         batch.ids.push_back(draw);
       }
     } catch (...) {

@@ -150,7 +150,7 @@ Tensor load_images(Context& ctx, const ImageFolder& folder, const std::vector<st
   ctx.pool().parallel_for(n, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
     const auto pass_over = [&](const Error& error) {
-      bad[at] = SkippedFile{folder.entries()[static_cast<std::size_t>(indices[at])].path, error.what()};
+      bad[at] = SkippedFile{folder.entry(indices[at]).path, error.what()};
     };
     try {
       const Image image = resize_to_cover(folder.load(indices[at]), height, width);

@@ -22,15 +22,11 @@ HeldOutLoss::HeldOutLoss(std::shared_ptr<const ImageFolder> folder, const HeldOu
     throw ValueError(cat("[held-out loss] expected at least 0 images and a batch of at least 1, got ",
                          options.images, " and ", options.batch));
   std::vector<std::pair<std::uint64_t, std::int64_t>> by_hash;
-  for (std::int64_t i = 0; i < folder_->size(); ++i) by_hash.emplace_back(image_hash(entry(i)), i);
+  for (std::int64_t i = 0; i < folder_->size(); ++i) by_hash.emplace_back(image_hash(folder_->entry(i)), i);
   std::sort(by_hash.begin(), by_hash.end());
   if (options.images > 0 && options.images < folder_->size())
     by_hash.resize(static_cast<std::size_t>(options.images));
   for (const auto& image : by_hash) images_.push_back(image.second);
-}
-
-const ImageEntry& HeldOutLoss::entry(std::int64_t index) const {
-  return folder_->entries()[static_cast<std::size_t>(index)];
 }
 
 // The images from `begin` on, one batch. Those that cannot be decoded leave the set; the tensor is undefined
@@ -42,7 +38,8 @@ Tensor HeldOutLoss::load(Context& host, const Denoiser& model, std::size_t begin
   const Tensor images = load_images(host, *folder_, {first, first + count}, static_cast<int>(model.height),
                                     static_cast<int>(model.width), &skipped_);
   for (std::size_t i = known; i < skipped_.size(); ++i)
-    std::erase_if(images_, [&](std::int64_t index) { return entry(index).path == skipped_[i].path; });
+    std::erase_if(images_,
+                  [&](std::int64_t index) { return folder_->entry(index).path == skipped_[i].path; });
   return images;
 }
 
@@ -51,8 +48,8 @@ Var HeldOutLoss::loss(Context& ctx, const Denoiser& model, const Tensor& images,
   std::vector<std::int32_t> classes;
   std::vector<std::int64_t> ids;
   for (std::size_t i = begin; i < begin + static_cast<std::size_t>(images.size(0)); ++i) {
-    classes.push_back(entry(images_[i]).label);
-    ids.push_back(static_cast<std::int64_t>(image_hash(entry(images_[i]))));
+    classes.push_back(folder_->entry(images_[i]).label);
+    ids.push_back(static_cast<std::int64_t>(image_hash(folder_->entry(images_[i]))));
   }
   const Tensor x = ctx.empty(images.shape(), DType::f32);
   ctx.upload(images.data<float>(), x);

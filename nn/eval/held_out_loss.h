@@ -47,7 +47,6 @@ class HeldOutLoss {
  private:
   Tensor load(Context& host, const Denoiser& model, std::size_t begin);
   Var loss(Context& ctx, const Denoiser& model, const Tensor& images, std::size_t begin) const;
-  const ImageEntry& entry(std::int64_t index) const;
 
   std::shared_ptr<const ImageFolder> folder_;
   HeldOutLossOptions options_;

@@ -75,7 +75,7 @@ ImageStatistics statistics_of(Context& ctx, Context& host, const Inception& netw
       if (!batch.empty() && !(batch.front().shape() == levels.shape())) flush();
       batch.push_back(levels);
     } catch (const IoError& error) {
-      if (skipped) skipped->push_back({folder.entries()[static_cast<std::size_t>(index)].path, error.what()});
+      if (skipped) skipped->push_back({folder.entry(index).path, error.what()});
     }
     if (static_cast<std::int64_t>(batch.size()) == kBatch) flush();
     if (callbacks.on_progress) callbacks.on_progress(done, folder.size());
