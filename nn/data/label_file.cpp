@@ -15,6 +15,8 @@ namespace llsa::nn {
 
 namespace {
 
+constexpr std::size_t kLongestTable = std::size_t{1} << 30;
+
 struct Row {
   std::string file, label;
   bool has_label = false;
@@ -109,7 +111,7 @@ std::optional<ImageLabels> read_labels(const std::string& root, const std::vecto
     const std::filesystem::path table(path);
     const bool jsonl = table.filename() == "metadata.jsonl";
     if (!jsonl && table.filename() != "metadata.csv") continue;
-    const std::string full = join_path(root, path), text = read_text_file(full);
+    const std::string full = join_path(root, path), text = read_text_file(full, kLongestTable);
     const std::vector<Row> rows = jsonl ? read_jsonl(text, full) : read_csv(text, full);
     if (std::none_of(rows.begin(), rows.end(), [](const Row& row) { return row.has_label; })) continue;
     labels.tables.push_back(path);

@@ -20,7 +20,8 @@ struct ImageLabels {
 
 /// Reads all tables of a tree, given its files below the root in byte order (folder_walk.h). Returns nothing if no table
 /// has labels. Throws ValueError, naming table and line, for a malformed line, a file that does not exist or is named
-/// twice, and a row without a label among rows that have one; IoError for a table that cannot be read.
+/// twice, and a row without a label among rows that have one; IoError for a table that cannot be read or is larger than
+/// 1 GiB.
 std::optional<ImageLabels> read_labels(const std::string& root, const std::vector<std::string>& files);
 
 /// Distinct labels in the order of their classes: by value where all are integers, else in byte order.

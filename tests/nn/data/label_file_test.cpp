@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/text_file.h"
 #include "nn/data/image_folder.h"
 #include "tests/nn/data/image_bytes.h"
 #include "tests/support/files.h"
@@ -31,6 +32,14 @@ std::string labels_of(const ImageFolder& folder) {
 }
 
 TEST_SUITE_BEGIN("nn/data/label_file");
+
+TEST_CASE("a table may be longer than a document of settings") {
+  const TempDir dir;
+  put(dir, "a.png");
+  write_file(dir / "metadata.csv",
+             "file_name,label,text\na.png,cat," + std::string(kLongestDocument, 'x') + "\n");
+  CHECK(labels_of(ImageFolder(dir.path())) == "a.png cat; ");
+}
 
 TEST_CASE("metadata.jsonl and metadata.csv label the images, wherever these lie") {
   const TempDir dir;
