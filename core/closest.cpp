@@ -24,10 +24,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::string closest(const std::string& word, const std::vector<std::string>& candidates) {
   constexpr std::size_t kBeginning = 3;  // letters that tell what was meant
   std::string best;
-  std::size_t least = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::size_t least = 2 * std::max<std::size_t>(1, word.size() / 3) + 2;  // in halves of a letter
   for (const auto& candidate : candidates) {
     const bool begun = word.size() >= kBeginning && candidate.starts_with(word);
-    const std::size_t distance = begun ? 1 : edit_distance(word, candidate);
+    const std::size_t edits = 2 * edit_distance(word, candidate);
+    const std::size_t distance = begun ? std::min<std::size_t>(edits, 3) : edits;
     if (distance < least) {
       least = distance;
       best = candidate;

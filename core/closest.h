@@ -12,7 +12,7 @@ namespace llsa {
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The candidate with the smallest edit distance to the word, or "" when none is near (more than a third of
-/// the letters would change). A candidate that begins with the word is at the distance 1.
+/// the letters would change). A candidate that begins with the word counts as one and a half letters away at most.
 std::string closest(const std::string& word, const std::vector<std::string>& candidates);
 
 /// The hint of an error about an unknown word: did you mean "closest"? Empty when none is near.
