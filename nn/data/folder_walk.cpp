@@ -82,9 +82,10 @@ bool is_run(const std::vector<std::string>& names) {
 
 bool holds_drawn(const std::string& folder, const std::vector<std::string>& names) {
   if (!has(names, kDrawnTable)) return false;
-  std::string head;
-  std::getline(std::ifstream(join_path(folder, kDrawnTable)), head);
-  if (head.ends_with('\r')) head.pop_back();
+  std::array<char, 64> line = {};  // longer than the head; a file may be one endless line
+  std::ifstream(join_path(folder, kDrawnTable)).getline(line.data(), line.size());
+  std::string_view head = line.data();
+  if (head.ends_with('\r')) head.remove_suffix(1);
   return head == kDrawnHead;
 }
 
