@@ -110,4 +110,18 @@ std::size_t available_memory(const std::string& root) {
   return static_cast<std::size_t>(bytes);
 }
 
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+std::string processor_set() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::string text;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int i = 0; i < CPU_SETSIZE; ++i) text += CPU_ISSET(i, &set) ? '1' : '0';
+  return text;
+}
+
 }  // namespace llsa

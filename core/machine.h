@@ -15,4 +15,10 @@ int available_processors(const std::string& root = {});
 /// of a control group's limit if that is less. Cached files that the system can drop count as available; swap does not.
 std::size_t available_memory(const std::string& root = {});
 
+/// The name of this machine.
+std::string host_name();
+
+/// The set of processors in this process's affinity as a text: equal for processes that share their processors.
+std::string processor_set();
+
 }  // namespace llsa

@@ -6,6 +6,7 @@
 #include "kernels/backend.h"
 #include "kernels/check.h"
 #include "kernels/copy.h"
+#include "kernels/reduce.h"
 
 namespace llsa::kernels {
 namespace {
@@ -59,13 +60,15 @@ void check_adamw(const Context& ctx, const char* op, const AdamWBuffers& buffers
 
 }  // namespace
 
-Tensor sum_squares(Context& ctx, const Tensor& g) {
-  check::on_device(ctx, "sum_squares", {{"g", g}});
-  check::floating("sum_squares", {"g", g});
-  const Tensor sum = ctx.empty(Shape{1}, DType::f64);
-  backend(ctx).optim.sum_squares(ctx, contiguous(ctx, g), sum);
-  return sum;
+Tensor square_sums(Context& ctx, const Tensor& g) {
+  check::on_device(ctx, "square_sums", {{"g", g}});
+  check::floating("square_sums", {"g", g});
+  const Tensor sums = ctx.empty(Shape{(g.numel() + kSquareStretch - 1) / kSquareStretch}, DType::f64);
+  backend(ctx).optim.square_sums(ctx, contiguous(ctx, g), sums);
+  return sums;
 }
+
+Tensor sum_squares(Context& ctx, const Tensor& g) { return sum(ctx, square_sums(ctx, g), {0}, true); }
 
 ClipResult clip_gradient(Context& ctx, const Tensor& sum_squares, double max_norm) {
   const ClipResult out{ctx.empty(Shape{1}, DType::f64), ctx.empty(Shape{1}, DType::f64),

@@ -19,8 +19,13 @@
 
 namespace llsa::kernels {
 
-/// sum of g^2 as f64 [1], summed in f64 and in an order that depends on the size alone. Any shape; f32, bf16,
-/// f64. An infinity or NaN in g gives infinity or NaN.
+/// The stretch of elements of which kernels sum the squares first. A part of g that begins at a multiple of it has the same
+/// sums as this part within the whole.
+constexpr std::int64_t kSquareStretch = 2048;
+/// sums[i] = sum of g^2 over the i-th stretch of g, in f64 [ceil(size / kSquareStretch)]. Any shape; f32, bf16, f64.
+Tensor square_sums(Context& ctx, const Tensor& g);
+/// sum of g^2 as f64 [1]: sum(square_sums(g)), in an order that depends on the size alone. An infinity or NaN in g gives
+/// infinity or NaN.
 Tensor sum_squares(Context& ctx, const Tensor& g);
 
 struct ClipResult {

@@ -11,7 +11,7 @@ namespace llsa::nn {
 Ema::Ema(const Parameters& params, const kernels::EmaOptions& options)
     : params_(params),
       options_(options),
-      flat_(kernels::clone(params.context(), params.flat())),
+      flat_(kernels::clone(params.context(), weights())),
       updates_(params.context().zeros(Shape{1}, DType::i64)) {
   if (!(options.power >= 0.0) || !(options.max_decay >= 0.0 && options.max_decay <= 1.0))
     throw ValueError(cat("[ema] expected a power of at least 0 and a largest decay from 0 to 1, got ",
@@ -23,20 +23,21 @@ void Ema::keep_beside(const EmaOptions& options) {
 }
 
 void Ema::update() {
-  kernels::ema_update(params_.context(), flat_, params_.flat(), next_decay(Tensor()), Tensor());
+  kernels::ema_update(params_.context(), flat_, weights(), next_decay(Tensor()), Tensor());
   update_others(Tensor());
 }
 
 void Ema::update_others(const Tensor& skip) {
   for (const auto& other : others_)
-    kernels::ema_update(params_.context(), other->flat_, params_.flat(), other->next_decay(skip), skip);
+    kernels::ema_update(params_.context(), other->flat_, weights(), other->next_decay(skip), skip);
 }
 
 void Ema::restore(const Tensor& flat, std::int64_t updates) {
-  if (flat.shape() != flat_.shape())
-    throw ShapeError(cat("[ema] expected an average of shape ", flat_.shape(), ", got ", flat.shape()));
+  const Shape& expected = params_.flat().shape();
+  if (flat.shape() != expected)
+    throw ShapeError(cat("[ema] expected an average of shape ", expected, ", got ", flat.shape()));
   if (updates < 0) throw ValueError(cat("[ema] expected at least 0 updates, got ", updates));
-  kernels::copy(params_.context(), flat, flat_);
+  kernels::copy(params_.context(), params_.slices().of(flat), flat_);
   kernels::fill(params_.context(), updates_, static_cast<double>(updates));
 }
 

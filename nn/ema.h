@@ -13,7 +13,7 @@
 //   ScopedWeights averaged(params, ema.flat());
 //
 // Which decay is best shows only at the end of a run, so several averages may be kept: keep_beside() adds one that is
-// updated whenever this one is.
+// updated whenever this one is. Where processes share the parameters (Parameters::share), each keeps its slice.
 #pragma once
 
 #include <cstdint>
@@ -45,12 +45,14 @@ class Ema {
   /// Updates only the others, for an optimiser that updates flat() itself. Does nothing if `skip` (i32 [1], or
   /// undefined) is set.
   void update_others(const Tensor& skip);
-  /// The average, in the layout of the parameters' flat buffers.
+  /// The average, in the layout of the parameters' flat buffers; where these are shared, the slice of this process.
   const Tensor& flat() const { return flat_; }
+  /// All of the average. Collective where the parameters are shared.
+  Tensor whole() const { return params_.slices().whole(params_.context(), flat_); }
   /// i64 [1]: updates done.
   const Tensor& updates() const { return updates_; }
-  /// Continues from a saved average after so many updates; copies. Throws ShapeError for a buffer of another
-  /// layout, ValueError for a negative number of updates.
+  /// Continues from a saved average after so many updates; copies. `flat` is all of it. Throws ShapeError for a buffer of
+  /// another layout, ValueError for a negative number of updates.
   void restore(const Tensor& flat, std::int64_t updates);
 
   /// Counts an update and returns its d, f64 [1], for an optimiser that writes flat() itself. With `skip` (i32
@@ -58,6 +60,8 @@ class Ema {
   Tensor next_decay(const Tensor& skip);
 
  private:
+  Tensor weights() const { return params_.slices().of(params_.flat()); }
+
   const Parameters& params_;
   EmaOptions options_;
   Tensor flat_, updates_;

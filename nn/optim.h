@@ -20,6 +20,9 @@
 // ones in every step. So a step does not wait for the device, and update() may be captured in a graph. One
 // pass over memory updates all parameters; where some decay and others do not, or some are frozen, it is one
 // launch for each run of parameters that are treated alike.
+//
+// Where processes share the parameters (Parameters::share), an optimiser keeps and updates the slice of its process, and
+// every process then gets all new weights. The buffers of an optimiser are slices then.
 #pragma once
 
 #include <cstdint>
@@ -55,9 +58,11 @@ class Optimizer {
     update(ema);
   }
   /// The two halves of step(): what comes from the host, and the work on the device. The second is the same
-  /// launches on the same addresses each time, as long as no parameter is frozen or unfrozen.
+  /// launches on the same addresses each time, as long as no parameter is frozen or unfrozen. `gradient` is this
+  /// process's slice of a gradient to use in place of that of the parameters; it becomes zero, too. Collective where the
+  /// parameters are shared.
   void prepare(double learning_rate);
-  void update(Ema* ema = nullptr);
+  void update(Ema* ema = nullptr, const Tensor& gradient = {});
 
   /// f64 [1]: norm of the gradient of the last step, before clipping (0 before the first).
   const Tensor& gradient_norm() const { return clip_.norm; }
@@ -70,27 +75,29 @@ class Optimizer {
   /// How many steps were skipped so far. Waits for the device.
   std::int64_t count_skipped() const;
 
-  /// What a saved state has to hold: the flat buffers that the optimiser keeps from step to step, each with a
-  /// name.
+  /// What a saved state has to hold: the buffers that the optimiser keeps from step to step, each with a name. They are
+  /// this process's slices of flat buffers.
   virtual std::vector<std::pair<std::string, Tensor>> buffers() const = 0;
-  /// Continues from a saved state: copies the tensors into buffers(), in the same order. Throws ShapeError
-  /// for another number of tensors or another layout, ValueError for a negative number of updates.
+  /// Continues from a saved state: copies flat buffers, of which buffers() are slices, in the same order. Throws ShapeError for another number of tensors or another layout, ValueError for a negative number of updates.
   void restore(const std::vector<Tensor>& saved, std::int64_t updates);
 
  protected:
-  /// Elements [begin, end) of the flat buffers, which are treated alike.
+  /// Elements [begin, end) of the own slices of the flat buffers, which are treated alike.
   struct Run {
     std::int64_t begin, end;
     bool frozen, decays;
 
-    Tensor of(const Tensor& flat) const { return flat.defined() ? flat.slice(0, begin, end) : flat; }
+    Tensor of(const Tensor& slice) const { return slice.defined() ? slice.slice(0, begin, end) : slice; }
   };
 
   /// Lays the parameters out. Throws ValueError for a negative clip norm.
   Optimizer(Parameters& params, double clip, ParameterFilter decays);
 
-  /// Updates the weights of a run, and the part of the average that belongs to it.
-  virtual void update_run(const Run& run, Ema* ema, const Tensor& decay) = 0;
+  /// Updates the weights of a run, and the part of the average that belongs to it. `gradient` is the own slice.
+  virtual void update_run(const Run& run, const Tensor& gradient, Ema* ema, const Tensor& decay) = 0;
+  /// The own slices of the weights and of their bf16 copy.
+  Tensor weights() const { return params_.slices().of(params_.flat()); }
+  Tensor low() const { return params_.slices().of(params_.low()); }
 
   Parameters& params_;
   Tensor lr_, step_;
@@ -98,7 +105,7 @@ class Optimizer {
 
  private:
   std::vector<Run> runs() const;
-  void measure(const std::vector<Run>& runs);
+  void measure(const std::vector<Run>& runs, const Tensor& gradient);
 
   double max_norm_;
   ParameterFilter decays_;
@@ -116,7 +123,7 @@ class AdamW : public Optimizer {
   /// The parameters must outlive the optimiser.
   explicit AdamW(Parameters& params, const AdamWOptions& options = {});
 
-  /// First and second moment, in the layout of the flat buffers.
+  /// First and second moment: the own slices.
   const Tensor& first_moment() const { return m_; }
   const Tensor& second_moment() const { return v_; }
   std::vector<std::pair<std::string, Tensor>> buffers() const override {
@@ -124,7 +131,7 @@ class AdamW : public Optimizer {
   }
 
  private:
-  void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
+  void update_run(const Run& run, const Tensor& gradient, Ema* ema, const Tensor& decay) override;
 
   kernels::AdamWOptions options_;
   Tensor m_, v_;
@@ -142,7 +149,7 @@ class Sgd : public Optimizer {
   /// The parameters must outlive the optimiser.
   explicit Sgd(Parameters& params, const SgdOptions& options = {});
 
-  /// The velocity v, in the layout of the flat buffers; undefined without momentum.
+  /// The velocity v, the own slice; undefined without momentum.
   const Tensor& velocity() const { return v_; }
   std::vector<std::pair<std::string, Tensor>> buffers() const override {
     if (!v_.defined()) return {};
@@ -150,7 +157,7 @@ class Sgd : public Optimizer {
   }
 
  private:
-  void update_run(const Run& run, Ema* ema, const Tensor& decay) override;
+  void update_run(const Run& run, const Tensor& gradient, Ema* ema, const Tensor& decay) override;
 
   kernels::SgdOptions options_;
   Tensor v_;

@@ -120,6 +120,17 @@ Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {
 
 Tensor Parameters::zeros_like_flat() const { return ctx_.zeros(flat().shape(), flat().dtype()); }
 
+void Parameters::share(Communicator& ranks) {
+  lay_out();
+  slices_.emplace(ranks, flat_size());
+}
+
+const Slices& Parameters::slices() const {
+  lay_out();
+  if (!slices_) slices_.emplace(one_process(), flat_size());
+  return *slices_;
+}
+
 void Parameters::set_frozen(const std::string& name, bool frozen) {
   lay_out();
   bool found = false;

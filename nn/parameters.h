@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "../core/context.h"
 #include "../core/tensor.h"
 #include "init.h"
+#include "slices.h"
 
 namespace llsa::nn {
 
@@ -93,6 +95,13 @@ class Parameters {
   /// A new zero-filled buffer of this layout, in the dtype of flat().
   Tensor zeros_like_flat() const;
 
+  /// Divides the flat buffers among the processes of a run, which must outlive this object. Optimisers and averages that are
+  /// made afterwards keep and update the slice of this process alone; weights and gradients stay whole. All processes
+  /// then have to do the same.
+  void share(Communicator& ranks);
+  /// The slices of the processes; without share() there is one, which is everything.
+  const Slices& slices() const;
+
   /// Freezes, or trains again, all parameters below a name: "encoder" stands for encoder.weight, encoder.0.bias,
   /// .., but not for encoder2.weight; a whole name stands for that parameter, "" for all. A frozen parameter
   /// starts with a gradient of zero and does not require one. Throws ValueError if no parameter is meant,
@@ -142,6 +151,7 @@ class Parameters {
   std::int64_t end_ = 0;               // of the last parameter, in elements
   mutable std::vector<Piece> pieces_;  // one for each declaration; none once laid out
   mutable Buffers flat_;               // undefined before that
+  mutable std::optional<Slices> slices_;
 };
 
 /// A table of names, shapes and numbers of elements.

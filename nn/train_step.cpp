@@ -1,5 +1,6 @@
 #include "nn/train_step.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "autograd/elementwise.h"
@@ -30,44 +31,81 @@ TrainStep::TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Obj
       ema_(ema),
       objective_(std::move(objective)),
       options_(std::move(options)),
+      slices_(parameters.slices()),
       loss_(ctx_.zeros(Shape{}, DType::f32)) {
+  const int ranks = slices_.ranks().size();
   if (!objective_.loss) throw ValueError("[train_step] the objective has no loss");
-  if (options_.accumulate < 1)
-    throw ValueError(cat("[train_step] expected at least 1 micro-batch per step, got ", options_.accumulate));
+  if (options_.accumulate < ranks)
+    throw ValueError(cat("[train_step] expected at least ", ranks,
+                         ranks == 1 ? " micro-batch" : " micro-batches",
+                         " per step, one for each process, got ", options_.accumulate));
   if (options_.graph) require_graphs(ctx_);
+  if (slices_.shared()) round_losses_ = ctx_.zeros(Shape{ranks}, DType::f32);
+  for (int r = 0; r <= ranks; ++r) one_each_.push_back(r);
+  if (options_.accumulate > 1)
+    gradient_ = ctx_.zeros(Shape{slices_.end() - slices_.begin()}, parameters.flat().dtype());
 }
 
 bool TrainStep::run(double learning_rate) {
+  const int ranks = slices_.ranks().size();
   kernels::fill(ctx_, loss_, 0.0);
-  for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-    if (i > 0 && options_.should_stop && options_.should_stop()) {
-      parameters_.zero_grad();
+  for (std::int64_t first = 0; first < options_.accumulate; first += ranks) {
+    if (first > 0 && options_.should_stop && options_.should_stop()) {
+      discard();
       return false;
     }
-    if (objective_.next) objective_.next();
-    run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
+    if (first + slices_.ranks().rank() < options_.accumulate) {
+      if (objective_.next) objective_.next();
+      run_or_replay(micro_batch_graph_, [this] { micro_batch(); });
+    }
+    if (slices_.shared())
+      add_round(static_cast<int>(std::min<std::int64_t>(ranks, options_.accumulate - first)));
   }
   optimizer_.prepare(learning_rate);
-  run_or_replay(update_graph_, [this] { optimizer_.update(ema_); });
+  if (slices_.shared())
+    optimizer_.update(ema_, gradient_);
+  else
+    run_or_replay(update_graph_, [this] { optimizer_.update(ema_, gradient_); });
   if (steps_++ == kStepsBeforeCapture && options_.graph)
     say(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
-            update_graph_->size(), " commands"));
+            update_graph_ ? update_graph_->size() : 0, " commands"));
   return true;
 }
 
 void TrainStep::compute_gradients() {
   parameters_.zero_grad();
-  kernels::fill(ctx_, loss_, 0.0);
-  for (std::int64_t i = 0; i < options_.accumulate; ++i) {
+  for (std::int64_t i = slices_.ranks().rank(); i < options_.accumulate; i += slices_.ranks().size()) {
     if (objective_.next) objective_.next();
-    micro_batch();
+    backward(scaled_loss());
   }
 }
 
+Var TrainStep::scaled_loss() {
+  return affine(objective_.loss(), 1.0 / static_cast<double>(options_.accumulate), 0.0);
+}
+
 void TrainStep::micro_batch() {
-  const Var loss = affine(objective_.loss(), 1.0 / static_cast<double>(options_.accumulate), 0.0);
+  const Var loss = scaled_loss();
   backward(loss);
-  kernels::accumulate(ctx_, kernels::cast(ctx_, loss.value(), DType::f32), loss_);
+  const Tensor value = kernels::cast(ctx_, loss.value(), DType::f32);
+  if (slices_.shared()) return kernels::copy(ctx_, value, round_losses_.select(0, slices_.ranks().rank()));
+  kernels::accumulate(ctx_, value, loss_);
+  if (!gradient_.defined()) return;
+  slices_.add(ctx_, parameters_.flat_grad(), 1, gradient_);
+  parameters_.zero_grad();
+}
+
+/// Adds up what the ranks 0 .. senders - 1 have computed.
+void TrainStep::add_round(int senders) {
+  slices_.add(ctx_, parameters_.flat_grad(), senders, gradient_);
+  parameters_.zero_grad();
+  slices_.ranks().collect(ctx_, round_losses_, one_each_);
+  for (int r = 0; r < senders; ++r) kernels::accumulate(ctx_, round_losses_.select(0, r), loss_);
+}
+
+void TrainStep::discard() {
+  parameters_.zero_grad();
+  if (gradient_.defined()) kernels::fill(ctx_, gradient_, 0.0);
 }
 
 void TrainStep::run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work) {

@@ -36,7 +36,7 @@ struct DiffusionBackend {
 
 /// Contiguous tensors; meanings, dtypes and optional tensors as in kernels/optim.h.
 struct OptimBackend {
-  void (*sum_squares)(Context& ctx, const Tensor& g, const Tensor& sum);
+  void (*square_sums)(Context& ctx, const Tensor& g, const Tensor& sums);
   void (*clip_gradient)(Context& ctx, const Tensor& sum_squares, double max_norm, const Tensor& norm,
                         const Tensor& factor, const Tensor& skip);
   void (*advance_step)(Context& ctx, const Tensor& step, const Tensor& skip);

@@ -4,7 +4,6 @@
 #include "kernels/backend/training.h"
 
 #include <cmath>
-#include <vector>
 
 #include "kernels/cpu/chunks.h"
 
@@ -102,18 +101,15 @@ void visit_master(DType dtype, F&& f) {
   return dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();
 }
 
-void sum_squares(Context& ctx, const Tensor& g, const Tensor& sum) {
-  visit_floating(g.dtype(), "sum_squares", [&]<class T>() {
+void square_sums(Context& ctx, const Tensor& g, const Tensor& sums) {
+  visit_floating(g.dtype(), "square_sums", [&]<class T>() {
     const std::int64_t n = g.numel();
     const T* in = g.data<T>();
-    std::vector<double> parts(static_cast<std::size_t>(ceil_div(n, kChunkWork)));
-    run_chunks(ctx, static_cast<std::int64_t>(parts.size()), n, [&](std::int64_t chunk) {
-      const std::int64_t begin = chunk * kChunkWork;
-      parts[static_cast<std::size_t>(chunk)] = block_sum_squares(in + begin, std::min(n - begin, kChunkWork));
+    auto* out = sums.data<double>();
+    run_rows(ctx, sums.numel(), kSquareStretch, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        out[i] = block_sum_squares(in + i * kSquareStretch, std::min(n - i * kSquareStretch, kSquareStretch));
     });
-    double total = 0;
-    for (const double part : parts) total += part;
-    *sum.data<double>() = total;
   });
 }
 
@@ -192,7 +188,7 @@ void ema_update(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& 
 
 }  // namespace
 
-constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
+constinit const OptimBackend kOptim = {.square_sums = square_sums,
                                        .clip_gradient = clip_gradient,
                                        .advance_step = advance_step,
                                        .adamw = adamw,

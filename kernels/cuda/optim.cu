@@ -7,8 +7,8 @@
 //     EMA     ema = d ema + (1 - d) w,  d = min(max_decay, 1 - n^-power)
 //
 // What changes from step to step is read on the device, so a step never makes the host wait: one thread turns the
-// scalars into the factors of the step, then a thread per element reads them. For the norm a warp sums kStretch
-// squares in f64, and a fold adds these sums in order.
+// scalars into the factors of the step, then a thread per element reads them. For the norm a warp sums the
+// squares of a stretch in f64; kernels/reduce.h adds these sums.
 //
 // Bytes per f32 weight: AdamW reads 16 and writes 12, 8 more with a moving average, 2 more with a bf16 copy (a
 // pass of its own would move 6 for that copy). SGD reads 12 and writes 8, or 8 and 4 without momentum. The average
@@ -19,18 +19,17 @@
 
 #include <cmath>
 
-#include "kernels/cuda/device/fold.cuh"
+#include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/types.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-constexpr std::int64_t kStretch = 2048;
-
 template <class T>
-__global__ void square_sums(std::int64_t n, const T* g, double* sums) {
-  const std::int64_t piece = piece_of_warp(), first = piece * kStretch;
+__global__ void sums_of_stretches(std::int64_t n, const T* g, double* sums) {
+  const std::int64_t piece = piece_of_warp(), first = piece * kSquareStretch;
   if (first >= n) return;
-  const std::int64_t end = first + kStretch < n ? first + kStretch : n;
+  const std::int64_t end = first + kSquareStretch < n ? first + kSquareStretch : n;
   double sum = 0;
   for (std::int64_t i = first + lane_of_thread(); i < end; i += 32) {
     const double value = static_cast<double>(static_cast<accumulator_t<T>>(g[i]));
@@ -137,12 +136,9 @@ void visit_master(DType dtype, F&& f) {
   return dtype == DType::f64 ? f.template operator()<double>() : f.template operator()<float>();
 }
 
-void sum_squares(Context& ctx, const Tensor& g, const Tensor& sum) {
-  visit_device(g.dtype(), "sum_squares", [&]<class T>() {
-    const std::int64_t n = g.numel(), pieces = ceil_div(n, kStretch);
-    const Tensor sums = ctx.empty(Shape{pieces}, DType::f64);
-    launch_warps(ctx, square_sums<T>, pieces, n, device_data<T>(g), sums.data<double>());
-    fold_axis<FoldSum, double>(ctx, sums.data<double>(), 1, pieces, 1, 1.0, sum.data<double>());
+void square_sums(Context& ctx, const Tensor& g, const Tensor& sums) {
+  visit_device(g.dtype(), "square_sums", [&]<class T>() {
+    launch_warps(ctx, sums_of_stretches<T>, sums.numel(), g.numel(), device_data<T>(g), sums.data<double>());
   });
 }
 
@@ -192,7 +188,7 @@ void ema_update(Context& ctx, const Tensor& ema, const Tensor& w, const Tensor& 
 
 }  // namespace
 
-constinit const OptimBackend kOptim = {.sum_squares = sum_squares,
+constinit const OptimBackend kOptim = {.square_sums = square_sums,
                                        .clip_gradient = clip_gradient,
                                        .advance_step = advance_step,
                                        .adamw = adamw,

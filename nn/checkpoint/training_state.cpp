@@ -88,20 +88,23 @@ std::string training_state_folder(const std::string& checkpoint) { return checkp
 bool has_training_state(const std::string& checkpoint) { return path_exists(cat(checkpoint, "/", kState)); }
 
 void write_training_state(const std::string& checkpoint, const TrainingState& state, std::int64_t step) {
+  Context& ctx = state.parameters.context();
+  const Slices& slices = state.parameters.slices();
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  const auto add = [&](const std::string& prefix, const Tensor& flat) {
+    if (!slices.ranks().leads()) return;
+    for (const Parameter& parameter : state.parameters.all())
+      tensors.emplace_back(prefix + parameter.name, to_host(ctx, state.parameters.view(flat, parameter)));
+  };
+  add(kWeights, state.parameters.flat());
+  for (const auto& [name, slice] : state.optimizer.buffers()) add(name + ".", slices.whole(ctx, slice));
+  for (const auto& [prefix, average] : averages_of(state)) add(prefix, average->whole());
+  if (!slices.ranks().leads()) return;
+
   const std::string folder = training_state_folder(checkpoint);
   std::error_code error;
   fs::create_directory(folder, error);
   if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
-
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  const auto add = [&](const std::string& prefix, const Tensor& flat) {
-    for (const Parameter& parameter : state.parameters.all())
-      tensors.emplace_back(prefix + parameter.name,
-                           to_host(state.parameters.context(), state.parameters.view(flat, parameter)));
-  };
-  add(kWeights, state.parameters.flat());
-  for (const auto& [name, flat] : state.optimizer.buffers()) add(name + ".", flat);
-  for (const auto& [prefix, average] : averages_of(state)) add(prefix, average->flat());
   write_safetensors(cat(checkpoint, "/", kTensors), tensors);
   const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
   JsonWriter json;

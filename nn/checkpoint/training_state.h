@@ -40,7 +40,8 @@ std::string training_state_folder(const std::string& checkpoint);
 /// True when a checkpoint can be resumed from.
 bool has_training_state(const std::string& checkpoint);
 
-/// Writes the files above below an existing folder, after `step` optimiser steps. Throws IoError.
+/// Writes the files above below an existing folder, after `step` optimiser steps. Throws IoError. Where processes share the
+/// parameters all of them have to call it, and the first one writes.
 void write_training_state(const std::string& checkpoint, const TrainingState& state, std::int64_t step);
 
 /// Brings the state back and returns the steps that were done. Throws IoError or ValueError naming the file

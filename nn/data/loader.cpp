@@ -169,7 +169,14 @@ struct Loader::Impl {
   std::unique_ptr<BatchUpload> upload;  // null on the CPU
   std::vector<std::thread> workers;
 
-  std::int64_t draws_per_ticket() const { return options.batch * options.world; }
+  /// Which of the batches of all processes together is this one's number `ticket`.
+  std::int64_t position(std::int64_t ticket) const {
+    const std::int64_t all = options.micro_batches, own = (all - options.rank - 1) / options.world + 1;
+    return ticket / own * all + ticket % own * options.world;
+  }
+  std::int64_t first_draw_of(std::int64_t ticket) const {
+    return first_draw + (position(ticket) + options.rank) * options.batch;
+  }
 
   Prepared prepare(std::int64_t begin) noexcept {
     Prepared batch;
@@ -185,7 +192,7 @@ struct Loader::Impl {
       OrderStore::Order order;
       std::int64_t order_epoch = -1;
       for (std::int64_t j = 0; j < options.batch; ++j) {
-        const std::int64_t draw = begin + options.rank * options.batch + j;
+        const std::int64_t draw = begin + j;
         const std::int64_t epoch = draw / folder->size();
         if (epoch != order_epoch) order = orders.get(folder->size(), options.seed, order_epoch = epoch);
         std::int64_t index = (*order)[static_cast<std::size_t>(draw % folder->size())];
@@ -207,7 +214,7 @@ struct Loader::Impl {
       work_available.wait(lock, [&] { return stop || claimed < delivered + options.prefetch; });
       if (stop) return;
       const std::int64_t ticket = claimed++;
-      const std::int64_t begin = first_draw + ticket * draws_per_ticket();
+      const std::int64_t begin = first_draw_of(ticket);
       const std::uint64_t started_in = generation;
       lock.unlock();
       Prepared batch = prepare(begin);
@@ -224,7 +231,7 @@ struct Loader::Impl {
     Prepared batch;
     std::unique_lock lock(mutex);
     if (options.workers == 0) {
-      batch = prepare(first_draw + delivered * draws_per_ticket());
+      batch = prepare(first_draw_of(delivered));
     } else {
       batch_available.wait(lock, [&] { return ready.count(delivered) != 0; });
       const auto found = ready.find(delivered);
@@ -241,7 +248,9 @@ struct Loader::Impl {
   }
 };
 
-Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const LoaderOptions& options) {
+Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const LoaderOptions& given) {
+  LoaderOptions options = given;
+  if (options.micro_batches == 0) options.micro_batches = options.world;
   require(folder != nullptr, "no folder");
   require(folder->size() < (std::int64_t{1} << 32), "takes fewer than 2^32 images");
   require(options.batch >= 1 && options.batch <= (1 << 24),
@@ -253,6 +262,9 @@ Loader::Loader(Context& ctx, std::shared_ptr<const ImageFolder> folder, const Lo
   require(options.prefetch >= 1, cat("prefetch ", options.prefetch, ", expected at least 1"));
   require(options.world >= 1 && options.rank >= 0 && options.rank < options.world,
           cat("rank ", options.rank, " of ", options.world, ", expected 0 <= rank < world"));
+  require(options.micro_batches >= options.world,
+          cat(options.micro_batches, " micro-batches, expected at least one for each of ", options.world,
+              " processes"));
   const Shape batch_shape({options.batch, 3, options.height, options.width});  // throws when it overflows
   require(batch_shape.numel() > 0, "an empty batch");
   // Every worker prepares one batch while up to `prefetch` wait and one is in use.
@@ -313,7 +325,7 @@ void Loader::next(const Batch& into) {
 
 LoaderState Loader::state() const {
   const std::lock_guard lock(impl_->mutex);
-  const std::int64_t draw = impl_->first_draw + impl_->delivered * impl_->draws_per_ticket();
+  const std::int64_t draw = impl_->first_draw + impl_->position(impl_->delivered) * impl_->options.batch;
   const std::int64_t size = impl_->folder->size();
   return {impl_->options.seed, draw / size, draw % size, impl_->folder->fingerprint()};
 }

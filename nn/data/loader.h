@@ -2,12 +2,12 @@
 //
 // Every epoch is a permutation of the folder, a Philox shuffle keyed by (seed, epoch). Epochs follow one
 // another without a gap, so a batch may span two of them, and no batch is short. A sample's global id is its
-// draw s = epoch * size + position. With `world` processes, batch t of rank r takes the draws
+// draw s = epoch * size + position. A step has M micro-batches, and i of step t takes the draws
 //
-//   (t * world + r) * batch + j,   j = 0 .. batch - 1
+//   (t * M + i) * batch + j,   j = 0 .. batch - 1
 //
-// so together the processes see what one process with batch * world would see. Labels, crops and flips depend
-// on (folder, seed, s) alone, never on the workers.
+// Of `world` processes, rank r gets the micro-batches i = r, r + world, .. < M. So together they see what one process sees.
+// Labels, crops and flips depend on (folder, seed, s) alone, never on the workers.
 //
 // A file that cannot be decoded is replaced, each time it is drawn, by the next one of the folder that can.
 // failures() lists it. If the whole folder has disappeared, that is an error: cached images are not used in its place.
@@ -30,6 +30,7 @@ struct LoaderOptions {
   int prefetch = 4;  ///< batches held ready at most, >= 1
   int rank = 0;
   int world = 1;
+  std::int64_t micro_batches = 0;  ///< M, of all processes together, at least `world`; 0 = `world`
   int height = 0;
   int width = 0;
   bool random_crop = false;

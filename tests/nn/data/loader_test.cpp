@@ -214,6 +214,28 @@ TEST_CASE("ranks share the draws of one larger batch") {
   CHECK(ranks[2]->state() == one.state());
 }
 
+TEST_CASE("ranks share the micro-batches of a step, which may be no multiple of their number") {
+  Fixture f(11);
+  LoaderOptions options = f.options(2);
+  options.micro_batches = 5;
+  Loader alone(f.ctx, f.folder, options);
+  std::vector<Seen> steps;  // one for each micro-batch of two steps
+  for (int i = 0; i < 10; ++i) steps.push_back(take(alone, 1));
+  for (const int world : {2, 3, 5})
+    for (int rank = 0; rank < world; ++rank) {
+      CAPTURE(world);
+      CAPTURE(rank);
+      LoaderOptions own = options;
+      own.world = world;
+      own.rank = rank;
+      Loader loader(f.ctx, f.folder, own);
+      for (int step = 0; step < 2; ++step)
+        for (int i = rank; i < 5; i += world)
+          CHECK(take(loader, 1) == steps[static_cast<std::size_t>(5 * step + i)]);
+      CHECK(loader.state() == alone.state());
+    }
+}
+
 TEST_CASE("a file that cannot be decoded is replaced by the next one and listed once") {
   Fixture f(6, 1);  // even/100.png, the first of the folder
   REQUIRE(f.folder->size() == 6);
@@ -293,6 +315,7 @@ TEST_CASE("options and states outside their range are refused") {
   refused([](LoaderOptions& o) { o.prefetch = 0; });
   refused([](LoaderOptions& o) { o.rank = 1; });
   refused([](LoaderOptions& o) { o.world = 0; });
+  refused([](LoaderOptions& o) { o.world = 3, o.micro_batches = 2; });
   CHECK_THROWS_AS(Loader(f.ctx, nullptr, f.options()), ValueError);
 
   Loader loader(f.ctx, f.folder, f.options());
