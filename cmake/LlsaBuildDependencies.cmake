@@ -1,4 +1,5 @@
-# Header-only packages that only our own .cpp files include, as one interface target `llsa_headers`.
+# Header-only packages that only our own .cpp files include, as one interface target `llsa_headers`; and MPI, which only the
+# program is linked with: the library takes any Communicator.
 add_library(llsa_headers INTERFACE)
 
 # llsa_find_header(VARIABLE header package [folder])
@@ -18,4 +19,8 @@ if(LLSA_BUILD_PROGRAM OR LLSA_BUILD_TESTS)
 endif()
 if(LLSA_BUILD_TESTS)
   llsa_find_header(LLSA_DOCTEST_INCLUDE_DIR doctest/doctest.h doctest-dev)
+endif()
+if(LLSA_MPI AND (LLSA_BUILD_PROGRAM OR LLSA_BUILD_TESTS))
+  set(MPI_CXX_SKIP_MPICXX ON)  # the functions of C are enough
+  find_package(MPI QUIET COMPONENTS CXX)
 endif()

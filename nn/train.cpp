@@ -21,6 +21,7 @@
 #include "nn/train_folder.h"
 #include "nn/train_memory.h"
 #include "nn/train_meter.h"
+#include "nn/train_ranks.h"
 #include "nn/train_step.h"
 
 namespace llsa::nn {
@@ -28,8 +29,13 @@ namespace {
 
 constexpr std::int64_t kStepsBeforeEarlyReport = 5;
 
-// Without empty callbacks.
-TrainCallbacks complete(TrainCallbacks host) {
+// Without empty callbacks. The first process alone talks to the host.
+TrainCallbacks complete(TrainCallbacks host, const Communicator& ranks) {
+  if (!ranks.leads()) {
+    host.on_report = {};
+    host.on_evaluation = {};
+    host.on_message = {};
+  }
   if (!host.on_report) host.on_report = [](const StepReport&) {};
   if (!host.on_evaluation) host.on_evaluation = [](const EvaluationReport&) {};
   if (!host.on_message) host.on_message = [](const std::string&) {};
@@ -38,8 +44,16 @@ TrainCallbacks complete(TrainCallbacks host) {
   return host;
 }
 
-// The options with everything filled in that depends on the data: the classes, what `auto` stands for.
-TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
+// The options with everything filled in that depends on the data and on the processes: the classes, what `auto` stands
+// for, the micro-batches of a step.
+TrainOptions resolve(TrainOptions options, const ImageFolder& folder, const std::string& resumed_run,
+                     const Communicator& ranks) {
+  if (options.accumulate == 0)
+    options.accumulate = resumed_run.empty() ? ranks.size() : stored_options(resumed_run).accumulate;
+  if (options.accumulate < ranks.size())
+    throw ValueError(cat("a step has ", options.accumulate,
+                         " micro-batches, expected at least one for each of ", ranks.size(), " processes"),
+                     "start fewer processes, or begin a run with a larger --accumulate");
   const auto found = static_cast<std::int64_t>(folder.class_names().size());
   if (options.model_classes < 0) options.model_classes = found;
   if (options.model_classes != 0 && options.model_classes != found) {
@@ -54,8 +68,11 @@ TrainOptions resolve(TrainOptions options, const ImageFolder& folder) {
   return options;
 }
 
-LoaderOptions loader_options(const TrainOptions& options) {
+LoaderOptions loader_options(const TrainOptions& options, const Communicator& ranks) {
   LoaderOptions loader;
+  loader.rank = ranks.rank();
+  loader.world = ranks.size();
+  loader.micro_batches = options.accumulate;
   loader.batch = options.batch;
   loader.seed = static_cast<std::uint64_t>(options.seed);
   loader.workers = static_cast<int>(options.workers);
@@ -87,7 +104,7 @@ std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder
 void make_scorer(std::optional<DrawnScorer>& scorer, const TrainRun& run,
                  std::shared_ptr<const ImageFolder> images, const std::string& out) {
   const TrainOptions& options = run.options;
-  if (options.eval_every == 0 || options.eval_samples == 0) return;
+  if (options.eval_every == 0 || options.eval_samples == 0 || !run.ranks.leads()) return;
   DrawnScoreOptions score = {.sampling = sampling_options(options), .inception = options.inception};
   score.sampling.count = options.eval_samples;
   score.sampling.batch = options.batch;
@@ -156,7 +173,8 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
   run.host.on_message(
       cat("computing on ", choice.device.str(),
           cuda ? ", " + cuda::device_properties(choice.device.index).name : std::string(), " in ",
-          options.dtype, ": ", run.images.size(), " images",
+          options.dtype, run.ranks.size() > 1 ? cat(", ", run.ranks.size(), " processes") : std::string(),
+          ": ", run.images.size(), " images",
           options.model.classes > 0 ? cat(" in ", options.model.classes, " classes") : std::string(), ", ",
           tokens_text(run.model), ", ", tokens_per_step(run.model, options), " per step, ",
           name_of(options.model.attention), " attention, ", run.model.parameters().parameter_count(),
@@ -166,28 +184,27 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
        {passed_over_text(choice),
         slower_attention_text(options.model, choice.device, dtype_from_name(options.dtype))})
     if (!text.empty()) run.host.on_message(text);
-  const TrainMemory memory =
-      train_memory(options, run.model.parameters().flat_size(), run.images.size(), choice.device);
+  const TrainMemory memory = train_memory(options, run.model.parameters().flat_size(), run.images.size(),
+                                          choice.device, run.ranks.size());
   run.host.on_message(memory_table(memory, choice.device));
   for (const std::string& warning : run.images.warnings()) run.host.on_message(warning);
   if (run.held_out) introduce_held_out(run);
 }
 
 // The steps of the run, and the checkpoints, grids and evaluations between them.
-void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
+void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter,
+               const std::function<bool()>& should_stop) {
   const TrainOptions& options = run.options;
   const std::int64_t start = meter.step();
   const auto finished = [&] { return meter.step() >= options.steps; };
   const auto due = [&](std::int64_t every) {
     return every > 0 && meter.step() > 0 && (meter.step() % every == 0 || finished());
   };
-  const auto evaluation_due = [&] {
-    return due(options.eval_every) && folder.log().evaluated_step() < meter.step();
-  };
+  const auto evaluation_due = [&] { return due(options.eval_every) && !folder.evaluated(meter.step()); };
   // A run that was stopped or killed after its last checkpoint makes up for what was due then.
   if (evaluation_due()) folder.evaluate(meter.step());
   if (due(options.sample_every) && !folder.has_grid(meter.step())) folder.draw(meter.step());
-  while (!finished() && !run.host.should_stop()) {
+  while (!finished() && !should_stop()) {
     if (!meter.do_step()) break;
     const bool log = due(options.log_every), save = due(options.save_every) || finished(),
                draw = due(options.sample_every), evaluate = evaluation_due(),
@@ -230,17 +247,21 @@ void rescue(const TrainRun& run, TrainFolder& folder, TrainMeter& meter) {
 }  // namespace
 
 TrainResult train(const TrainOptions& given, const std::string& out, bool resume,
-                  const TrainCallbacks& callbacks) {
-  const TrainCallbacks host = complete(callbacks);
+                  const TrainCallbacks& callbacks, Communicator& ranks) {
+  const TrainCallbacks host = complete(callbacks, ranks);
+  const std::function<bool()> should_stop = [&] { return ranks.any(host.should_stop()); };
   const auto images = std::make_shared<const ImageFolder>(given.data, decode_options(given),
                                                           classes_from_name(given.classes));
-  const TrainOptions options = resolve(given, *images);
+  const TrainOptions options = resolve(given, *images, resume ? out : std::string(), ranks);
   const HeldOutSplit split =
       hold_out(images, options.held_out, decode_options(options), options.model.classes > 0);
-  const DeviceChoice choice = choose_device(options.device);
-  Context ctx(choice.device, static_cast<int>(options.threads));
+  const LocalRank local = local_rank(ranks);
+  const DeviceChoice choice = device_of_rank(options, local);
+  Context ctx(choice.device, threads_of_rank(options, ranks));
   ctx.allow_tf32(options.tf32);
-  const auto room = static_cast<double>(ctx.allocator()->available());
+  const double host_room = static_cast<double>(available_memory()) / local.size,
+               room = choice.device.is_cpu() ? static_cast<double>(ctx.allocator()->available()) / local.size
+                                             : static_cast<double>(ctx.allocator()->available());
 
   // The model; batches of images; the loss of its prediction; the update of its weights and their average.
   const std::unique_ptr<ImageModel> made =
@@ -248,20 +269,21 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
                  dtype_from_name(options.dtype));
   ImageModel& model = *made;
   require_memory(options, model.parameters().flat_size(), split.training->size(), choice.device, room,
-                 static_cast<double>(available_memory()));
-  Loader loader(ctx, split.training, loader_options(options));
+                 host_room, ranks.size());
+  model.parameters().share(ranks);
+  Loader loader(ctx, split.training, loader_options(options, ranks));
   model.set_recompute(options.recompute);
   AdamW optimizer(model.parameters(), adamw_options(options));
   Ema ema(model.parameters(), ema_options(options, options.ema_max));
   for (const double decay : ema_decays(options.ema_also)) ema.keep_beside(ema_options(options, decay));
   const Schedule schedule = schedule_of(options);
   TrainStep step(model.parameters(), optimizer, &ema, model.objective(loader, flow_options(options)),
-                 {options.accumulate, options.graph, std::ref(host.on_message), std::ref(host.should_stop)});
+                 {options.accumulate, options.graph, std::ref(host.on_message), should_stop});
   std::optional<HeldOutLoss> held_out = held_out_loss(split.held_out, options);
   std::optional<DrawnScorer> scorer;
 
-  const TrainRun run{options,   host, *split.training, ctx,  loader,   model,
-                     optimizer, ema,  schedule,        step, held_out, scorer};
+  const TrainRun run{options,   host, *split.training, ranks, ctx,      loader, model,
+                     optimizer, ema,  schedule,        step,  held_out, scorer};
   introduce(run, choice);
   make_scorer(scorer, run, split.training, out);
   TrainFolder folder(run, out);
@@ -270,13 +292,16 @@ TrainResult train(const TrainOptions& given, const std::string& out, bool resume
     start = folder.resume();
   else
     folder.begin();
+  require_alike(ranks, {{"configuration", options.json()},
+                        {"set of images", cat(split.training->fingerprint(), ' ',
+                                              split.held_out ? split.held_out->fingerprint() : 0)}});
   TrainMeter meter(run, folder, start);
   try {
-    run_steps(run, folder, meter);
+    run_steps(run, folder, meter, should_stop);
   } catch (const NonFiniteError&) {
     throw;  // the last checkpoint is the best there is
   } catch (...) {
-    rescue(run, folder, meter);
+    if (ranks.size() == 1) rescue(run, folder, meter);  // the others have to take part in saving
     throw;
   }
   return {meter.step(), meter.step() < options.steps, meter.loss(), folder.checkpoint(),

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/communicator.h"
 #include "../core/context.h"
 #include "eval/drawn_score.h"
 #include "train_options.h"
@@ -26,6 +27,8 @@ struct StepReport {
   double learning_rate = 0;
   double tokens_per_second = 0;  ///< training alone: sampling and saving are not counted
   double data_wait = 0;          ///< share of the time spent waiting for images
+  /// Share of the time spent waiting for other processes and sending to them, the mean over all; nothing in a run of one.
+  std::optional<double> rank_wait = {};
   double remaining_seconds = 0;
   AllocatorStats memory;
   std::optional<double> held_out_loss;  ///< of the last evaluation since the run was begun or resumed
@@ -74,7 +77,13 @@ struct TrainResult {
 /// exception of a callback, the steps that were done are saved first. Failures that do not touch the weights do
 /// not end the run: if a sample grid, an evaluation or a line of the log fails, or a step cannot be captured,
 /// on_message says so.
+///
+/// With several processes each calls this with its communicator and the same options. They share the micro-batches of a
+/// step, the optimiser and the averages; the weights are the same bits for any number of processes, which may change on
+/// resume. The first one writes the run folder and calls the callbacks; should_stop and allow_changes are called by all.
+/// Throws ValueError in all processes if they differ in program, configuration or images, or if there are more processes
+/// than micro-batches. After any other exception the other processes wait in vain: end them. Nothing is saved then.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
-                  const TrainCallbacks& callbacks);
+                  const TrainCallbacks& callbacks, Communicator& ranks = one_process());
 
 }  // namespace llsa::nn

@@ -103,21 +103,25 @@ TrainFolder::TrainFolder(const TrainRun& run, const std::string& path)
       tuning_(files_.tuning_path()) {}
 
 void TrainFolder::begin() {
-  if (files_.holds_run()) {
-    throw ValueError(
-        cat(files_.root(), " holds a run already, with a checkpoint at step ", files_.latest()->step),
-        "go on with it by --resume, or give another --out");
+  if (leads()) {
+    if (files_.holds_run()) {
+      throw ValueError(
+          cat(files_.root(), " holds a run already, with a checkpoint at step ", files_.latest()->step),
+          "go on with it by --resume, or give another --out");
+    }
+    files_.prepare();
+    files_.mark_new();
   }
-  files_.prepare();
-  files_.mark_new();
   if (!run_.options.init_from.empty()) {
     const std::string source = resolve_checkpoint(run_.options.init_from);
     run_.host.on_message(cat("weights from ", source));
     for (const std::string& note : init_from_diffusers_model(run_.model, source, class_names()))
       run_.host.on_message(note);
   }
-  write_file_atomically(files_.config_path(), run_.options.json());
-  log_ = std::make_unique<TrainLog>(files_.log_path(), 0, run_.host.on_message);
+  if (leads()) {
+    write_file_atomically(files_.config_path(), run_.options.json());
+    log_ = std::make_unique<TrainLog>(files_.log_path(), 0, run_.host.on_message);
+  }
   settle_products(false);
 }
 
@@ -134,7 +138,7 @@ std::int64_t TrainFolder::resume() {
         {"data", OnResume::ask,
          cat("data: the images in ", run_.images.root(),
              " are not those of the saved run (added, removed, renamed, changed, or held out)")});
-  const auto best = files_.best();
+  const auto best = leads() ? files_.best() : std::nullopt;
   const bool comparable = !best || !run_.held_out || best_is_comparable(*best, *run_.held_out, changes);
   if (!comparable && !same_images(*best, *run_.held_out))
     changes.push_back({"held_out", OnResume::ask,
@@ -142,7 +146,7 @@ std::int64_t TrainFolder::resume() {
                            " are not those of the saved run (added, removed, renamed or changed)")});
   const std::vector<std::string> notes = require_allowed(changes);
 
-  files_.prepare();
+  if (leads()) files_.prepare();
   saved_step_ = read_checkpoint(latest, [&] {
     const std::int64_t step =
         restore_training_state(latest.path, {state_.parameters, state_.optimizer, nullptr, nullptr});
@@ -164,9 +168,11 @@ std::int64_t TrainFolder::resume() {
     run_.host.on_message(
         "earlier held-out losses cannot be compared: the best checkpoint is looked for anew");
   }
-  write_file_atomically(files_.config_path(), run_.options.json());
-  log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_, run_.host.on_message);
-  log_->write(saved_step_, notes);
+  if (leads()) {
+    write_file_atomically(files_.config_path(), run_.options.json());
+    log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_, run_.host.on_message);
+    log_->write(saved_step_, notes);
+  }
   settle_products(true);
   return saved_step_;
 }
@@ -196,8 +202,9 @@ std::vector<std::string> TrainFolder::class_names() const {
 // Decides before the first product by which algorithms products are computed. What the run has chosen earlier
 // it keeps, whether it still tunes or not, so that a resumed run gives the same bits.
 void TrainFolder::settle_products(bool resumed) {
-  if (!resumed) tuning_.remove();
-  if (const std::string note = tuning_.restore(run_.ctx); !note.empty()) run_.host.on_message(note);
+  if (!resumed && leads()) tuning_.remove();
+  if (const std::string note = resumed ? tuning_.restore(run_.ctx) : ""; !note.empty())
+    run_.host.on_message(note);
   if (run_.options.tune && run_.ctx.device().is_cpu())
     run_.host.on_message("tune: the cpu has one algorithm for every product, there is nothing to choose");
   kernels::tune_products(run_.ctx, run_.options.tune);
@@ -215,11 +222,23 @@ std::optional<double> TrainFolder::held_out_loss() {
   return loss;
 }
 
-void TrainFolder::evaluate(std::int64_t step) {
+void TrainFolder::log(const StepReport& report) {
+  if (leads()) log_->write(report);
+}
+
+bool TrainFolder::evaluated(std::int64_t step) const {
+  return run_.ranks.any(leads() && log_->evaluated_step() >= step);
+}
+
+bool TrainFolder::has_grid(std::int64_t step) const {
+  return run_.ranks.any(leads() && path_exists(files_.sample_path(step)));
+}
+
+// What could be computed; `done` unless the host wanted to stop, or something failed.
+EvaluationReport TrainFolder::evaluate_average(std::int64_t step, const Tensor& average, bool& done) {
   EvaluationReport report = {.step = step};
-  bool done = false;
   attempt(run_.host, cat("no evaluation of step ", step), [&] {
-    ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+    ScopedWeights averaged(run_.model.parameters(), average);
     if (run_.held_out) report.held_out_loss = held_out_loss();
     if (run_.held_out && !report.held_out_loss) return;
     if (run_.scorer)
@@ -231,10 +250,18 @@ void TrainFolder::evaluate(std::int64_t step) {
                   (!best || *report.held_out_loss < best->held_out_loss);
     done = true;
   });
+  return report;
+}
+
+void TrainFolder::evaluate(std::int64_t step) {
+  const Tensor average = run_.ema.whole();
+  EvaluationReport report = {.step = step};
+  bool done = false;
+  if (leads()) report = evaluate_average(step, average, done);
+  if (run_.ranks.any(done && report.best) && saved_step_ != step) save(step);
   if (!done) return;
   evaluation_ = report;
   if (report.best) {
-    if (saved_step_ != step) save(step);
     attempt(run_.host, cat("step ", step, " could not be marked as the best"), [&] {
       files_.mark_best({step, *report.held_out_loss, images_text(*run_.held_out)});
       files_.prune(run_.options.keep);  // the one that was the best
@@ -252,19 +279,29 @@ std::string TrainFolder::best_checkpoint() const {
 
 void TrainFolder::save(std::int64_t step) {
   tried_step_ = step;
-  tuning_.save(run_.ctx);  // first: the checkpoint's steps were computed by these algorithms
+  if (leads()) tuning_.save(run_.ctx);  // first: the checkpoint's steps were computed by these algorithms
   const TrainOptions& options = run_.options;
-  checkpoint_ = files_.save(step, [&](const std::string& folder) {
+  const auto write = [&](const std::string& folder) {
     const double scale = options.noise_scale > 0 ? options.noise_scale
                                                  : noise_rescale(options.model.height, options.model.width);
-    write_diffusers_model(folder, run_.model, run_.ema.flat(), scale, class_names());
-    for (const auto& other : run_.ema.others())
-      write_diffusers_average(folder, run_.model, other->flat(), name_of(*other));
+    const Tensor average = run_.ema.whole();
+    if (leads()) write_diffusers_model(folder, run_.model, average, scale, class_names());
+    for (const auto& other : run_.ema.others()) {
+      const Tensor flat = other->whole();
+      if (leads()) write_diffusers_average(folder, run_.model, flat, name_of(*other));
+    }
     write_training_state(folder, state_, step);
-    write_file_atomically(cat(folder, "/", kOptions), options.json());
-  });
+    if (leads()) write_file_atomically(cat(folder, "/", kOptions), options.json());
+  };
+  if (leads()) {
+    checkpoint_ = files_.save(step, write);
+    attempt(run_.host, "an old checkpoint could not be removed", [&] { files_.prune(options.keep); });
+  } else {
+    write({});
+    checkpoint_ = files_.checkpoint_path(step);
+  }
   saved_step_ = step;
-  attempt(run_.host, "an old checkpoint could not be removed", [&] { files_.prune(options.keep); });
+  wait_for_all();
 }
 
 SampleOptions sampling_options(const TrainOptions& options) {
@@ -282,15 +319,18 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.count = run_.options.sample_count;
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
   sampling.batch = run_.options.batch;  // so that the host is asked about as often as in training
-  attempt(run_.host, cat("no sample grid of step ", step), [&] {
-    ScopedWeights averaged(run_.model.parameters(), run_.ema.flat());
+  const Tensor average = run_.ema.whole();
+  const auto work = [&] {
+    ScopedWeights averaged(run_.model.parameters(), average);
     // A callback may have a state of its own, so it is not copied.
     const Tensor images =
         to_host(run_.ctx, run_.model.draw(sampling, {.should_stop = std::ref(run_.host.should_stop)}));
     averaged.restore();
     if (images.size(0) < sampling.count) return;
     write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
-  });
+  };
+  if (leads()) attempt(run_.host, cat("no sample grid of step ", step), work);
+  wait_for_all();
 }
 
 TrainOptions read_training_options(const std::string& checkpoint) {
@@ -303,6 +343,11 @@ TrainOptions read_training_options(const std::string& checkpoint) {
   TrainOptions options = TrainOptions::parse(text, path);
   if (!JsonObject(text, path).has("exif")) options.exif = "ignore";  // as earlier versions did
   return options;
+}
+
+TrainOptions stored_options(const std::string& run) {
+  const CheckpointPath latest = checkpoint_to_resume(RunFolder(run));
+  return read_checkpoint(latest, [&] { return read_training_options(latest.path); });
 }
 
 }  // namespace llsa::nn

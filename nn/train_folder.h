@@ -31,6 +31,7 @@ struct TrainRun {
   const TrainOptions& options;
   const TrainCallbacks& host;
   const ImageFolder& images;
+  Communicator& ranks;
   Context& ctx;
   Loader& loader;
   ImageModel& model;
@@ -39,9 +40,11 @@ struct TrainRun {
   const Schedule& schedule;
   TrainStep& step;
   std::optional<HeldOutLoss>& held_out;  ///< nothing when no image is held out
-  std::optional<DrawnScorer>& scorer;    ///< nothing when no score is wanted
+  std::optional<DrawnScorer>&
+      scorer;  ///< nothing when no score is wanted, and in all processes but the first
 };
 
+/// All processes of a run call the same functions in the same order; the first process alone writes, draws and evaluates.
 class TrainFolder {
  public:
   /// Touches nothing yet. What the run refers to must outlive this.
@@ -57,12 +60,15 @@ class TrainFolder {
   /// names the checkpoint before it.
   std::int64_t resume();
 
-  TrainLog& log() { return *log_; }
+  /// Writes a line of the log.
+  void log(const StepReport& report);
   /// Computes held-out loss and score of the averaged weights after `step` steps, logs and reports them. If no earlier
   /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, if the host
   /// wants to stop. Failures are reported by on_message; only a failure to save is thrown.
   void evaluate(std::int64_t step);
   const EvaluationReport& last_evaluation() const { return evaluation_; }
+  /// Whether the log has an evaluation of this step, or a later one.
+  bool evaluated(std::int64_t step) const;
   /// Path of the best checkpoint; empty when there is none.
   std::string best_checkpoint() const;
   /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep. Throws IoError
@@ -71,7 +77,7 @@ class TrainFolder {
   /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
   /// host wants to stop. Failures are reported by on_message.
   void draw(std::int64_t step);
-  bool has_grid(std::int64_t step) const { return path_exists(files_.sample_path(step)); }
+  bool has_grid(std::int64_t step) const;
 
   /// The last checkpoint; empty when there is none yet.
   const std::string& checkpoint() const { return checkpoint_; }
@@ -80,8 +86,12 @@ class TrainFolder {
   std::int64_t tried_step() const { return tried_step_; }
 
  private:
+  bool leads() const { return run_.ranks.leads(); }
+  // So that no process counts this wait as one of training.
+  void wait_for_all() const { run_.ranks.any(false); }
   std::vector<std::string> require_allowed(const std::vector<SettingChange>& changes) const;
   void settle_products(bool resumed);
+  EvaluationReport evaluate_average(std::int64_t step, const Tensor& average, bool& done);
   std::optional<double> held_out_loss();
   std::vector<std::string> class_names() const;  // of the model; none without classes
 
@@ -89,7 +99,7 @@ class TrainFolder {
   const TrainingState state_;  // without the average, which is the checkpoint's model in the diffusers layout
   RunFolder files_;
   TuningFile tuning_;
-  std::unique_ptr<TrainLog> log_;
+  std::unique_ptr<TrainLog> log_;  // of the first process
   std::string checkpoint_;
   std::int64_t saved_step_ = -1, tried_step_ = -1;
   EvaluationReport evaluation_;
@@ -100,5 +110,7 @@ SampleOptions sampling_options(const TrainOptions& options);
 
 /// The configuration that train() has stored with a checkpoint. Throws IoError when there is none.
 TrainOptions read_training_options(const std::string& checkpoint);
+/// That of the latest checkpoint of a run. Throws also ValueError; the hint names the checkpoint before it.
+TrainOptions stored_options(const std::string& run);
 
 }  // namespace llsa::nn

@@ -74,18 +74,19 @@ TrainLog::TrainLog(const std::string& path, std::int64_t step,
 TrainLog::~TrainLog() { ::close(descriptor_); }
 
 void TrainLog::write(const StepReport& report) {
-  append(JsonWriter()
-             .add("step", report.step)
-             .add("loss", report.loss)
-             .add("gradient_norm", report.gradient_norm)
-             .add("learning_rate", report.learning_rate)
-             .add("tokens_per_second", report.tokens_per_second)
-             .add("data_wait", report.data_wait)
-             .add("memory_active", static_cast<std::int64_t>(report.memory.active))
-             .add("memory_cached", static_cast<std::int64_t>(report.memory.cached))
-             .add("memory_reserved", static_cast<std::int64_t>(report.memory.reserved))
-             .add("memory_peak", static_cast<std::int64_t>(report.memory.peak))
-             .line());
+  JsonWriter line;
+  line.add("step", report.step)
+      .add("loss", report.loss)
+      .add("gradient_norm", report.gradient_norm)
+      .add("learning_rate", report.learning_rate)
+      .add("tokens_per_second", report.tokens_per_second)
+      .add("data_wait", report.data_wait);
+  if (report.rank_wait) line.add("rank_wait", *report.rank_wait);
+  line.add("memory_active", static_cast<std::int64_t>(report.memory.active))
+      .add("memory_cached", static_cast<std::int64_t>(report.memory.cached))
+      .add("memory_reserved", static_cast<std::int64_t>(report.memory.reserved))
+      .add("memory_peak", static_cast<std::int64_t>(report.memory.peak));
+  append(line.line());
 }
 
 void TrainLog::write(const EvaluationReport& report) {

@@ -100,15 +100,17 @@ bool fits(const TrainMemory& m, Device device, double room, double host_room, bo
 }  // namespace
 
 TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files,
-                         Device device) {
+                         Device device, int processes) {
   const bool narrow = options.dtype == "bf16";
   const double element = narrow ? 2 : kWide, p = static_cast<double>(parameters);
   const double batch = static_cast<double>(options.batch);
   TrainMemory m;
   m.weights = tensor(p, kWide) + (narrow ? tensor(p, element) : 0);
-  m.gradients = tensor(p, kWide);
-  m.moments = 2 * m.gradients;
-  m.averages = static_cast<double>(1 + ema_decays(options.ema_also).size()) * m.gradients;
+  const double slice = tensor(p / processes, kWide);
+  m.gradients =
+      tensor(p, kWide) + (options.accumulate > 1 ? slice : 0) + (processes > 1 ? tensor(p, kWide) : 0);
+  m.moments = 2 * slice;
+  m.averages = static_cast<double>(1 + ema_decays(options.ema_also).size()) * slice;
 
   double block = 0;
   if (options.model_kind() == ModelKind::dit) {
@@ -164,8 +166,10 @@ std::string memory_table(const TrainMemory& m, Device device) {
 }
 
 void require_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files, Device device,
-                    double room, double host_room) {
-  const auto memory_of = [&](const TrainOptions& o) { return train_memory(o, parameters, files, device); };
+                    double room, double host_room, int processes) {
+  const auto memory_of = [&](const TrainOptions& o) {
+    return train_memory(o, parameters, files, device, processes);
+  };
   const TrainMemory memory = memory_of(options);
   if (fits(memory, device, room, host_room, true)) return;
 
@@ -176,11 +180,11 @@ void require_memory(const TrainOptions& options, std::int64_t parameters, std::i
     for (std::int64_t parts = 1; parts * unit <= options.batch; ++parts) {
       if (options.batch % (parts * unit) != 0 || (parts == 1 && flags.empty())) continue;
       other.batch = options.batch / parts;
+      other.accumulate = std::max<std::int64_t>(1, options.accumulate) * parts;
       if (!fits(memory_of(other), device, room, host_room, false)) continue;
       std::string way = flags;
       if (parts > 1)
-        way += cat(flags.empty() ? "" : " ", "--batch ", other.batch, " --accumulate ",
-                   options.accumulate * parts);
+        way += cat(flags.empty() ? "" : " ", "--batch ", other.batch, " --accumulate ", other.accumulate);
       if (std::find(ways.begin(), ways.end(), way) == ways.end()) ways.push_back(way);
       return;
     }

@@ -14,10 +14,10 @@ namespace llsa::nn {
 
 /// Bytes. On the CPU all of them are in one memory; with a GPU, `prepared` and `cache` are the host's.
 struct TrainMemory {
-  double weights = 0;      ///< in f32, and the copy that a model in bf16 computes with
-  double gradients = 0;    ///< in f32
-  double moments = 0;      ///< of AdamW, in f32
-  double averages = 0;     ///< of the weights, in f32
+  double weights = 0;    ///< in f32, and the copy that a model in bf16 computes with
+  double gradients = 0;  ///< in f32; with several micro-batches also their sum, and what other processes send
+  double moments = 0;    ///< of AdamW, in f32
+  double averages = 0;   ///< of the weights, in f32
   double activations = 0;  ///< of a micro-batch, until its backward
   double images = 0;       ///< a micro-batch, its noise, its target
   double working = 0;      ///< estimated: gradients of activations, temporary memory of kernels
@@ -31,9 +31,10 @@ struct TrainMemory {
 };
 
 /// `options.model` has to be resolved, with its classes; options.device does not matter. `parameters` is
-/// Parameters::flat_size(), `files` the number of images to train on.
+/// Parameters::flat_size(), `files` the number of images to train on. Of `processes` that share the parameters it is the
+/// memory of one.
 TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files,
-                         Device device);
+                         Device device, int processes = 1);
 
 /// The same as a table of several lines.
 std::string memory_table(const TrainMemory& memory, Device device);
@@ -42,7 +43,7 @@ std::string memory_table(const TrainMemory& memory, Device device);
 /// free where the model computes. On the CPU the loader works in the same memory; on a GPU it has `host_room` bytes of the
 /// host. The message says what is needed and what is free; the hint says which settings would fit.
 void require_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files, Device device,
-                    double room, double host_room);
+                    double room, double host_room, int processes = 1);
 
 /// "830 KiB", "1.5 MiB", "12 MiB".
 std::string bytes_text(double bytes);

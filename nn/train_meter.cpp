@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <sstream>
 #include <utility>
 
 #include "autograd/var.h"
+#include "core/number.h"
 #include "kernels/copy.h"
 
 namespace llsa::nn {
@@ -16,6 +18,16 @@ std::int64_t tokens_per_step(const ImageModel& model, const TrainOptions& option
   return options.batch * options.accumulate * std::accumulate(stages.begin(), stages.end(), std::int64_t{0}) /
          static_cast<std::int64_t>(stages.size());
 }
+
+namespace {
+
+double mean_over_ranks(Communicator& ranks, double own) {
+  double sum = 0;
+  for (const std::string& text : ranks.gather(cat(own))) sum += as_number<double>(text).value_or(0);
+  return sum / ranks.size();
+}
+
+}  // namespace
 
 TrainMeter::TrainMeter(const TrainRun& run, TrainFolder& folder, std::int64_t step)
     : run_(run),
@@ -33,7 +45,18 @@ void TrainMeter::start_interval() {
   reported_step_ = step_;
   start_ = Clock::now();
   wait_before_ = run_.loader.wait_seconds();
+  rank_wait_before_ = run_.ranks.wait_seconds();
   synchronizations_before_ = run_.ctx.synchronizations();
+}
+
+void TrainMeter::pause() {
+  paused_ = Clock::now();
+  rank_wait_paused_ = run_.ranks.wait_seconds();
+}
+
+void TrainMeter::unpause() {
+  start_ += Clock::now() - paused_;
+  rank_wait_before_ += run_.ranks.wait_seconds() - rank_wait_paused_;
 }
 
 bool TrainMeter::do_step() {
@@ -94,15 +117,14 @@ StepReport TrainMeter::report_of(std::int64_t step, double loss, double norm) co
 // The last lines of the log are the mean of the steps before that one, and that one.
 void TrainMeter::log_diverged(std::size_t slot, double loss, double norm) {
   const std::int64_t step = step_of(slot);
-  if (count_ > 0)
-    folder_.log().write(report_of(step - 1, loss_sum_ / static_cast<double>(count_), last_norm_));
-  folder_.log().write(report_of(step, loss, norm));
+  if (count_ > 0) folder_.log(report_of(step - 1, loss_sum_ / static_cast<double>(count_), last_norm_));
+  folder_.log(report_of(step, loss, norm));
 }
 
 // The optimiser has not moved the weights since that step, so doing it again shows where it went wrong.
 void TrainMeter::fail_at(std::size_t slot, double loss) {
   const std::int64_t step = step_of(slot);
-  std::string cause = cat("loss ", loss, ", no single op to blame");
+  std::string cause;
   run_.loader.restore(positions_[slot]);
   try {
     const FindNonFinite finder;
@@ -110,6 +132,10 @@ void TrainMeter::fail_at(std::size_t slot, double loss) {
   } catch (const NonFiniteError& error) {
     cause = error.what();
   }
+  const std::vector<std::string> causes = run_.ranks.gather(cause);
+  const auto found =
+      std::find_if(causes.begin(), causes.end(), [](const auto& text) { return !text.empty(); });
+  cause = found == causes.end() ? cat("loss ", loss, ", no single op to blame") : *found;
   const std::string& last = folder_.checkpoint();
   throw NonFiniteError(
       cat("training diverged at step ", step, ": ", cause),
@@ -125,6 +151,10 @@ StepReport TrainMeter::measured() const {
   StepReport report = report_of(step_, loss_sum_ / static_cast<double>(count_), last_norm_);
   report.tokens_per_second = rate * static_cast<double>(tokens_per_step(run_.model, options));
   report.data_wait = seconds > 0 ? std::min(1.0, (run_.loader.wait_seconds() - wait_before_) / seconds) : 0;
+  if (run_.ranks.size() > 1)
+    report.rank_wait = mean_over_ranks(
+        run_.ranks,
+        seconds > 0 ? std::min(1.0, (run_.ranks.wait_seconds() - rank_wait_before_) / seconds) : 0);
   report.remaining_seconds = rate > 0 ? static_cast<double>(options.steps - step_) / rate : 0;
   report.synchronizations = run_.ctx.synchronizations() - synchronizations_before_;
   return report;
@@ -138,7 +168,7 @@ void TrainMeter::log() {
   if (count_ == 0) return;
   logged_ = measured();
   last_loss_ = logged_->loss;
-  folder_.log().write(*logged_);
+  folder_.log(*logged_);
   start_interval();
 }
 
@@ -148,10 +178,20 @@ void TrainMeter::report() {
   report.held_out_loss = folder_.last_evaluation().held_out_loss;
   report.score = folder_.last_evaluation().score;
   run_.host.on_report(report);
+  report_failures();
+}
+
+// Several processes may each find that a file cannot be decoded.
+void TrainMeter::report_failures() {
   const std::vector<SkippedFile> failures = run_.loader.failures();
+  std::string own;
   for (; failures_told_ < failures.size(); ++failures_told_)
-    run_.host.on_message(
-        cat("left out ", failures[failures_told_].path, ": ", failures[failures_told_].reason));
+    own += cat("left out ", failures[failures_told_].path, ": ", failures[failures_told_].reason, '\n');
+  for (const std::string& texts : run_.ranks.gather(own)) {
+    std::istringstream lines(texts);
+    for (std::string line; std::getline(lines, line);)
+      if (told_.insert(line).second) run_.host.on_message(line);
+  }
 }
 
 }  // namespace llsa::nn

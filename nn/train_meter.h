@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "../core/tensor.h"
@@ -44,8 +46,8 @@ class TrainMeter {
   double loss() const { return last_loss_; }
 
   /// Time between these two does not count for the speed of training.
-  void pause() { paused_ = Clock::now(); }
-  void unpause() { start_ += Clock::now() - paused_; }
+  void pause();
+  void unpause();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,6 +56,7 @@ class TrainMeter {
   std::int64_t step_of(std::size_t slot) const;
   StepReport report_of(std::int64_t step, double loss, double norm) const;
   StepReport measured() const;
+  void report_failures();
   void log_diverged(std::size_t slot, double loss, double norm);
   [[noreturn]] void fail_at(std::size_t slot, double loss);
   void start_interval();
@@ -73,12 +76,13 @@ class TrainMeter {
   double last_norm_ = 0;
   std::int64_t reported_step_;
   Clock::time_point start_, paused_;
-  double wait_before_ = 0;
+  double wait_before_ = 0, rank_wait_before_ = 0, rank_wait_paused_ = 0;
   std::uint64_t synchronizations_before_ = 0;
 
   std::optional<StepReport> logged_;  // and not yet reported
   double last_loss_ = 0;
-  std::size_t failures_told_ = 0;
+  std::size_t failures_told_ = 0;  // of this process
+  std::set<std::string> told_;
 };
 
 }  // namespace llsa::nn

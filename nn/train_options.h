@@ -36,8 +36,9 @@ struct TrainOptions {
 
   // optimisation
   std::int64_t steps = 10'000;
-  std::int64_t batch = 8;       ///< images per micro-batch
-  std::int64_t accumulate = 1;  ///< micro-batches per step
+  std::int64_t batch = 8;  ///< images per micro-batch
+  /// Micro-batches per step, of all processes together; 0 = one for each process, or what a resumed run was begun with.
+  std::int64_t accumulate = 0;
   double lr = 1e-4;
   std::string schedule = "constant";  ///< "constant" | "cosine"
   std::int64_t warmup = 0;            ///< steps

@@ -8,6 +8,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/presets.h"
+#include "apps/llsa/processes.h"
 #include "core/closest.h"
 #include "nn/data/image_io.h"
 #include "nn/diffusion/sampler.h"
@@ -395,6 +396,9 @@ int run_command_line(int argc, const char* const* argv) {
     train_args.model = given(*train, model);
     return run_train(train_args);
   }
+  if (const Launch launch = launch_of_environment(); launch.size > 1)
+    throw UsageError(cat("this command works in one process, and this is one of ", launch.size),
+                     "start it without mpirun; llsa train takes several");
   if (sample->parsed()) return run_sample(sample_args);
   if (eval->parsed()) return run_eval(eval_args);
   if (sweep->parsed()) return run_sweep(sweep_args);

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "apps/llsa/commands.h"
+#include "apps/llsa/processes.h"
 
 namespace {
 
@@ -26,9 +27,11 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // so that a file-size limit is an ordinary write error
   const auto fail = [](const std::exception& error, int code) {
     std::fflush(stdout);
-    std::fprintf(stderr, "error: %s\n", error.what());
+    if (!llsa::apps::has_the_word()) return code;
+    std::fprintf(stderr, "error: %s%s\n", llsa::apps::process_name().c_str(), error.what());
     const auto* ours = dynamic_cast<const llsa::Error*>(&error);
     if (ours != nullptr && !ours->hint().empty()) std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
+    llsa::apps::end_processes(code);
     return code;
   };
   try {

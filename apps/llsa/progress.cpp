@@ -50,13 +50,14 @@ std::string report_text(const nn::StepReport& report) {
   if (report.score)
     evaluation += report.score->over_real ? print("  score/real %.2f", *report.score->over_real)
                                           : print("  FID %.2f", report.score->value);
+  const std::string ranks = report.rank_wait ? print("  ranks %.0f%%", 100 * *report.rank_wait) : "";
   return print(
-      "step %lld/%lld  loss %.4f%s  %s tok/s  ETA %s  |grad| %.3g  lr %.2e  data %.0f%%  mem %s (peak %s, "
+      "step %lld/%lld  loss %.4f%s  %s tok/s  ETA %s  |grad| %.3g  lr %.2e  data %.0f%%%s  mem %s (peak %s, "
       "cached %s)",
       static_cast<long long>(report.step), static_cast<long long>(report.steps), report.loss,
       evaluation.c_str(), count_text(report.tokens_per_second).c_str(),
       clock_text(report.remaining_seconds).c_str(), report.gradient_norm, report.learning_rate,
-      100 * report.data_wait, bytes_text(static_cast<double>(report.memory.active)).c_str(),
+      100 * report.data_wait, ranks.c_str(), bytes_text(static_cast<double>(report.memory.active)).c_str(),
       bytes_text(static_cast<double>(report.memory.peak)).c_str(),
       bytes_text(static_cast<double>(report.memory.cached)).c_str());
 }

@@ -1,10 +1,12 @@
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
 #include "apps/llsa/presets.h"
+#include "apps/llsa/processes.h"
 #include "apps/llsa/progress.h"
 #include "apps/llsa/report.h"
 #include "apps/llsa/stop_signal.h"
@@ -22,7 +24,8 @@ nn::TrainOptions options_of(const std::string& path) {
   const std::string text = read_text_file(path);
   if (!nn::is_diffusers_config(text, path)) return nn::TrainOptions::parse(text, path);
   const nn::DiffusersConfig published = nn::parse_diffusers_config(text, path);
-  for (const std::string& note : published.notes) print_note(note);
+  if (launch_of_environment().rank == 0)
+    for (const std::string& note : published.notes) print_note(note);
   nn::TrainOptions options;
   options.kind = nn::name_of(published.kind);
   options.model = published.config;
@@ -100,6 +103,8 @@ int run_train(const TrainArgs& args) {
     std::printf("%s", options.json().c_str());
     return 0;
   }
+  const std::unique_ptr<Communicator> joined = join_processes();
+  Communicator& ranks = joined ? *joined : one_process();
   Progress progress(ProgressStyle::of_terminal(args.quiet));
   nn::TrainCallbacks callbacks;
   LiveReport live(args, progress);
@@ -111,14 +116,15 @@ int run_train(const TrainArgs& args) {
   callbacks.should_stop = stop_requested;
   callbacks.allow_changes = [&](const std::vector<std::string>&) { return args.allow_changes; };
   listen_for_stop();
-  if (args.resume == Resume::automatic && !resume)
+  if (args.resume == Resume::automatic && !resume && ranks.leads())
     progress.message(cat(args.out, " has no checkpoint to resume from: a new run begins"));
-  const nn::TrainResult result = nn::train(options, args.out, resume, callbacks);
-  progress.message(
-      cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
-          result.best_checkpoint.empty() ? std::string()
-                                         : cat(", lowest held-out loss in ", result.best_checkpoint),
-          result.stopped ? "; go on with --resume" : ""));
+  const nn::TrainResult result = nn::train(options, args.out, resume, callbacks, ranks);
+  if (ranks.leads())
+    progress.message(
+        cat(result.stopped ? "stopped" : "done", " at step ", result.step, ", checkpoint ", result.checkpoint,
+            result.best_checkpoint.empty() ? std::string()
+                                           : cat(", lowest held-out loss in ", result.best_checkpoint),
+            result.stopped ? "; go on with --resume" : ""));
   return result.stopped ? kStoppedCode : 0;
 }
 
