@@ -91,7 +91,7 @@ TEST_CASE("every word of the glossary is in use") {
 }
 
 TEST_CASE("what docs quote from a file stands there") {
-  for (const auto& entry : fs::directory_iterator(kRoot / "docs")) {
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "docs")) {
     if (entry.path().extension() != ".md") continue;
     CAPTURE(entry.path().string());
     bool inside = false;

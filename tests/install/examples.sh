@@ -18,5 +18,6 @@ run_examples() {
   done
   is_png() { [[ $(head -c 4 "$1" | tail -c 3) == PNG ]]; }
   check "draw leaves a PNG" is_png "$place/grid.png"
+  check "pyramid leaves a PNG" is_png "$place/pyramid.png"
   rm -rf "$place"
 }
