@@ -104,12 +104,12 @@ std::optional<HeldOutLoss> held_out_loss(const std::shared_ptr<const ImageFolder
 void make_scorer(std::optional<DrawnScorer>& scorer, const TrainRun& run,
                  std::shared_ptr<const ImageFolder> images, const std::string& out) {
   const TrainOptions& options = run.options;
-  if (options.eval_every == 0 || options.eval_samples == 0 || !run.ranks.leads()) return;
+  if (options.eval_every == 0 || options.eval_samples == 0) return;
   DrawnScoreOptions score = {.sampling = sampling_options(options), .inception = options.inception};
   score.sampling.count = options.eval_samples;
   score.sampling.batch = options.batch;
   if (!options.inception.empty()) score.statistics = out + "/inception_statistics.safetensors";
-  scorer.emplace(run.ctx, std::move(images), options.model.height, options.model.width, score);
+  scorer.emplace(run.ctx, std::move(images), options.model.height, options.model.width, score, run.ranks);
   for (const SkippedFile& file : scorer->skipped())
     run.host.on_message(cat("left out of the score: ", file.path, ": ", file.reason));
   const std::int64_t least = std::min(options.eval_samples, run.images.size());

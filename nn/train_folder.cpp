@@ -12,6 +12,7 @@
 #include "core/atomic_file.h"
 #include "core/number.h"
 #include "core/text_file.h"
+#include "kernels/copy.h"
 #include "kernels/make.h"
 #include "kernels/matmul.h"
 #include "nn/checkpoint/checksums.h"
@@ -22,6 +23,7 @@
 #include "nn/diffusion/sampler.h"
 #include "nn/json.h"
 #include "nn/number_list.h"
+#include "nn/share_work.h"
 
 namespace llsa::nn {
 namespace {
@@ -215,7 +217,7 @@ std::optional<double> TrainFolder::held_out_loss() {
   HeldOutLoss& loss_of = *run_.held_out;
   const std::size_t known = loss_of.skipped().size();
   const std::optional<double> loss =
-      loss_of(run_.ctx, run_.model, {.should_stop = std::ref(run_.host.should_stop)});
+      loss_of(run_.ctx, run_.model, {.should_stop = std::ref(run_.host.should_stop)}, run_.ranks);
   for (std::size_t i = known; i < loss_of.skipped().size(); ++i)
     run_.host.on_message(
         cat("left out held-out ", loss_of.skipped()[i].path, ": ", loss_of.skipped()[i].reason));
@@ -234,10 +236,22 @@ bool TrainFolder::has_grid(std::int64_t step) const {
   return run_.ranks.any(leads() && path_exists(files_.sample_path(step)));
 }
 
+// As attempt(), for work that the processes share. They can go on after what all of them throw; after anything else they
+// are out of step.
+template <class Work>
+void TrainFolder::attempt_together(const std::string& failure, Work work) const {
+  if (run_.ranks.size() == 1) return attempt(run_.host, failure, work);
+  try {
+    work();
+  } catch (const SharedWorkError& error) {
+    run_.host.on_message(cat("warning: ", failure, ": ", error.what()));
+  }
+}
+
 // What could be computed; `done` unless the host wanted to stop, or something failed.
 EvaluationReport TrainFolder::evaluate_average(std::int64_t step, const Tensor& average, bool& done) {
   EvaluationReport report = {.step = step};
-  attempt(run_.host, cat("no evaluation of step ", step), [&] {
+  attempt_together(cat("no evaluation of step ", step), [&] {
     ScopedWeights averaged(run_.model.parameters(), average);
     if (run_.held_out) report.held_out_loss = held_out_loss();
     if (run_.held_out && !report.held_out_loss) return;
@@ -245,6 +259,11 @@ EvaluationReport TrainFolder::evaluate_average(std::int64_t step, const Tensor& 
       report.score = (*run_.scorer)(run_.model, {.should_stop = std::ref(run_.host.should_stop)});
     if (run_.scorer && !report.score) return;
     averaged.restore();
+    done = true;
+  });
+  if (!done || !leads()) return report;
+  done = false;
+  attempt(run_.host, cat("no evaluation of step ", step), [&] {
     const auto best = files_.best();
     report.best = report.held_out_loss && std::isfinite(*report.held_out_loss) &&
                   (!best || *report.held_out_loss < best->held_out_loss);
@@ -255,11 +274,10 @@ EvaluationReport TrainFolder::evaluate_average(std::int64_t step, const Tensor& 
 
 void TrainFolder::evaluate(std::int64_t step) {
   const Tensor average = run_.ema.whole();
-  EvaluationReport report = {.step = step};
   bool done = false;
-  if (leads()) report = evaluate_average(step, average, done);
+  EvaluationReport report = evaluate_average(step, average, done);
   if (run_.ranks.any(done && report.best) && saved_step_ != step) save(step);
-  if (!done) return;
+  if (!done || !leads()) return;
   evaluation_ = report;
   if (report.best) {
     attempt(run_.host, cat("step ", step, " could not be marked as the best"), [&] {
@@ -320,16 +338,23 @@ void TrainFolder::draw(std::int64_t step) {
   sampling.seed = static_cast<std::uint64_t>(run_.options.seed);
   sampling.batch = run_.options.batch;  // so that the host is asked about as often as in training
   const Tensor average = run_.ema.whole();
-  const auto work = [&] {
+  const std::string failure = cat("no sample grid of step ", step);
+  std::vector<Tensor> images;
+  bool done = false;
+  attempt_together(failure, [&] {
     ScopedWeights averaged(run_.model.parameters(), average);
+    const auto take = [&](const Tensor& batch) { images.push_back(batch); };
     // A callback may have a state of its own, so it is not copied.
-    const Tensor images =
-        to_host(run_.ctx, run_.model.draw(sampling, {.should_stop = std::ref(run_.host.should_stop)}));
+    done = draw_batches(run_.model, sampling, {.should_stop = std::ref(run_.host.should_stop)}, take,
+                        run_.ranks);
     averaged.restore();
-    if (images.size(0) < sampling.count) return;
-    write_png(files_.sample_path(step), make_grid(images, sample_classes(run_.model, sampling)));
-  };
-  if (leads()) attempt(run_.host, cat("no sample grid of step ", step), work);
+  });
+  if (done && leads())
+    attempt(run_.host, failure, [&] {
+      Context host(1);
+      write_png(files_.sample_path(step),
+                make_grid(kernels::concat(host, images, 0), sample_classes(run_.model, sampling)));
+    });
   wait_for_all();
 }
 

@@ -40,11 +40,11 @@ struct TrainRun {
   const Schedule& schedule;
   TrainStep& step;
   std::optional<HeldOutLoss>& held_out;  ///< nothing when no image is held out
-  std::optional<DrawnScorer>&
-      scorer;  ///< nothing when no score is wanted, and in all processes but the first
+  std::optional<DrawnScorer>& scorer;    ///< nothing when no score is wanted
 };
 
-/// All processes of a run call the same functions in the same order; the first process alone writes, draws and evaluates.
+/// All processes of a run call the same functions in the same order. They share the work of drawing and evaluating; the first
+/// process alone writes.
 class TrainFolder {
  public:
   /// Touches nothing yet. What the run refers to must outlive this.
@@ -91,6 +91,8 @@ class TrainFolder {
   void wait_for_all() const { run_.ranks.any(false); }
   std::vector<std::string> require_allowed(const std::vector<SettingChange>& changes) const;
   void settle_products(bool resumed);
+  template <class Work>
+  void attempt_together(const std::string& failure, Work work) const;
   EvaluationReport evaluate_average(std::int64_t step, const Tensor& average, bool& done);
   std::optional<double> held_out_loss();
   std::vector<std::string> class_names() const;  // of the model; none without classes

@@ -24,8 +24,9 @@ namespace llsa::nn {
 
 /// Draws options.count images, options.batch at a time, and passes each batch, copied to the CPU, to `take`. Progress is
 /// counted in images. Returns false if should_stop ended it before all were drawn. Throws what ImageModel::draw() throws.
+/// Several processes draw the batches in turn, as share_work() says, and the first one takes all.
 bool draw_batches(ImageModel& model, const SampleOptions& options, const Callbacks& callbacks,
-                  FunctionRef<void(const Tensor&)> take);
+                  FunctionRef<void(const Tensor&)> take, Communicator& ranks = one_process());
 
 struct DrawnScoreOptions {
   SampleOptions sampling = {};  ///< count: images to draw, at least 2
@@ -45,15 +46,16 @@ class DrawnScorer {
  public:
   /// Compares with the images of `folder`, resized to height x width, and computes on ctx. The random features of real
   /// images are computed here. Throws ValueError if there are fewer than 2 sampling.count real images, IoError for
-  /// files.
+  /// files. Of several processes, which share the drawing, the first one computes everything else.
   DrawnScorer(Context& ctx, std::shared_ptr<const ImageFolder> folder, int height, int width,
-              const DrawnScoreOptions& options);
+              const DrawnScoreOptions& options, Communicator& ranks = one_process());
 
   /// Returns nothing if should_stop ended it. With Inception, the first call computes the statistics of the real images,
-  /// unless their file exists. Throws what drawing and load_statistics() throw.
+  /// unless their file exists. Throws what drawing and load_statistics() throw. Of several processes the first one gets the
+  /// score, the others an empty one.
   std::optional<DrawnScore> operator()(ImageModel& model, const Callbacks& callbacks = {});
 
-  bool is_fid() const { return network_ != nullptr; }
+  bool is_fid() const { return !options_.inception.empty(); }
   /// Real images that could not be decoded.
   const std::vector<SkippedFile>& skipped() const { return skipped_; }
 
@@ -61,8 +63,11 @@ class DrawnScorer {
   std::optional<DrawnScore> random_features(ImageModel& model, const Callbacks& callbacks);
   std::optional<DrawnScore> fid(ImageModel& model, const Callbacks& callbacks);
 
+  bool find_real(const Callbacks& callbacks);
+
   Context& ctx_;
   Context host_;
+  Communicator& ranks_;
   std::shared_ptr<const ImageFolder> folder_;
   DrawnScoreOptions options_;
   FeatureOptions features_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -10,6 +11,7 @@
 #include "nn/data/transform.h"
 #include "nn/diffusion/cascade.h"
 #include "nn/init.h"
+#include "nn/share_work.h"
 
 namespace llsa::nn {
 
@@ -61,23 +63,40 @@ Var HeldOutLoss::loss(Context& ctx, const Denoiser& model, const Tensor& images,
                       make_full_cascade_batch(ctx, x, y, sample_ids, {.class_drop = 0, .seed = flow_.seed}));
 }
 
-std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& model,
-                                              const Callbacks& callbacks) {
+std::optional<double> HeldOutLoss::operator()(Context& ctx, const Denoiser& model, const Callbacks& callbacks,
+                                              Communicator& ranks) {
   const NoGrad no_grad;
-  Context host(ctx.pool().threads());  // decodes the images
+  // The sums over the batches r, r + W, .. of rank r. All processes load all images, so that they agree on the batches.
+  const auto sums_of = [&](std::int64_t rank) -> std::optional<std::string> {
+    Context host(ctx.pool().threads());  // decodes the images
+    std::string sums;
+    std::int64_t batch = 0;
+    for (std::size_t done = 0; done < images_.size();) {
+      const Tensor images = load(host, model, done);
+      if (!images.defined()) continue;
+      if (batch++ % ranks.size() == rank) {
+        const double sum = static_cast<double>(images.size(0)) * loss(ctx, model, images, done).item();
+        sums.append(reinterpret_cast<const char*>(&sum), sizeof sum);
+      }
+      done += static_cast<std::size_t>(images.size(0));
+      if (callbacks.on_progress) callbacks.on_progress(static_cast<std::int64_t>(done), size());
+      if (done < images_.size() && callbacks.should_stop && callbacks.should_stop()) return std::nullopt;
+    }
+    if (images_.empty())
+      throw IoError(cat("[held-out loss] none of the images in ", folder_->root(),
+                        " can be decoded; the first: ", skipped_.at(0).path, ": ", skipped_.at(0).reason));
+    return sums;
+  };
+  std::vector<std::vector<double>> sums;  // by rank
+  const auto take = [&](const std::string& bytes) {
+    std::vector<double>& own = sums.emplace_back(bytes.size() / sizeof(double));
+    std::memcpy(own.data(), bytes.data(), bytes.size());
+  };
+  if (!share_work(ranks, ranks.size(), sums_of, take)) return std::nullopt;
   double sum = 0;
-  for (std::size_t done = 0; done < images_.size();) {
-    const Tensor images = load(host, model, done);
-    if (!images.defined()) continue;
-    const auto count = static_cast<double>(images.size(0));
-    sum += count * loss(ctx, model, images, done).item();
-    done += static_cast<std::size_t>(images.size(0));
-    if (callbacks.on_progress) callbacks.on_progress(static_cast<std::int64_t>(done), size());
-    if (done < images_.size() && callbacks.should_stop && callbacks.should_stop()) return std::nullopt;
-  }
-  if (images_.empty())
-    throw IoError(cat("[held-out loss] none of the images in ", folder_->root(),
-                      " can be decoded; the first: ", skipped_.at(0).path, ": ", skipped_.at(0).reason));
+  for (std::size_t batch = 0; !sums.empty() && batch / sums.size() < sums[batch % sums.size()].size();
+       ++batch)
+    sum += sums[batch % sums.size()][batch / sums.size()];
   return sum / static_cast<double>(images_.size());
 }
 

@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "../../core/communicator.h"
 #include "../../core/context.h"
 #include "../callbacks.h"
 #include "../data/image_folder.h"
@@ -35,8 +36,10 @@ class HeldOutLoss {
 
   /// The mean over the images, computed batch by batch without a graph. Nothing when should_stop, which is
   /// asked between two batches, has ended it; progress is counted in images. Files that cannot be decoded are
-  /// left out, from then on. Throws IoError when that are all, and what flow_loss() throws.
-  std::optional<double> operator()(Context& ctx, const Denoiser& model, const Callbacks& callbacks = {});
+  /// left out, from then on. Throws IoError when that are all, and what flow_loss() throws. Several processes compute the
+  /// batches in turn, as share_work() says, and the first one gets their mean, with the same bits; the others get 0.
+  std::optional<double> operator()(Context& ctx, const Denoiser& model, const Callbacks& callbacks = {},
+                                   Communicator& ranks = one_process());
 
   const ImageFolder& folder() const { return *folder_; }
   /// Images that are used.
