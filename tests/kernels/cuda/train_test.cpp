@@ -21,6 +21,7 @@
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/support/files.h"
 #include "tests/support/text.h"
+#include "tests/support/thread_ranks.h"
 
 #ifdef SIMT_EMU
 #include "tests/emu/emulator.h"
@@ -353,5 +354,29 @@ TEST_CASE("captures take the memory of a step from the cache") {
   CHECK(emu::device_bytes_in_use() - before <= graph.ctx.allocator()->stats().reserved / 20);
 }
 #endif
+
+TEST_CASE("processes that share a device, with and without graphs, give the same bits as one") {
+  if (!cuda_device()) return;
+  const TempDir dir;
+  TrainOptions options = tiny_options();
+  options.device = "cuda:0";
+  options.accumulate = 3;
+  options.steps = 3;
+  const std::string expected = run(options, dir / "one").state;
+  for (const bool graph : {false, true}) {
+    CAPTURE(graph);
+    options.graph = graph;
+    const std::string out = dir / cat("two", graph);
+    std::string checkpoint;
+    run_ranks(2, [&](Communicator& rank) {
+      const TrainResult result = train(options, out, false, {}, rank);
+      if (rank.leads()) checkpoint = result.checkpoint;
+    });
+    CHECK(read_file(diffusers_weights_path(checkpoint)) +
+              read_file(checkpoint + "/training_state/state.safetensors") +
+              read_file(checkpoint + "/training_state/state.json") ==
+          expected);
+  }
+}
 
 TEST_SUITE_END();
