@@ -16,14 +16,16 @@ using llsa::test::contains;
 using llsa::test::Outcome;
 
 const std::string kProgram = "'" LLSA_PROGRAM "' ";
+const std::string kEnvironment = "ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS ";  // MPI leaks
 
 /// What a process says that is told of another one, but finds it nowhere.
 Outcome lonely_process(const std::string& arguments) {
-  return test::shell("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 " + kProgram + arguments + " 2>&1");
+  return test::shell(kEnvironment + "OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 " + kProgram + arguments +
+                     " 2>&1");
 }
 
 std::string mpirun() {
-  std::string command = "ASAN_OPTIONS=detect_leaks=0:$ASAN_OPTIONS mpirun ";  // MPI leaks
+  std::string command = kEnvironment + "mpirun ";
   if (contains(test::shell("mpirun --version 2>&1").text, "Open MPI"))
     command += "--allow-run-as-root --oversubscribe --mca mpi_yield_when_idle 1 ";
   return command;
