@@ -22,8 +22,8 @@ std::optional<int> number_in(const char* variable) {
 
 Launch launch_of_environment() {
   constexpr const char* kVariables[][2] = {{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},  // Open MPI
-                                           {"PMI_RANK", "PMI_SIZE"},        // MPICH, Slurm with PMI2
-                                           {"PMIX_RANK", "SLURM_NTASKS"}};  // Slurm with PMIx
+                                           {"PMI_RANK", "PMI_SIZE"},                // MPICH, Slurm with PMI2
+                                           {"PMIX_RANK", "SLURM_STEP_NUM_TASKS"}};  // Slurm with PMIx
   for (const auto& [rank_variable, size_variable] : kVariables) {
     const auto rank = number_in(rank_variable), size = number_in(size_variable);
     if (rank && size) return {true, *rank, *size};

@@ -74,6 +74,15 @@ TEST_CASE("one of several programs that do not know of each other refuses to tra
   const Outcome sample = lonely_process("sample " + shapes.dir.path() + " --out x.png");
   CHECK(sample.code == 2);
   CHECK(contains(sample.text, "this command works in one process"));
+  for (const std::string variables :
+       {"PMI_RANK=0 PMI_SIZE=3 ", "PMIX_RANK=0 SLURM_STEP_NUM_TASKS=3 ", "PMI_RANK=0 PMI_SIZE=1 "}) {
+    CAPTURE(variables);
+    const Outcome outcome = test::shell(variables + kProgram + "info " + shapes.dir.path() + " 2>&1");
+    const bool alone = contains(variables, "=1 ");
+    CHECK(outcome.code == (alone ? 1 : 2));
+    CHECK(contains(outcome.text, "error: rank 0 of 3 on ") == !alone);
+    CHECK(contains(outcome.text, "this is one of 3") == !alone);
+  }
 }
 
 TEST_CASE("two and three processes train the same bits as one") {
