@@ -175,6 +175,12 @@ void AtomicDirectory::commit() {
   flush(parent_of(path_), true);
 }
 
+void make_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw_io("create the folder", path, error.value());
+}
+
 bool is_temporary_name(std::string_view name) {
   const std::size_t mark = name.rfind(kMark);
   if (mark == std::string_view::npos || mark < 2 || name.front() != '.') return false;

@@ -59,6 +59,9 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
+/// Makes a folder, and those above it, where they do not exist.
+void make_folder(const std::string& path);
+
 /// True for the last component of names that this file makes: ".NAME.tmp-PID-N".
 bool is_temporary_name(std::string_view name);
 

@@ -104,12 +104,6 @@ bool run_gnuplot(const std::string& folder, const std::string& script) {
   return true;
 }
 
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) throw IoError(cat("cannot make the folder ", folder, ": ", error.message()));
-}
-
 }  // namespace
 
 bool write_strip(const std::vector<Picture>& pictures, const std::string& folder, const std::string& name) {

@@ -8,7 +8,6 @@
 #include "apps/llsa/output.h"
 #include "apps/llsa/progress.h"
 #include "core/device_choice.h"
-#include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/checkpoint/diffusers.h"
@@ -76,16 +75,13 @@ int eval_inception(const EvalArgs& args, Context& ctx, Context& host, Subject& s
     options.width = subject.about.config.width;
   }
   std::vector<nn::SkippedFile> skipped;
-  const auto of_data = [&] {
-    if (!args.statistics.empty() && path_exists(args.statistics))
-      return nn::load_statistics(args.statistics, network, data, options);
-    Counter counter("real");
-    auto statistics = nn::statistics_of(ctx, host, network, data, options, &skipped, counter.callbacks());
-    if (!args.statistics.empty()) nn::save_statistics(args.statistics, statistics, network, data, options);
-    return statistics;
-  };
   check_output(args.statistics);
-  const nn::ImageStatistics real = of_data();
+  const nn::ImageStatistics real = [&] {
+    Counter counter("real");
+    return nn::cached_statistics(args.statistics, ctx, host, network, data, options, &skipped,
+                                 counter.callbacks())
+        .value();  // nothing stops it
+  }();
   nn::ImageStatistics found;
   Counter scored(subject.model ? "drawn" : "scored");
   if (subject.model)
@@ -222,7 +218,7 @@ int run_eval(const EvalArgs& args) {
   if (args.model.empty()) {
     subject.folder.emplace(open_folder(args.images, options, "none"));
   } else {
-    subject.model = nn::load_diffusers_model(ctx, subject.checkpoint, dtype, args.average);
+    subject.model = nn::load_diffusers_model(ctx, subject.about, dtype, args.average);
     print_note(nn::slower_attention_text(subject.model->last_stage(), choice.device, dtype));
     subject.sampling.count = args.count;
     subject.sampling.batch = args.batch;

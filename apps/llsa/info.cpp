@@ -32,7 +32,7 @@ int run_info(const InfoArgs& args) {
 
   // Loading checks every tensor against the configuration.
   Context ctx(1);
-  const auto loaded = nn::load_diffusers_model(ctx, checkpoint);
+  const auto loaded = nn::load_diffusers_model(ctx, model);
   const bool pixelflow = model.kind == nn::ModelKind::pixelflow;
   std::printf("checkpoint   %s\n", checkpoint.c_str());
   std::printf("model        %s%lld parameters: %d blocks, width %d, %d heads of %d\n",

@@ -90,7 +90,7 @@ void train(Run& run, const Run* from, int jobs) {
   const nn::RunFolder files(run.folder);
   const bool resume = files.holds_run();
   if (resume) require_unchanged(files, options);
-  fs::create_directories(fs::path(run.folder).parent_path());
+  make_folder(fs::path(run.folder).parent_path().string());
   const nn::TrainResult result = nn::train(options, run.folder, resume, callbacks);
   run.state = result.stopped ? Run::State::stopped : Run::State::finished;
 }
@@ -389,9 +389,7 @@ int run_sweep(const SweepArgs& args) {
     for (SweepVariant& variant : sweep.variants) variant.options.data = args.data;
   if (args.check) return check(sweep);
   if (args.out.empty()) throw UsageError("llsa sweep needs a folder for its runs", "give it with --out DIR");
-  std::error_code error;
-  fs::create_directories(args.out, error);
-  if (error) throw IoError(cat("cannot create ", args.out, ": ", error.message()));
+  make_folder(args.out);
   listen_for_stop();
   std::vector<Run> runs;
   for (const SweepVariant& variant : sweep.variants)

@@ -63,16 +63,10 @@ Tensor weights_from(const Parameters& store, TensorMap tensors, const ModelFiles
   return read_weights(store, tensors, files.weights);
 }
 
-void make_folder(const fs::path& path) {
-  std::error_code error;
-  fs::create_directory(path, error);
-  if (error) throw IoError(cat("cannot create ", path.string(), ": ", error.message()));
-}
-
 /// The weights and, beside them, the configuration.
 void write_denoiser(const std::string& weights, const ImageModel& model, const Tensor& flat) {
   const fs::path folder = fs::path(weights).parent_path();
-  make_folder(folder);
+  make_folder(folder.string());
   Context& ctx = model.context();
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const Parameter& parameter : model.parameters().all()) {
@@ -96,7 +90,7 @@ std::string diffusers_weights_path(const std::string& directory, const std::stri
 DiffusersModel read_diffusers_model(const std::string& path) {
   const ModelFiles files = find_model_files(path);
   DiffusersConfig parsed = parse_diffusers_config(read_text_file(files.config), files.config);
-  DiffusersModel model{parsed.kind, std::move(parsed.config), 1.0, {}, files.notes};
+  DiffusersModel model{parsed.kind, std::move(parsed.config), 1.0, {}, files.notes, path};
   model.notes.insert(model.notes.end(), parsed.notes.begin(), parsed.notes.end());
   if (model.kind == ModelKind::pixelflow) {
     if (!files.scheduler.empty())
@@ -124,7 +118,7 @@ void write_diffusers_model(const std::string& directory, const ImageModel& model
                            double noise_scale, const std::vector<std::string>& class_names) {
   const fs::path root = directory;
   write_denoiser(diffusers_weights_path(directory), model, flat);
-  make_folder(root / "scheduler");
+  make_folder((root / "scheduler").string());
   write_file_atomically((root / "model_index.json").string(), model_index_json(model.kind()));
   write_file_atomically((root / "scheduler" / "scheduler_config.json").string(),
                         model.kind() == ModelKind::pixelflow ? cascade_scheduler_config_json()
@@ -146,9 +140,12 @@ Tensor read_diffusers_weights(const Parameters& store, const std::string& path, 
 
 std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path, DType dtype,
                                                  const std::string& average) {
-  const std::string checkpoint = resolve_checkpoint(path);
-  const DiffusersModel about = read_diffusers_model(checkpoint);
-  const ModelFiles files = find_model_files(checkpoint, average);
+  return load_diffusers_model(ctx, read_diffusers_model(resolve_checkpoint(path)), dtype, average);
+}
+
+std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const DiffusersModel& about, DType dtype,
+                                                 const std::string& average) {
+  const ModelFiles files = find_model_files(about.path, average);
   TensorMap tensors = read_model_tensors(files);
   check_sizes(about, tensors, files);
   auto model = make_model(ctx, about.kind, about.config, 0, dtype);

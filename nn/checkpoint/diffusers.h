@@ -27,6 +27,7 @@ struct DiffusersModel {
   double noise_scale = 1.0;              ///< s, the deviation of the noise that a Dit was trained with
   std::vector<std::string> class_names;  ///< empty when unknown
   std::vector<std::string> notes;        ///< what was ignored or assumed, one sentence each
+  std::string path = {};                 ///< the checkpoint
 };
 
 /// Reads the configuration files of a checkpoint, which is any place that model_files.h describes. Throws IoError for a
@@ -52,7 +53,10 @@ void write_diffusers_average(const std::string& directory, const ImageModel& mod
 Tensor read_diffusers_weights(const Parameters& store, const std::string& path,
                               const std::string& average = {});
 
-/// A model with the weights of a checkpoint, or of the latest one of a run folder. The context must outlive it.
+/// A model with the weights of a checkpoint that read_diffusers_model() has read. The context must outlive it.
+std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const DiffusersModel& about,
+                                                 DType dtype = DType::f32, const std::string& average = {});
+/// The same of the checkpoint at `path`, or of the latest one of a run folder.
 std::unique_ptr<ImageModel> load_diffusers_model(Context& ctx, const std::string& path,
                                                  DType dtype = DType::f32, const std::string& average = {});
 

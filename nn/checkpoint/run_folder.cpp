@@ -38,12 +38,6 @@ std::int64_t parse_step(const std::string& name) {
   return std::stoll(digits);
 }
 
-void make_folder(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) throw IoError(cat("cannot create the folder ", path.string(), ": ", error.message()));
-}
-
 // All folders of checkpoints, by rising step, complete or damaged.
 std::vector<CheckpointPath> step_folders(const std::string& root) {
   std::vector<CheckpointPath> found;
@@ -75,8 +69,8 @@ std::string RunFolder::checkpoint_path(std::int64_t step) const {
 }
 
 void RunFolder::prepare() {
-  make_folder(fs::path(root_) / "checkpoints");
-  make_folder(fs::path(root_) / "samples");
+  make_folder(root_ + "/checkpoints");
+  make_folder(root_ + "/samples");
   lock_ = std::make_shared<const FileLock>(lock_path());
   if (!lock_->held())
     throw IoError(cat("another process trains in ", root_), "wait until it has ended, or give another --out");

@@ -1,6 +1,5 @@
 #include "nn/checkpoint/training_state.h"
 
-#include <filesystem>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -16,8 +15,6 @@
 
 namespace llsa::nn {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::int64_t kFormatVersion = 2;
 constexpr const char* kWeights = "weights.";
@@ -102,9 +99,7 @@ void write_training_state(const std::string& checkpoint, const TrainingState& st
   if (!slices.ranks().leads()) return;
 
   const std::string folder = training_state_folder(checkpoint);
-  std::error_code error;
-  fs::create_directory(folder, error);
-  if (error) throw IoError(cat("cannot create ", folder, ": ", error.message()));
+  make_folder(folder);
   write_safetensors(cat(checkpoint, "/", kTensors), tensors);
   const LoaderState loader = state.loader ? state.loader->state() : LoaderState{};
   JsonWriter json;

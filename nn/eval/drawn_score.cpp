@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/data/transform.h"
@@ -75,22 +74,12 @@ std::optional<DrawnScore> DrawnScorer::random_features(ImageModel& model, const 
   return DrawnScore{score, score / reference_->real_score()};
 }
 
-// The statistics of the real images; false if the host wants to stop.
-bool DrawnScorer::find_real(const Callbacks& callbacks) {
-  const std::string& file = options_.statistics;
-  if (!real_ && !file.empty() && path_exists(file))
-    real_ = load_statistics(file, *network_, *folder_, features_);
-  if (real_) return true;
-  ImageStatistics real = statistics_of(ctx_, host_, *network_, *folder_, features_, &skipped_, callbacks);
-  if (callbacks.should_stop && callbacks.should_stop()) return false;
-  if (!file.empty()) save_statistics(file, real, *network_, *folder_, features_);
-  real_ = std::move(real);
-  return true;
-}
-
 std::optional<DrawnScore> DrawnScorer::fid(ImageModel& model, const Callbacks& callbacks) {
   const auto prepare = [&](std::int64_t) {
-    return find_real(callbacks) ? std::optional(std::string()) : std::nullopt;
+    if (!real_)
+      real_ = cached_statistics(options_.statistics, ctx_, host_, *network_, *folder_, features_, &skipped_,
+                                callbacks);
+    return real_ ? std::optional(std::string()) : std::nullopt;
   };
   if (!share_work(ranks_, 1, prepare, [](const std::string&) {})) return std::nullopt;
   ImageStatistics drawn;

@@ -8,6 +8,7 @@
 #include "core/number.h"
 #include "core/philox.h"
 #include "core/safetensors.h"
+#include "core/text_file.h"
 #include "kernels/copy.h"
 #include "kernels/make.h"
 #include "nn/data/transform.h"
@@ -123,6 +124,18 @@ ImageStatistics load_statistics(const std::string& path, const Inception& networ
   statistics.gaussian_ =
       Gaussian(kernels::clone(host, file.at("mean")), kernels::clone(host, file.at("factor")), *count);
   statistics.kept_ = kernels::to_vector<float>(host, file.at("kept"));
+  return statistics;
+}
+
+std::optional<ImageStatistics> cached_statistics(const std::string& file, Context& ctx, Context& host,
+                                                 const Inception& network, const ImageFolder& folder,
+                                                 const FeatureOptions& options,
+                                                 std::vector<SkippedFile>* skipped,
+                                                 const Callbacks& callbacks) {
+  if (!file.empty() && path_exists(file)) return load_statistics(file, network, folder, options);
+  ImageStatistics statistics = statistics_of(ctx, host, network, folder, options, skipped, callbacks);
+  if (callbacks.should_stop && callbacks.should_stop()) return std::nullopt;
+  if (!file.empty()) save_statistics(file, statistics, network, folder, options);
   return statistics;
 }
 

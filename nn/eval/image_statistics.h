@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,14 @@ void save_statistics(const std::string& path, const ImageStatistics& statistics,
 /// other images, another resize, size or other weights, naming each difference.
 ImageStatistics load_statistics(const std::string& path, const Inception& network, const ImageFolder& folder,
                                 const FeatureOptions& options);
+
+/// What load_statistics() reads from `file` if it exists; otherwise statistics_of(), which are saved there. An empty name
+/// stands for no file. Nothing if should_stop ended the work.
+std::optional<ImageStatistics> cached_statistics(const std::string& file, Context& ctx, Context& host,
+                                                 const Inception& network, const ImageFolder& folder,
+                                                 const FeatureOptions& options,
+                                                 std::vector<SkippedFile>* skipped,
+                                                 const Callbacks& callbacks = {});
 
 /// Kernel Inception Distance: ten random subsets of 1,000 of the kept images of both, or of all if there are fewer.
 MeanAndSpread kernel_inception_distance(Context& host, const ImageStatistics& a, const ImageStatistics& b);
