@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -8,6 +6,7 @@
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
+#include "apps/llsa/progress.h"
 #include "core/context.h"
 #include "nn/data/data_report.h"
 #include "nn/data/file_format.h"
@@ -47,11 +46,19 @@ void require_apart(const std::string& sheet, const std::string& data) {
 void write_sheet(const std::string& path, const nn::ImageFolder& folder, const nn::DataReport& report,
                  Size size) {
   Context ctx;
-  const auto chosen = nn::choose_images(folder, report.usable, kOnSheet);
+  auto chosen = nn::choose_images(folder, report.usable, kOnSheet);
+  std::vector<nn::SkippedFile> gone;  // since they were checked
+  const Tensor images = nn::load_images(ctx, folder, chosen, size.height, size.width, &gone);
+  for (const nn::SkippedFile& file : gone) {
+    print_note(cat("not on the sheet: ", file.path, ": ", file.reason));
+    std::erase_if(chosen, [&](std::int64_t i) { return folder.entry(i).path == file.path; });
+  }
+  if (chosen.empty()) return;
   std::vector<std::int32_t> classes;
   if (folder.class_names().size() <= kClassesInRows)
     for (const std::int64_t i : chosen) classes.push_back(folder.entry(i).label);
-  nn::write_png(path, nn::make_grid(nn::load_images(ctx, folder, chosen, size.height, size.width), classes));
+  nn::write_png(path, nn::make_grid(images, classes));
+  std::fprintf(stderr, "images as the model will see them: %s\n", path.c_str());
 }
 
 void print_list(const char* what, const std::vector<std::string>& lines) {
@@ -171,22 +178,17 @@ int run_data_check(const DataCheckArgs& args) {
   }();
   if (!args.contact_sheet.empty()) require_apart(args.contact_sheet, args.data);
   check_output(args.contact_sheet);
-  nn::Callbacks callbacks;
-  if (isatty(STDERR_FILENO) != 0)
-    callbacks.on_progress = [](std::int64_t done, std::int64_t total) {
-      std::fprintf(stderr, "\r%lld / %lld images\033[K%s", static_cast<long long>(done),
-                   static_cast<long long>(total), done == total ? "\r\033[K" : "");
-    };
   Context ctx(args.threads);
-  const nn::DataReport report = nn::report_on(ctx.pool(), folder, size.height, size.width, callbacks);
+  const nn::DataReport report = [&] {
+    Counter counter("checked");
+    return nn::report_on(ctx.pool(), folder, size.height, size.width, counter.callbacks());
+  }();
   if (args.json)
     print_json(folder, report);
   else
     print_report(folder, report, size);
-  if (!args.contact_sheet.empty() && !report.usable.empty()) {
+  if (!args.contact_sheet.empty() && !report.usable.empty())
     write_sheet(args.contact_sheet, folder, report, size);
-    std::fprintf(stderr, "images as the model will see them: %s\n", args.contact_sheet.c_str());
-  }
   if (unclear) std::rethrow_exception(unclear);
   return 0;
 }

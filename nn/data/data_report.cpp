@@ -56,19 +56,30 @@ void add_sizes(DataReport& report, const std::vector<Look>& looks, int height, i
   report.median_side = *middle;
 }
 
-void add_copies(DataReport& report, const ImageFolder& folder) {
+// The looks of files that have disappeared since they were decoded become failures.
+void add_copies(DataReport& report, const ImageFolder& folder, std::vector<Look>& looks) {
   std::unordered_map<std::uint64_t, std::vector<std::int64_t>> by_content;
   for (std::int64_t i = 0; i < folder.size(); ++i) by_content[folder.entry(i).content].push_back(i);
-  const auto bytes = [&](std::int64_t i) { return ByteSource(full_path(folder, i)).read_all(); };
-  for (auto& [content, group] : by_content) {
+  for (const auto& [content, group] : by_content) {
     if (group.size() < 2) continue;
-    const auto first = bytes(group[0]);  // equal hashes do not prove it: large files are hashed in part
-    std::erase_if(group, [&, kept = group[0]](std::int64_t i) { return i != kept && bytes(i) != first; });
-    if (group.size() < 2) continue;
+    std::vector<std::uint8_t> first;
+    std::vector<std::int64_t> copies;
+    for (const std::int64_t i : group) {
+      try {
+        std::vector<std::uint8_t> bytes = ByteSource(full_path(folder, i)).read_all();
+        if (copies.empty()) first = bytes;
+        if (bytes == first)
+          copies.push_back(i);  // equal hashes do not prove it: large files are hashed in part
+      } catch (const IoError& error) {
+        std::string& failure = looks[static_cast<std::size_t>(i)].failure;
+        if (failure.empty()) failure = cat("gone since it was decoded: ", error.what());
+      }
+    }
+    if (copies.size() < 2) continue;
     std::set<std::int32_t> labels;
-    for (const std::int64_t i : group) labels.insert(folder.entry(i).label);
+    for (const std::int64_t i : copies) labels.insert(folder.entry(i).label);
     report.copies_across_classes += labels.size() > 1;
-    report.copies.push_back(std::move(group));
+    report.copies.push_back(std::move(copies));
   }
   std::sort(report.copies.begin(), report.copies.end());
 }
@@ -86,6 +97,7 @@ DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, in
     if (callbacks.on_progress) callbacks.on_progress(begin + count, folder.size());
   }
   DataReport report;
+  add_copies(report, folder, looks);
   for (std::int64_t i = 0; i < folder.size(); ++i) {
     const Look& look = looks[static_cast<std::size_t>(i)];
     if (look.failure.empty()) {
@@ -96,7 +108,6 @@ DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, in
     }
   }
   add_sizes(report, looks, height, width);
-  add_copies(report, folder);
   return report;
 }
 

@@ -26,8 +26,8 @@ struct DataReport {
   std::int64_t copies_across_classes = 0;  ///< groups whose images are of more than one class
 };
 
-/// Decodes and resizes every image of the folder as training at height x width does. Progress is counted in images;
-/// should_stop is never called.
+/// Decodes and resizes every image of the folder as training at height x width does. A file that disappears meanwhile is
+/// one of the damaged ones. Progress is counted in images; should_stop is never called.
 DataReport report_on(ThreadPool& pool, const ImageFolder& folder, int height, int width,
                      const Callbacks& callbacks = {});
 

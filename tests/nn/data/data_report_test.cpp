@@ -68,6 +68,27 @@ TEST_CASE("formats, sizes, copies within and across classes, damage inside the p
   CHECK(report.copies_across_classes == 1);
 }
 
+TEST_CASE("a file that disappears after it was decoded is named as gone") {
+  const TempDir dir;
+  for (const char* name : {"a.png", "b.png", "c.png", "d.png"}) put(dir, name, rgb_png(2, 2));
+  put(dir, "e.png", rgb_png(3, 3));
+  ThreadPool pool(1);
+  const ImageFolder folder(dir.path());
+  Callbacks callbacks;
+  callbacks.on_progress = [&](std::int64_t, std::int64_t) {
+    std::filesystem::remove(dir / "a.png");
+    std::filesystem::remove(dir / "c.png");
+  };
+  const DataReport report = report_on(pool, folder, 2, 2, callbacks);
+  CHECK(report.usable == std::vector<std::int64_t>{1, 3, 4});
+  CHECK(report.formats.at("PNG") == 3);
+  CHECK(report.copies == std::vector<std::vector<std::int64_t>>{{1, 3}});
+  REQUIRE(report.damaged.size() == 2);
+  CHECK(report.damaged[0].path == "a.png");
+  CHECK(contains(report.damaged[0].reason, "gone since it was decoded: "));
+  CHECK(report.damaged[1].path == "c.png");
+}
+
 TEST_CASE("images are chosen from all classes alike, and stand together by class") {
   const TempDir dir;
   for (int i = 0; i < 12; ++i) put(dir, cat("many/", i, ".png"), rgb_png(2, 2, i));
