@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "apps/llsa/commands.h"
@@ -8,6 +9,7 @@
 #include "apps/llsa/progress.h"
 #include "apps/llsa/sample_folder.h"
 #include "apps/llsa/stop_signal.h"
+#include "core/checksum.h"
 #include "core/device_choice.h"
 #include "kernels/copy.h"
 #include "kernels/make.h"
@@ -54,6 +56,23 @@ SampleLabels labels_of(const nn::DiffusersModel& model, const SampleArgs& args,
   return labels;
 }
 
+// What decides about the images of a call, but for their classes, which stand in their table.
+nn::JsonWriter settings_of(const SampleArgs& args, const std::string& checkpoint, nn::ImageModel& model,
+                           const nn::SampleOptions& options) {
+  const Tensor weights = to_host(model.context(), model.parameters().flat());
+  const nn::DitConfig size = at_size(model.last_stage(), options);
+  return nn::JsonWriter()
+      .add("weights", std::to_string(checksum(weights.data<float>(), weights.nbytes())))
+      .add("checkpoint", std::filesystem::absolute(checkpoint).lexically_normal().string())
+      .add("size", cat(size.height, 'x', size.width))
+      .add("guidance", options.guidance)
+      .add("guidance_interval", cat(options.guided[0], ',', options.guided[1]))
+      .add("sampler", args.sampler)
+      .add("steps", args.steps)
+      .add("seed", std::to_string(args.seed))
+      .add("dtype", args.dtype);
+}
+
 }  // namespace
 
 int run_sample(const SampleArgs& args) {
@@ -84,7 +103,7 @@ int run_sample(const SampleArgs& args) {
   const DType dtype = dtype_from_name(args.dtype);
   Context ctx(choice.device, args.threads);
   ctx.allow_tf32(args.tf32);
-  const auto model = nn::load_diffusers_model(ctx, checkpoint, dtype, args.average);
+  const auto model = nn::load_diffusers_model(ctx, about, dtype, args.average);
   print_note(nn::slower_attention_text(at_size(model->last_stage(), options), choice.device, dtype));
 
   // A grid of several classes is sorted by them.
@@ -97,7 +116,8 @@ int run_sample(const SampleArgs& args) {
   std::optional<SampleFolder> folder;
   if (!args.each.empty()) {
     const Earlier earlier = args.resume ? Earlier::resume : args.replace ? Earlier::replace : Earlier::refuse;
-    folder.emplace(args.each, labels_of(about, args, options), earlier);
+    folder.emplace(args.each, labels_of(about, args, options), earlier,
+                   settings_of(args, checkpoint, *model, options));
     listen_for_stop();
   }
   std::vector<Tensor> drawn;  // for the grid

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "core/atomic_file.h"
@@ -23,6 +24,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kLongestTable = std::size_t{1} << 30;
 
 std::string table_path(const std::string& folder) { return nn::join_path(folder, nn::kDrawnTable); }
+
+std::string settings_path(const std::string& folder) { return nn::join_path(folder, "sample.json"); }
 
 std::string table_head() { return cat(nn::kDrawnHead, '\n'); }
 
@@ -84,6 +87,26 @@ std::int64_t rows_to_keep(const std::string& folder, const std::string& table, c
   return rows;
 }
 
+/// Compares with the settings of the earlier call. Calls of earlier versions have left none.
+void require_equal_settings(const std::string& path, const nn::JsonWriter& settings) {
+  if (!path_exists(path)) return;
+  std::map<std::string, std::string> earlier;
+  for (const auto& [key, value] : nn::JsonObject(read_text_file(path), path).entries()) earlier[key] = value;
+  std::string differences;
+  bool other_weights = false;
+  for (const auto& [key, value] : nn::JsonObject(settings.line(), "settings").entries()) {
+    const auto found = earlier.find(key);
+    if (found == earlier.end() || found->second == value) continue;
+    other_weights = other_weights || key == "weights";
+    if (key == "checkpoint" && !other_weights) continue;
+    differences += cat(differences.empty() ? "" : "; ", key, ' ', found->second, ", now ", value);
+  }
+  if (!differences.empty())
+    throw ValueError(
+        cat("the images in ", fs::path(path).parent_path().string(), " were drawn otherwise: ", differences),
+        "draw as in the earlier call, give another folder, or remove its images with --replace");
+}
+
 }  // namespace
 
 std::string SampleLabels::row(std::int64_t image) const {
@@ -92,11 +115,10 @@ std::string SampleLabels::row(std::int64_t image) const {
   return cat(file_name(image), ',', quoted(name), ',', seed, '\n');
 }
 
-SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlier)
+SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlier,
+                           const nn::JsonWriter& settings)
     : path_(std::move(path)), labels_(std::move(labels)), table_(nullptr, std::fclose) {
-  std::error_code error;
-  fs::create_directories(path_, error);
-  check("create", path_, error);
+  make_folder(path_);
   const std::string table = table_path(path_);
   const bool has_table = path_exists(table);
   const std::vector<std::string> images = images_in(path_);
@@ -113,6 +135,7 @@ SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlie
                   has_table ? "move them away, or give another folder"
                             : "those that it has drawn are listed in labels.csv; give another folder");
   if (earlier == Earlier::replace) {
+    std::error_code error;
     for (const std::string& name : images) {
       fs::remove(fs::path(path_) / name, error);
       check("remove", path_ + "/" + name, error);
@@ -120,9 +143,12 @@ SampleFolder::SampleFolder(std::string path, SampleLabels labels, Earlier earlie
     fs::remove(table, error);
     check("remove", table, error);
   } else if (has_table) {
+    require_equal_settings(settings_path(path_), settings);
     done_ = rows_to_keep(path_, table, labels_);
   }
   remove_stale_temporaries(path_);  // of a call that was killed
+  if (!has_table || earlier == Earlier::replace)
+    write_file_atomically(settings_path(path_), settings.pretty());
   table_.reset(std::fopen(table.c_str(), "ab"));
   if (!table_) throw IoError(cat("cannot write ", table, ": ", std::strerror(errno)));
   if (std::fseek(table_.get(), 0, SEEK_END) != 0 ||

@@ -1,7 +1,8 @@
-// The folder of `llsa sample --each`: a PNG for every image, and a table of them.
+// The folder of `llsa sample --each`: a PNG for every image, a table of them, and the settings with which they are drawn.
 //
 //   000000.png, 000001.png, ..
 //   labels.csv                    file,class,seed
+//   sample.json                   checkpoint, guidance, steps, ..: a later call with --resume has to have the same ones
 //
 // `class` is the name of the class, or its number if the name is unknown; it is empty for a model without classes. A name
 // with a comma, a quote or a line end stands in quotes, as in RFC 4180. Every picture is written before its row, so the
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "nn/json.h"
 
 namespace llsa::apps {
 
@@ -32,8 +34,9 @@ class SampleFolder {
  public:
   /// Makes the folder if there is none. Throws IoError, naming them, if the folder holds images that may not stay or be
   /// replaced: under `refuse` any images, under `replace` and `resume` those that no earlier call drew. Throws ValueError
-  /// under `resume` if the earlier call drew other classes or had another seed.
-  SampleFolder(std::string path, SampleLabels labels, Earlier earlier);
+  /// under `resume` if the earlier call drew other classes, had another seed, or had another value of a setting; it names
+  /// both values. If "weights", a key before "checkpoint", is equal, "checkpoint" may differ: it is only their place.
+  SampleFolder(std::string path, SampleLabels labels, Earlier earlier, const nn::JsonWriter& settings = {});
 
   /// How many images, from the first on, exist already.
   std::int64_t done() const { return done_; }

@@ -213,7 +213,7 @@ TEST_CASE("data, train, resume, sample, eval and info, one after the other") {
             .code == 0);
   CHECK(fs::exists(dir / "grid.png"));
   CHECK(std::distance(fs::directory_iterator(dir / "each"), fs::directory_iterator()) ==
-        4 + 1);  // and labels.csv
+        4 + 2);  // and labels.csv, sample.json
   CHECK(
       llsa_program("sample " + run + " --count 2 --steps 2 --class ring --out " + (dir / "rings.png")).code ==
       0);

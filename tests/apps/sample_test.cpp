@@ -118,6 +118,38 @@ TEST_CASE("an interrupted call goes on where its table is whole") {
   CHECK(contains(failure_of<ValueError>(resumed_at), "does not begin with"));
 }
 
+TEST_CASE("an interrupted call goes on only with the settings that it had") {
+  Context ctx(1);
+  const TempDir dir;
+  const std::string path = dir / "drawn";
+  const apps::SampleLabels labels{{"a"}, 5};
+  const auto settings = [](const std::string& checkpoint, const std::string& weights, double guidance) {
+    return nn::JsonWriter().add("weights", weights).add("checkpoint", checkpoint).add("guidance", guidance);
+  };
+  const auto refusal = [&](const nn::JsonWriter& now) {
+    return failure_of<ValueError>([&] { SampleFolder(path, labels, Earlier::resume, now); });
+  };
+  SampleFolder(path, labels, Earlier::resume, settings("/a", "1", 1.5)).add(images(ctx, 2));
+  const std::string table = read_file(path + "/labels.csv"), stored = read_file(path + "/sample.json");
+  CHECK(SampleFolder(path, labels, Earlier::resume, settings("/a", "1", 1.5)).done() == 2);
+  CHECK(SampleFolder(path, labels, Earlier::resume, settings("/moved", "1", 1.5)).done() == 2);
+  CHECK(refusal(settings("/b", "2", 2)) ==
+        "the images in " + path +
+            " were drawn otherwise: weights \"1\", now \"2\"; checkpoint \"/a\", now \"/b\"; guidance 1.5, "
+            "now 2.0 | "
+            "draw as in the earlier call, give another folder, or remove its images with --replace");
+  CHECK(contains(refusal(settings("/a", "2", 1.5)), "otherwise: weights \"1\", now \"2\" |"));
+  CHECK(read_file(path + "/labels.csv") == table);
+  CHECK(read_file(path + "/sample.json") == stored);
+
+  // Calls of earlier versions have left no settings, so nothing is known of them.
+  fs::remove(path + "/sample.json");
+  CHECK(SampleFolder(path, labels, Earlier::resume, settings("/a", "1", 3)).done() == 2);
+  CHECK_FALSE(fs::exists(path + "/sample.json"));
+  CHECK(SampleFolder(path, labels, Earlier::replace, settings("/a", "1", 3)).done() == 0);
+  CHECK(contains(refusal(settings("/a", "1", 4)), "guidance 3.0, now 4.0"));
+}
+
 TEST_CASE("images are drawn batch by batch, the same with and without an interruption, and as in one batch") {
   const TempDir dir;
   const std::string data = dir / "data", run = dir / "run";
@@ -146,6 +178,12 @@ TEST_CASE("images are drawn batch by batch, the same with and without an interru
   CHECK(sample("--count 3 --batch 2 --each " + parts).code == 0);
   CHECK(sample("--count 7 --batch 3 --each " + parts + " --resume").code == 0);
   CHECK(read_file(parts + "/labels.csv") == read_file(whole + "/labels.csv"));
+  for (const char* other :
+       {"--guidance 4", "--steps 3", "--sampler heun", "--seed 1", "--size 16", "--dtype bf16"}) {
+    const Outcome mixed = sample("--count 8 --resume --each " + parts + " " + other);
+    CHECK_MESSAGE(mixed.code == 1, other);
+    CHECK_MESSAGE(contains(mixed.text, "were drawn otherwise: "), mixed.text);
+  }
   for (int i = 0; i < 7; ++i) {
     const std::string name = "/00000" + std::to_string(i) + ".png";
     CHECK(read_file(parts + name) == read_file(whole + name));
