@@ -27,6 +27,9 @@ constexpr double kWide = 4;  // bytes of f32 and i32
 constexpr double kPartialSums =
     1 << 25;  // at most, of the gradient of a weight on the CPU, by groups of rows
 constexpr double kGroupRows = 256, kMostGroups = 32;
+constexpr double kInceptionWeights = 97'500'000;  // bytes of the network (eval/inception.h)
+constexpr double kInceptionImage = 15'600'000;    // bytes of a pass, per image
+constexpr double kStatisticsBatch = 16;           // real images at a time
 
 /// Bytes of a tensor, as the allocator counts them.
 double tensor(double elements, double size) {
@@ -69,15 +72,22 @@ double attention_activations(const DitConfig& config, const Sizes& s) {
   return s.e < kWide ? bytes + tokens : bytes;
 }
 
+Sizes sizes_of(const DitConfig& config, double images, double element) {
+  const double heads = config.heads, dim = config.head_dim;
+  return {images, static_cast<double>(config.tokens()), heads * dim, heads, dim, element};
+}
+
+bool uses_inception(const TrainOptions& options) {
+  return options.eval_every > 0 && options.eval_samples > 0 && !options.inception.empty();
+}
+
 struct Activations {
   double kept = 0;   ///< until backward
   double block = 0;  ///< the part of one block
 };
 
 Activations activations(const DitConfig& config, std::int64_t batch, double element, bool recompute) {
-  const auto wide = [](auto number) { return static_cast<double>(number); };
-  const Sizes s = {wide(batch),        wide(config.tokens()), wide(config.heads) * config.head_dim,
-                   wide(config.heads), wide(config.head_dim), element};
+  const Sizes s = sizes_of(config, static_cast<double>(batch), element);
   const double tokens = tensor(s.b * s.n * s.c, s.e), row = tensor(s.b * s.n, kWide);
   Activations out;
   out.block = 10 * tokens + tensor(3 * s.b * s.n * s.c, s.e) + 2 * tensor(4 * s.b * s.n * s.c, s.e) +
@@ -91,9 +101,48 @@ Activations activations(const DitConfig& config, std::int64_t batch, double elem
   return out;
 }
 
-/// Whether a run fits. With `least` the estimated part is not counted.
+/// What a pass without a graph holds at most: in the MLP the inputs of block, MLP and its norm, and the values before and after
+/// gelu (4 each); or in the attention the inputs of block and qkv, q, k, v, the result and what attention_activations() counts,
+/// with the copies in f32 that kernels of attention make: their number was measured on the CPU.
+double pass(const DitConfig& config, double images, double element) {
+  const Sizes s = sizes_of(config, images, element);
+  const double tokens = tensor(s.b * s.n * s.c, s.e);
+  const double mlp = 3 * tokens + 2 * tensor(4 * s.b * s.n * s.c, s.e);
+  const double copies = s.e < kWide ? 5.5 : config.attention == AttentionKind::full ? 0 : 2.75;
+  const double attention =
+      6 * tokens + attention_activations(config, s) + copies * tensor(s.b * s.n * s.c, kWide);
+  return std::max(mlp, attention) +
+         tensor(13.0 * config.layers * s.b * s.c, s.e);  // shifts, scales, gates, and what makes them
+}
+
+double evaluation_memory(const TrainOptions& options, double own_weights, double element) {
+  const DitConfig& model = options.model;
+  const double pixels = 3.0 * model.height * model.width;
+  const auto batch = static_cast<double>(options.batch);
+  double most = 0;
+  // `images` at a time, of `count` that stay. With guidance each is in the batch twice.
+  const auto add = [&](double images, double count, bool guided) {
+    const double n = guided ? 2 * images : images;
+    most = std::max(most, pass(model, n, element) + tensor(batch * pixels, kWide) +
+                              tensor(count * pixels, kWide) + 2 * tensor((images + n) * pixels, kWide));
+  };
+  const bool guided = model.classes > 0 && options.guidance != 1.0;
+  if (options.sample_every > 0) {
+    const auto count = static_cast<double>(options.sample_count);
+    add(std::min(batch, count), count, guided);
+  }
+  if (options.eval_every > 0 && options.eval_samples > 0) {
+    const double images = std::min(batch, static_cast<double>(options.eval_samples));
+    add(images, images, guided);
+  }
+  if (options.eval_every > 0 && !options.held_out.empty()) add(batch, 0, false);
+  if (uses_inception(options)) most = std::max(most, kInceptionImage * std::max(batch, kStatisticsBatch));
+  return most > 0 ? own_weights + most : 0;
+}
+
+/// Whether a run fits. With `least` the estimated parts are not counted.
 bool fits(const TrainMemory& m, Device device, double room, double host_room, bool least) {
-  const double model = m.model() - (least ? m.working : 0);
+  const double model = m.model() - (least ? m.working + m.beyond_step() : 0);
   return device.is_cpu() ? model + m.loader() <= room : model <= room && m.loader() <= host_room;
 }
 
@@ -140,6 +189,8 @@ TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, s
     const double groups = std::min(kMostGroups, std::ceil(rows / kGroupRows));
     m.working += std::min(kPartialSums, groups * 4 * c * c * kWide);
   }
+  m.network = uses_inception(options) ? kInceptionWeights : 0;
+  m.evaluation = evaluation_memory(options, m.gradients, element);
   m.prepared = static_cast<double>(LoaderOptions().prefetch + options.workers + 1) * batch * pixels * kWide;
   m.cache = std::min(static_cast<double>(options.cache_mb) * 0x1p20, static_cast<double>(files) * pixels);
   return m;
@@ -147,18 +198,22 @@ TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, s
 
 std::string memory_table(const TrainMemory& m, Device device) {
   const std::string host = device.is_cpu() ? "" : ", in host memory";
-  const std::pair<std::string, double> rows[] = {{"weights", m.weights},
-                                                 {"gradients", m.gradients},
-                                                 {"moments of AdamW", m.moments},
-                                                 {"averages of the weights", m.averages},
-                                                 {"activations", m.activations},
-                                                 {"images and noise", m.images},
-                                                 {"backward and kernels, estimated", m.working},
-                                                 {"batches held ready" + host, m.prepared},
-                                                 {"decoded images" + host, m.cache},
-                                                 {"all", m.model() + m.loader()}};
+  const std::pair<std::string, double> rows[] = {
+      {"weights", m.weights},
+      {"gradients", m.gradients},
+      {"moments of AdamW", m.moments},
+      {"averages of the weights", m.averages},
+      {"activations", m.activations},
+      {"images and noise", m.images},
+      {"backward and kernels, estimated", m.working},
+      {"Inception network", m.network},
+      {"grids and evaluations, beyond a step, estimated", m.beyond_step()},
+      {"batches held ready" + host, m.prepared},
+      {"decoded images" + host, m.cache},
+      {"all", m.model() + m.loader()}};
   std::string table = "memory of the training";
   for (const auto& [what, bytes] : rows) {
+    if (bytes == 0) continue;
     const std::string text = bytes_text(bytes);
     table += "\n  " + what + std::string(60 - what.size() - text.size(), ' ') + text;
   }

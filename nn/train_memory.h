@@ -21,12 +21,19 @@ struct TrainMemory {
   double activations = 0;  ///< of a micro-batch, until its backward
   double images = 0;       ///< a micro-batch, its noise, its target
   double working = 0;      ///< estimated: gradients of activations, temporary memory of kernels
-  double prepared = 0;     ///< micro-batches that workers hold ready
-  double cache = 0;        ///< decoded images (cache_mb), when the cache is full
+  double network = 0;      ///< the Inception network of FID
+  /// Estimated: the most that a sample grid, a score or a held-out loss takes in addition to state() and the network, while no
+  /// step is under way. It has a copy of the weights, in whose place the averaged ones are, and one pass without a graph.
+  double evaluation = 0;
+  double prepared = 0;  ///< micro-batches that workers hold ready
+  double cache = 0;     ///< decoded images (cache_mb), when the cache is full
 
   double state() const { return weights + gradients + moments + averages; }
+  double step() const { return activations + images + working; }
+  /// What an evaluation takes more than a step.
+  double beyond_step() const { return evaluation > step() ? evaluation - step() : 0; }
   /// Bytes in the memory of the device that computes.
-  double model() const { return state() + activations + images + working; }
+  double model() const { return state() + network + step() + beyond_step(); }
   double loader() const { return prepared + cache; }
 };
 
@@ -36,10 +43,10 @@ struct TrainMemory {
 TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files,
                          Device device, int processes = 1);
 
-/// The same as a table of several lines.
+/// The same as a table of several lines, without rows of nothing.
 std::string memory_table(const TrainMemory& memory, Device device);
 
-/// Throws OutOfMemoryError if the options need more memory than is free, even without the estimated part. `room` bytes are
+/// Throws OutOfMemoryError if the options need more memory than is free, even without the estimated parts. `room` bytes are
 /// free where the model computes. On the CPU the loader works in the same memory; on a GPU it has `host_room` bytes of the
 /// host. The message says what is needed and what is free; the hint says which settings would fit.
 void require_memory(const TrainOptions& options, std::int64_t parameters, std::int64_t files, Device device,

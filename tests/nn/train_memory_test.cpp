@@ -9,14 +9,19 @@
 #include <vector>
 
 #include "autograd/saved_report.h"
+#include "core/safetensors.h"
 #include "kernels/make.h"
 #include "nn/diffusion/cascade.h"
 #include "nn/diffusion/flow.h"
 #include "nn/ema.h"
+#include "nn/eval/held_out_loss.h"
+#include "nn/eval/inception.h"
 #include "nn/image_model.h"
 #include "nn/optim.h"
 #include "nn/train.h"
+#include "nn/train_folder.h"
 #include "tests/nn/train_runs.h"
+#include "tests/support/inception_weights.h"
 #include "tests/support/text.h"
 
 using namespace llsa;
@@ -91,9 +96,10 @@ std::vector<Case> cases() {
       {"full", options_of(AttentionKind::full)},         {"LLSA", options_of(AttentionKind::llsa)},
       {"VSA", options_of(AttentionKind::vsa)},           {"VSA without gate", options_of(AttentionKind::vsa)},
       {"SLA", options_of(AttentionKind::sla)},           {"SLA in bf16", options_of(AttentionKind::sla)},
-      {"LLSA in bf16", options_of(AttentionKind::llsa)}, {"PixelFlow", options_of(AttentionKind::llsa)}};
+      {"LLSA in bf16", options_of(AttentionKind::llsa)}, {"PixelFlow", options_of(AttentionKind::llsa)},
+      {"full in bf16", options_of(AttentionKind::full)}};
   all[3].options.model.vsa_gate = false;
-  all[5].options.dtype = all[6].options.dtype = "bf16";
+  all[5].options.dtype = all[6].options.dtype = all[8].options.dtype = "bf16";
   all[7].options.kind = "pixelflow";
   return all;
 }
@@ -120,12 +126,106 @@ TEST_CASE("the estimate is close to the peak of the allocator, with and without 
       CAPTURE(recompute);
       TrainOptions options = c.options;
       options.recompute = recompute;
+      options.sample_every = 0;
       Trainee trainee(options);
       const double peak = trainee.peak();
       const TrainMemory memory = trainee.memory();
       CHECK(memory.model() - memory.working <= peak);
       CHECK(memory.model() == doctest::Approx(peak).epsilon(0.1));
     }
+}
+
+TEST_CASE("the estimate of grids, scores and held-out losses is close to the peak of the allocator") {
+  const test::TempDir dir;
+  write_shapes({.out = dir / "images", .count = 8, .size = 32});  // of four classes
+  const auto images = std::make_shared<const ImageFolder>(dir / "images");
+  for (const bool held_out : {false, true})
+    for (const bool guided : {false, true})
+      for (Case& c : cases()) {
+        if (held_out && guided) continue;
+        INFO(std::string(c.name));
+        CAPTURE(held_out);
+        CAPTURE(guided);
+        TrainOptions& options = c.options;
+        options.model.classes = 4;
+        options.sample_every = held_out ? 0 : 1;
+        options.sample_count = 8;
+        options.guidance = guided ? 2 : 1;
+        options.eval_every = held_out ? 1 : 0;
+        options.held_out = "some";
+        Trainee trainee(options);
+        const auto evaluate = [&] {
+          ScopedWeights averaged(trainee.model->parameters(), trainee.ema.flat());
+          if (held_out) {
+            HeldOutLoss loss(images, {.batch = options.batch});
+            loss(trainee.ctx, *trainee.model);
+            return;
+          }
+          SampleOptions sampling = sampling_options(trainee.options);
+          sampling.count = options.sample_count;
+          sampling.batch = options.batch;
+          sampling.steps = 2;
+          trainee.model->draw(sampling);
+        };
+        evaluate();  // allocates what stays for the whole run
+        trainee.ctx.allocator()->reset_peak();
+        evaluate();
+        const auto peak = static_cast<double>(trainee.ctx.allocator()->stats().peak);
+        const TrainMemory memory = trainee.memory();
+        CHECK(memory.state() < peak);
+        CHECK(memory.state() + memory.evaluation == doctest::Approx(peak).epsilon(0.1));
+      }
+}
+
+TEST_CASE("what an evaluation takes beyond a step is in the table, and does not refuse a run") {
+  TrainOptions options = options_of(AttentionKind::full);
+  options.model.layers = 1;
+  options.model.height = options.model.width = 8;
+  options.batch = 1;
+  const std::int64_t parameters = 10'000'000;
+  const auto memory_of = [&] { return train_memory(options, parameters, 0, Device::cpu()); };
+  const TrainMemory with = memory_of();
+  CHECK(with.evaluation > 4.0 * parameters);  // a copy of the weights
+  CHECK(with.beyond_step() == with.evaluation - with.step());
+  CHECK(with.model() == with.state() + with.evaluation);
+  CHECK(contains(memory_table(with, Device::cpu()), "grids and evaluations, beyond a step"));
+  options.sample_every = 0;
+  const TrainMemory without = memory_of();
+  CHECK(without.evaluation == 0);
+  CHECK(without.model() == with.state() + with.step());
+  CHECK_FALSE(contains(memory_table(without, Device::cpu()), "grids and evaluations"));
+  options.sample_every = 1;
+  CHECK_NOTHROW(require_memory(options, parameters, 0, Device::cpu(), without.model() + without.loader(), 0));
+
+  options.eval_every = 1;
+  options.eval_samples = 100;
+  options.inception = "weights";
+  CHECK(contains(memory_table(memory_of(), Device::cpu()), "Inception network"));
+}
+
+TEST_CASE("the Inception network and its passes are in the estimate") {
+  const test::TempDir dir;
+  {
+    Context host(1);
+    write_safetensors(dir / "weights", test::inception_tensors(host));
+  }
+  Context ctx(2);
+  TrainOptions options = options_of(AttentionKind::full);
+  options.eval_every = 1;
+  options.eval_samples = 16;
+  options.inception = dir / "weights";
+  options.batch = 16;
+  const TrainMemory memory = train_memory(options, 1000, 0, Device::cpu());
+  const auto before = static_cast<double>(ctx.allocator()->stats().active);
+  const Inception network(ctx, options.inception);
+  CHECK(memory.network ==
+        doctest::Approx(static_cast<double>(ctx.allocator()->stats().active) - before).epsilon(0.01));
+  const Tensor levels = ctx.zeros({16, 3, 32, 32}, DType::f32);
+  ctx.allocator()->reset_peak();
+  network(levels, InceptionResize::aa);
+  CHECK(memory.evaluation ==
+        doctest::Approx(static_cast<double>(ctx.allocator()->stats().peak) - before - memory.network)
+            .epsilon(0.1));
 }
 
 TEST_CASE("what does not fit is refused with the numbers and with settings that do") {
