@@ -9,7 +9,7 @@ of 16 bits keep their upper byte.
 import pathlib
 import struct
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 here = pathlib.Path(__file__).parent
 WIDTH, HEIGHT = 12, 8
@@ -42,6 +42,13 @@ def without_adobe_marker(path):
     path.write_bytes(data[:at] + data[at + 2 + struct.unpack(">H", data[at + 2:at + 4])[0]:])
 
 
+def mark_as_ycck(path):
+    """Says in the segment APP14 that the first three components are luminance and colours."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Adobe") + 11] = 2
+    path.write_bytes(data)
+
+
 exif = Image.Exif()
 exif[0x0112] = 6
 small = dict(quality=90, subsampling=0)
@@ -55,6 +62,12 @@ save("cmyk_adobe.jpg", rgb.convert("CMYK"), **small)
 save("cmyk_plain.jpg", rgb.convert("CMYK"), **small)
 without_adobe_marker(here / "cmyk_plain.jpg")
 expect("cmyk_plain.jpg", Image.open(here / "cmyk_plain.jpg"))
+black = Image.new("L", (WIDTH, HEIGHT))
+black.putdata([12 * x + 10 * y for y in range(HEIGHT) for x in range(WIDTH)])
+stored = [ImageChops.invert(band) for band in (*rgb.convert("YCbCr").split(), black)]  # Pillow stores 255 - ink
+Image.merge("CMYK", stored).save(here / "ycck.jpg", **small)
+mark_as_ycck(here / "ycck.jpg")
+expect("ycck.jpg", Image.open(here / "ycck.jpg"))
 save("palette.png", rgb.quantize(16))
 save("palette_transparent.png", rgb.quantize(16), transparency=3)
 save("grey_alpha.png", rgba.convert("LA"))

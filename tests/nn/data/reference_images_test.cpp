@@ -45,11 +45,12 @@ TEST_CASE("PNG as the reference decodes them: palette, 16 bits, grey, alpha, tur
 
 // JPEG decoders may round the inverse cosine transform and the colours differently.
 TEST_CASE(
-    "JPEG within 3 levels of the reference: grey, progressive, CMYK with and without Adobe's marker, "
+    "JPEG within 3 levels of the reference: grey, progressive, CMYK with and without Adobe's marker, YCCK, "
     "turned") {
   for (const char* name : {"rgb.jpg", "subsampled.jpg", "grey.jpg", "progressive.jpg", "no_transform.jpg",
                            "exif6.jpg", "cmyk_adobe.jpg", "cmyk_plain.jpg"})
     CHECK_MESSAGE(deviation(name) <= 3, name);
+  CHECK(deviation("ycck.jpg") <= 2);
 }
 
 TEST_CASE("WebP as the reference decodes them; a build without libwebp says so") {
