@@ -88,6 +88,8 @@ Outcome run(const TrainOptions& options, const std::string& out, bool resume = f
   outcome.state = read_file(diffusers_weights_path(checkpoint)) +
                   read_file(checkpoint + "/training_state/state.safetensors") +
                   read_file(checkpoint + "/training_state/state.json");
+  for (const std::string& average : diffusers_averages(checkpoint))
+    outcome.state += average + read_file(diffusers_weights_path(checkpoint, average));
   return outcome;
 }
 
@@ -134,6 +136,12 @@ TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit"
          o.recompute = true;
          o.clip = 0;
          o.model_classes = 0;
+       }},
+      {"a network that predicts the image, several averages",
+       [](TrainOptions& o) {
+         o.model.pred_x0 = true;
+         o.loss = "x";
+         o.ema_also = "0.999,0.25";
        }},
       {"grids and checkpoints in between",
        [](TrainOptions& o) {
