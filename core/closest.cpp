@@ -42,11 +42,10 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
   return near.empty() ? "" : "did you mean \"" + near + "\"?";
 }
 
-std::string listed(const std::vector<std::string>& words) {
-  constexpr std::size_t kShown = 10;
+std::string listed(const std::vector<std::string>& words, std::size_t most) {
   std::string text;
-  for (std::size_t i = 0; i < std::min(kShown, words.size()); ++i) text += (i ? ", " : "") + words[i];
-  return words.size() > kShown ? text + " and " + std::to_string(words.size() - kShown) + " more" : text;
+  for (std::size_t i = 0; i < std::min(most, words.size()); ++i) text += (i ? ", " : "") + words[i];
+  return words.size() > most ? text + " and " + std::to_string(words.size() - most) + " more" : text;
 }
 
 }  // namespace llsa

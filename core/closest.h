@@ -18,7 +18,7 @@ std::string closest(const std::string& word, const std::vector<std::string>& can
 /// The hint of an error about an unknown word: did you mean "closest"? Empty when none is near.
 std::string did_you_mean(const std::string& word, const std::vector<std::string>& candidates);
 
-/// "a, b, c"; of more than ten words the first ten and the number of the others.
-std::string listed(const std::vector<std::string>& words);
+/// "a, b, c"; of more than `most` words the first ones and the number of the others.
+std::string listed(const std::vector<std::string>& words, std::size_t most = 10);
 
 }  // namespace llsa

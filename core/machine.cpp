@@ -124,4 +124,23 @@ std::string processor_set() {
   return text;
 }
 
+std::size_t total_memory(const std::string& root) {
+  double bytes = 1024 * number_after(root + "/proc/meminfo", "MemTotal:");
+  const auto narrow = [&](const std::string& limit) {
+    if (const double most = number_in(limit); most > 0) bytes = std::min(bytes, most);
+  };
+  for (const std::string& group : control_groups(root, "")) narrow(group + "/memory.max");
+  for (const std::string& group : control_groups(root, "memory")) narrow(group + "/memory.limit_in_bytes");
+  return static_cast<std::size_t>(bytes);
+}
+
+std::string processor_name(const std::string& root) {
+  std::ifstream file(root + "/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (const std::size_t colon = line.find(": ");
+        colon != std::string::npos && line.starts_with("model name"))
+      return line.substr(colon + 2);
+  return "processor of unknown name";
+}
+
 }  // namespace llsa

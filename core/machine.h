@@ -1,4 +1,4 @@
-// What this process may use of the machine: the machine itself, narrowed by affinity and by control groups
+// The machine, and what this process may use of it: all of it, narrowed by affinity and by control groups
 // (containers, batch systems). Both versions of control groups are read, on every level above the process.
 #pragma once
 
@@ -20,5 +20,11 @@ std::string host_name();
 
 /// The set of processors in this process's affinity as a text: equal for processes that share their processors.
 std::string processor_set();
+
+/// Bytes of memory that the machine has, or the smallest limit of the control groups of this process if that is less.
+std::size_t total_memory(const std::string& root = {});
+
+/// "AMD EPYC 9654 96-Core Processor", as the system names the processor.
+std::string processor_name(const std::string& root = {});
 
 }  // namespace llsa

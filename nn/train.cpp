@@ -216,7 +216,7 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter,
     meter.pause();
     if (evaluate) folder.evaluate(meter.step());
     if (log) meter.report();
-    if (save && folder.saved_step() != meter.step()) folder.save(meter.step());
+    if (save && folder.saved_step() != meter.step()) folder.save(meter.step(), finished());
     if (draw) folder.draw(meter.step());  // after saving: it may take more memory than a step
     meter.unpause();
   }

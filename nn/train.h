@@ -75,14 +75,15 @@ struct TrainResult {
 /// NonFiniteError, naming step, op and last good checkpoint, when loss or gradient stop being finite, and
 /// DeviceError for options.graph without a CUDA device. If another error ends the run, such as an
 /// exception of a callback, the steps that were done are saved first. Failures that do not touch the weights do
-/// not end the run: if a sample grid, an evaluation or a line of the log fails, or a step cannot be captured,
-/// on_message says so.
+/// not end the run: if a sample grid, an evaluation, a line of the log, or a checkpoint before the last one cannot be
+/// written, or a step cannot be captured, on_message says so.
 ///
 /// With several processes each calls this with its communicator and the same options. They share the micro-batches of a
 /// step, the optimiser and the averages; the weights are the same bits for any number of processes, which may change on
 /// resume. The first one writes the run folder and calls the callbacks; should_stop and allow_changes are called by all.
 /// Throws ValueError in all processes if they differ in program, configuration or images, or if there are more processes
-/// than micro-batches. After any other exception the other processes wait in vain: end them. Nothing is saved then.
+/// than micro-batches. After any other exception the other processes wait in vain: end them. Nothing is saved then. A checkpoint
+/// that cannot be written is always such an exception.
 TrainResult train(const TrainOptions& options, const std::string& out, bool resume,
                   const TrainCallbacks& callbacks, Communicator& ranks = one_process());
 

@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <new>
+#include <tuple>
 #include <utility>
 
 #include "core/atomic_file.h"
@@ -19,16 +20,27 @@
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/init_from.h"
 #include "nn/data/grid.h"
+#include "nn/data/image_list.h"
 #include "nn/diffusion/flow.h"
 #include "nn/diffusion/sampler.h"
 #include "nn/json.h"
 #include "nn/number_list.h"
 #include "nn/share_work.h"
+#include "nn/train_machine.h"
 
 namespace llsa::nn {
 namespace {
 
-constexpr const char* kOptions = "training_state/config.json";  // of a checkpoint
+// Of a checkpoint.
+constexpr const char* kOptions = "training_state/config.json";
+constexpr const char* kImages = "training_state/images.list";
+constexpr std::size_t kLongestImageList = std::size_t{4} << 30;
+
+// The images that a checkpoint was trained on. Checkpoints of earlier versions do not list them.
+std::optional<std::vector<ImageEntry>> read_image_list(const std::string& checkpoint) {
+  const std::string path = checked_file(checkpoint, kImages);
+  return path_exists(path) ? parse_image_list(read_text_file(path, kLongestImageList)) : std::nullopt;
+}
 
 // The name of an average in a checkpoint.
 std::string name_of(const Ema& average) { return number_text(average.options().max_decay); }
@@ -123,23 +135,27 @@ void TrainFolder::begin() {
   if (leads()) {
     write_file_atomically(files_.config_path(), run_.options.json());
     log_ = std::make_unique<TrainLog>(files_.log_path(), 0, run_.host.on_message);
+    log_->write_machine(0, machine_text(run_.ctx, run_.ranks.size()));
   }
   settle_products(false);
 }
 
 std::int64_t TrainFolder::resume() {
   const CheckpointPath latest = checkpoint_to_resume(files_);
-  const auto before = read_checkpoint(
-      latest, [&] { return std::pair(read_training_options(latest.path), read_loader_state(latest.path)); });
-  const TrainOptions& stored = before.first;
-  const LoaderState& saved = before.second;
+  const auto before = read_checkpoint(latest, [&] {
+    return std::tuple{read_training_options(latest.path), read_loader_state(latest.path),
+                      read_image_list(latest.path)};
+  });
+  const TrainOptions& stored = std::get<0>(before);
+  const LoaderState& saved = std::get<1>(before);
+  const auto& images = std::get<2>(before);
   std::vector<SettingChange> changes = changes_on_resume(stored, run_.options);
   const bool same_data = run_.images.matches(saved.fingerprint);
   if (!same_data)
-    changes.push_back(
-        {"data", OnResume::ask,
-         cat("data: the images in ", run_.images.root(),
-             " are not those of the saved run (added, removed, renamed, changed, or held out)")});
+    changes.push_back({"data", OnResume::ask,
+                       cat("data: the images in ", run_.images.root(), " are not those of the saved run",
+                           images ? cat(": ", image_changes(*images, run_.images.entries()))
+                                  : std::string(" (added, removed, renamed, changed, or held out)"))});
   const auto best = leads() ? files_.best() : std::nullopt;
   const bool comparable = !best || !run_.held_out || best_is_comparable(*best, *run_.held_out, changes);
   if (!comparable && !same_images(*best, *run_.held_out))
@@ -173,6 +189,7 @@ std::int64_t TrainFolder::resume() {
   if (leads()) {
     write_file_atomically(files_.config_path(), run_.options.json());
     log_ = std::make_unique<TrainLog>(files_.log_path(), saved_step_, run_.host.on_message);
+    log_->write_machine(saved_step_, machine_text(run_.ctx, run_.ranks.size()));
     log_->write(saved_step_, notes);
   }
   settle_products(true);
@@ -276,8 +293,9 @@ void TrainFolder::evaluate(std::int64_t step) {
   const Tensor average = run_.ema.whole();
   bool done = false;
   EvaluationReport report = evaluate_average(step, average, done);
-  if (run_.ranks.any(done && report.best) && saved_step_ != step) save(step);
+  if (run_.ranks.any(done && report.best) && saved_step_ != step) save(step, false);
   if (!done || !leads()) return;
+  report.best = report.best && saved_step_ == step;
   evaluation_ = report;
   if (report.best) {
     attempt(run_.host, cat("step ", step, " could not be marked as the best"), [&] {
@@ -295,8 +313,30 @@ std::string TrainFolder::best_checkpoint() const {
   return best ? files_.checkpoint_path(best->step) : std::string();
 }
 
-void TrainFolder::save(std::int64_t step) {
+void TrainFolder::save(std::int64_t step, bool required) {
   tried_step_ = step;
+  try {
+    write_checkpoint(step);
+  } catch (const IoError& error) {
+    // Other processes wait for the parts of the checkpoint that this one did not come to.
+    if (required || run_.ranks.size() > 1) throw;
+    tried_step_ = saved_step_;
+    const std::int64_t every = run_.options.save_every, last = run_.options.steps;
+    run_.host.on_message(
+        cat("warning: step ", step, " could not be saved: ", error.what(), error.hint().empty() ? "" : "; ",
+            error.hint(), "; ",
+            checkpoint_.empty() ? "there is no checkpoint yet" : checkpoint_ + " is still there",
+            "; the run goes on and tries again at step ",
+            every > 0 ? std::min(last, (step / every + 1) * every) : last));
+    return;
+  }
+  saved_step_ = step;
+  if (leads())
+    attempt(run_.host, "an old checkpoint could not be removed", [&] { files_.prune(run_.options.keep); });
+  wait_for_all();
+}
+
+void TrainFolder::write_checkpoint(std::int64_t step) {
   if (leads()) tuning_.save(run_.ctx);  // first: the checkpoint's steps were computed by these algorithms
   const TrainOptions& options = run_.options;
   const auto write = [&](const std::string& folder) {
@@ -309,17 +349,16 @@ void TrainFolder::save(std::int64_t step) {
       if (leads()) write_diffusers_average(folder, run_.model, flat, name_of(*other));
     }
     write_training_state(folder, state_, step);
-    if (leads()) write_file_atomically(cat(folder, "/", kOptions), options.json());
+    if (!leads()) return;
+    write_file_atomically(cat(folder, "/", kOptions), options.json());
+    write_file_atomically(cat(folder, "/", kImages), image_list(run_.images.entries()));
   };
   if (leads()) {
     checkpoint_ = files_.save(step, write);
-    attempt(run_.host, "an old checkpoint could not be removed", [&] { files_.prune(options.keep); });
   } else {
     write({});
     checkpoint_ = files_.checkpoint_path(step);
   }
-  saved_step_ = step;
-  wait_for_all();
 }
 
 SampleOptions sampling_options(const TrainOptions& options) {

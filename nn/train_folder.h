@@ -64,16 +64,17 @@ class TrainFolder {
   void log(const StepReport& report);
   /// Computes held-out loss and score of the averaged weights after `step` steps, logs and reports them. If no earlier
   /// loss is as low, saves a checkpoint and marks it as the best. Ends early, with nothing done, if the host
-  /// wants to stop. Failures are reported by on_message; only a failure to save is thrown.
+  /// wants to stop. Failures are reported by on_message.
   void evaluate(std::int64_t step);
   const EvaluationReport& last_evaluation() const { return evaluation_; }
   /// Whether the log has an evaluation of this step, or a later one.
   bool evaluated(std::int64_t step) const;
   /// Path of the best checkpoint; empty when there is none.
   std::string best_checkpoint() const;
-  /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep. Throws IoError
-  /// if it cannot be written. If an old one cannot be removed, on_message says so.
-  void save(std::int64_t step);
+  /// Writes the checkpoint after `step` steps, and removes the oldest ones beyond options.keep. If an old one
+  /// cannot be removed, on_message says so. If the checkpoint cannot be written, throws IoError if it is `required` or
+  /// there are several processes; otherwise on_message says which file failed, which checkpoint there still is, and when the next try is.
+  void save(std::int64_t step, bool required = true);
   /// Draws images with the averaged weights and writes them as a grid. Ends early, without a grid, when the
   /// host wants to stop. Failures are reported by on_message.
   void draw(std::int64_t step);
@@ -82,7 +83,7 @@ class TrainFolder {
   /// The last checkpoint; empty when there is none yet.
   const std::string& checkpoint() const { return checkpoint_; }
   std::int64_t saved_step() const { return saved_step_; }
-  /// The last step that save() was called for, whether it could be saved or not.
+  /// The last step that was saved, or for which save() threw.
   std::int64_t tried_step() const { return tried_step_; }
 
  private:
@@ -94,6 +95,7 @@ class TrainFolder {
   template <class Work>
   void attempt_together(const std::string& failure, Work work) const;
   EvaluationReport evaluate_average(std::int64_t step, const Tensor& average, bool& done);
+  void write_checkpoint(std::int64_t step);
   std::optional<double> held_out_loss();
   std::vector<std::string> class_names() const;  // of the model; none without classes
 

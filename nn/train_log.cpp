@@ -105,6 +105,10 @@ void TrainLog::write(std::int64_t step, const std::vector<std::string>& notes) {
   if (!notes.empty()) append(JsonWriter().add("step", step).add("notes", notes).line());
 }
 
+void TrainLog::write_machine(std::int64_t step, const std::string& machine) {
+  append(JsonWriter().add("step", step).add("machine", machine).line());
+}
+
 void TrainLog::append(const std::string& text) {
   const std::string line = text + '\n';
   const off_t end = ::lseek(descriptor_, 0, SEEK_END);

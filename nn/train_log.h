@@ -31,6 +31,8 @@ class TrainLog {
   void write(const EvaluationReport& report);
   /// The same for sentences on what happened at a step, such as changes of the configuration.
   void write(std::int64_t step, const std::vector<std::string>& notes);
+  /// The same for a sentence on the machine that trains from this step on.
+  void write_machine(std::int64_t step, const std::string& machine);
   /// The last step of which the log has an evaluation; -1 when there is none.
   std::int64_t evaluated_step() const { return evaluated_step_; }
 

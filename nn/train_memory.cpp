@@ -190,7 +190,8 @@ TrainMemory train_memory(const TrainOptions& options, std::int64_t parameters, s
     m.working += std::min(kPartialSums, groups * 4 * c * c * kWide);
   }
   m.network = uses_inception(options) ? kInceptionWeights : 0;
-  m.evaluation = evaluation_memory(options, m.gradients, element);
+  // The own weights; with several processes also the average, which is in parts otherwise.
+  m.evaluation = evaluation_memory(options, (processes > 1 ? 2 : 1) * tensor(p, kWide), element);
   m.prepared = static_cast<double>(LoaderOptions().prefetch + options.workers + 1) * batch * pixels * kWide;
   m.cache = std::min(static_cast<double>(options.cache_mb) * 0x1p20, static_cast<double>(files) * pixels);
   return m;

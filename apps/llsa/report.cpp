@@ -1,7 +1,5 @@
 #include "apps/llsa/report.h"
 
-#include <sys/utsname.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -18,7 +16,6 @@
 #include "apps/llsa/report_nearest.h"
 #include "apps/llsa/run_summary.h"
 #include "core/atomic_file.h"
-#include "core/machine.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/diffusers.h"
 #include "nn/checkpoint/run_folder.h"
@@ -322,28 +319,21 @@ std::string checkpoints(const std::vector<Shown>& runs) {
   return out;
 }
 
-std::string processor_name() {
-  constexpr std::string_view kKey = "model name";
-  std::string name = "processor of unknown name";
-  if (!path_exists("/proc/cpuinfo")) return name;
-  const std::string all = read_text_file("/proc/cpuinfo");
-  const std::size_t key = all.find(kKey), colon = all.find(": ", key);
-  return key == std::string::npos || colon == std::string::npos
-             ? name
-             : all.substr(colon + 2, all.find('\n', colon) - colon - 2);
-}
-
-std::string machine() {
-  utsname system = {};
-  uname(&system);
+std::string machine(const std::vector<Shown>& runs) {
+  Rows rows;
+  for (const Shown& run : runs) {
+    const auto& machines = run.summary.log.machines;
+    for (std::size_t i = 0; i < machines.size(); ++i)
+      if (i == 0 || machines[i].second != machines[i - 1].second)
+        rows.push_back({escaped(run.name), cat(machines[i].first), escaped(machines[i].second)});
+    if (machines.empty()) rows.push_back({escaped(run.name), "", "The log does not name it."});
+  }
   char time_text[64] = "";
   const std::time_t now = std::time(nullptr);
   std::tm utc = {};
   if (gmtime_r(&now, &utc) != nullptr) std::strftime(time_text, sizeof time_text, "%Y-%m-%d %H:%M UTC", &utc);
-  return cat("<h2>Machine</h2>\n<p>This page was written at ", time_text, " by llsa ", LLSA_VERSION,
-             ", compiler version ", escaped(__VERSION__), ", on ", escaped(processor_name()), ", ",
-             available_processors(), " processors, ", bytes_text(static_cast<double>(available_memory())),
-             " of memory, ", escaped(system.sysname), " ", escaped(system.release), ".</p>\n");
+  return cat("<h2>Machine</h2>\n", html_table({"run", "from step", "machine"}, rows),
+             "<p class=\"quiet\">This page was written at ", time_text, " by llsa ", LLSA_VERSION, ".</p>\n");
 }
 
 /// Names of the runs: the folders as they were given, or the last part of a single one.
@@ -375,7 +365,7 @@ void write_report(const std::vector<std::string>& folders, const std::string& ou
   write_file_atomically(out, html_page(title, cat("<h1>", escaped(title), "</h1>\n", overview(runs),
                                                   curves_html(summaries, names, plots.temporary()),
                                                   notes(runs), previews(runs), nearest_images(runs, options),
-                                                  configuration(runs), checkpoints(runs), machine())));
+                                                  configuration(runs), checkpoints(runs), machine(runs))));
 }
 
 int run_report(const ReportArgs& args) {

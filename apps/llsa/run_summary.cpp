@@ -27,6 +27,8 @@ void read_line(const std::string& text, const std::string& path, RunLog& log) {
   if (step < 0) throw ValueError(cat(path, ": a line without a step"));
   log.step = std::max(log.step, step);
   for (const std::string& note : line.strings("notes", {})) log.notes.emplace_back(step, note);
+  if (const std::string machine = line.string("machine", ""); !machine.empty())
+    log.machines.emplace_back(step, machine);
   for (const auto& [key, value] : line.entries())
     if (const auto number = as_number<double>(value); number && std::isfinite(*number) && key != "step")
       log.series[key].push_back({.x = static_cast<double>(step), .y = *number});

@@ -14,9 +14,12 @@ namespace llsa::apps {
 
 /// The numbers of log.jsonl by their keys, as points (step, value). Values that are not finite are left out.
 struct RunLog {
+  using Sentences = std::vector<std::pair<std::int64_t, std::string>>;  // with their steps
+
   std::map<std::string, std::vector<PlotPoint>> series;
-  std::vector<std::pair<std::int64_t, std::string>> notes;  ///< sentences on what happened at a step
-  std::int64_t step = 0;                                    ///< of the last line
+  Sentences notes;                 ///< on what happened at a step
+  Sentences machines;              ///< on what trains the run from a step on
+  std::int64_t step = 0;           ///< of the last line
   std::int64_t damaged_lines = 0;  ///< lines that are not JSON objects with a step; they are left out
 
   const std::vector<PlotPoint>& points(const std::string& key) const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "../../core/dtype.h"
 
@@ -26,5 +27,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<bf16> a, Mat
           const float* bias, float* c, std::int64_t ldc, bool accumulate);
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<double> a, MatrixRef<double> b,
           const double* bias, double* c, std::int64_t ldc, bool accumulate);
+
+/// "oneDNN 3.7.2"
+std::string gemm_library();
 
 }  // namespace llsa::kernels::cpu

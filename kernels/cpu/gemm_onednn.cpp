@@ -295,4 +295,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<bf16> a, Mat
   gemm(m, n, k, widen<1>(a, m, k), widen<2>(b, k, n), bias, c, ldc, accumulate);
 }
 
+std::string gemm_library() {
+  const dnnl_version_t& version = *dnnl_version();
+  return cat("oneDNN ", version.major, '.', version.minor, '.', version.patch);
+}
+
 }  // namespace llsa::kernels::cpu

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/error.h"
 #include "kernels/cpu/activation.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/scratch.h"
@@ -292,10 +293,10 @@ void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
 
 void tune_products(Context&, bool) {}
 
-ProductChoices product_choices(Context& ctx) { return {ctx.device().str(), {}}; }
+ProductChoices product_choices(Context& ctx) { return {cat(ctx.device().str(), ", ", gemm_library()), {}}; }
 
 bool restore_product_choices(Context& ctx, const ProductChoices& choices) {
-  return choices.machine == ctx.device().str();
+  return choices.machine == product_choices(ctx).machine;
 }
 
 }  // namespace

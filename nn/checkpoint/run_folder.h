@@ -5,11 +5,12 @@
 //   tuning.json                        algorithms of matrix products, where they were timed (tuning_file.h)
 //   .lock                              locked by the process that trains here
 //   .new                               exists until the run has its first checkpoint
-//   log.jsonl                          one object per logged step
+//   log.jsonl                          one object per logged step, evaluation, note or start
 //   best.json                          which checkpoint has the lowest held-out loss, where that is computed
 //   samples/step_000001000.png         sample grids
 //   checkpoints/step_000001000/        the diffusers layout (diffusers.h), averaged weights, and
 //     training_state/config.json       the configuration at that time
+//     training_state/images.list       the images that were trained on (data/image_list.h)
 //     training_state/                  what resuming needs (training_state.h)
 //     checksums.xxh64                  checksums of all its files (checksums.h)
 //

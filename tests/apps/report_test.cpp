@@ -176,7 +176,7 @@ TEST_CASE("the page of a run is well-formed, holds what it should, and escapes n
                            "4 of the 4 samples of step 4", " training images and their mirror images",
                            "<figcaption>random features: ", "<code>num_layers</code></td><td><code>1</code>",
                            "keys at their defaults", "lowest held-out loss", "--resume --steps 8",
-                           "prefers-color-scheme", "processors"}) {
+                           "prefers-color-scheme", "<td>0</td><td>llsa ", "computing on cpu, oneDNN "}) {
     CAPTURE(text);
     CHECK(contains(page, text));
   }
@@ -217,8 +217,9 @@ TEST_CASE("several runs stand side by side; what is damaged or missing is named 
   options.data = tiny.dir / "nowhere";
   write_file(other + "/config.json", options.json());
   write_file(other + "/samples/step_000000004.png", "no picture");
-  write_file(other + "/log.jsonl",
-             read_file(other + "/log.jsonl") + "{\"step\": 4, \"notes\": [\"lr: <was> 1\"]}\n{\n");
+  const std::string other_machine = "{\"step\": 3, \"machine\": \"llsa 9 on <another>\"}\n";
+  write_file(other + "/log.jsonl", read_file(other + "/log.jsonl") + other_machine + other_machine +
+                                       "{\"step\": 4, \"notes\": [\"lr: <was> 1\"]}\n{\n");
 
   write_report({tiny.run, other}, tiny.dir / "both.html", {.nearest = 50, .threads = 1});
   const std::string page = read_file(tiny.dir / "both.html");
@@ -227,6 +228,9 @@ TEST_CASE("several runs stand side by side; what is damaged or missing is named 
   CHECK(contains(page, "<code>lr</code></td><td><code>0.0001</code></td><td><code>0.25</code>"));
   CHECK(contains(page, "1 damaged line"));
   CHECK(contains(page, "<td>4</td><td>lr: &lt;was&gt; 1</td>"));
+  const std::string moved = "<td>3</td><td>llsa 9 on &lt;another&gt;</td>";
+  CHECK(contains(page, moved));
+  CHECK(page.find(moved) == page.rfind(moved));  // an equal machine is named once
   CHECK(contains(page, "Not shown: "));
   CHECK(contains(page, "llsa train --out '" + tiny.dir.path() + "/it'\\''s' --resume"));
   CHECK(contains(page, "4 of the 4 samples of step 4"));  // of the other run

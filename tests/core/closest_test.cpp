@@ -29,6 +29,7 @@ TEST_CASE("a list says how many of its words are not shown") {
   CHECK(listed({}).empty());
   CHECK(listed({"a", "b"}) == "a, b");
   CHECK(listed(std::vector<std::string>(10, "x")) == "x, x, x, x, x, x, x, x, x, x");
+  CHECK(listed({"a", "b", "c"}, 2) == "a, b and 1 more");
   CHECK(listed(std::vector<std::string>(12, "x")) == "x, x, x, x, x, x, x, x, x, x and 2 more");
 }
 

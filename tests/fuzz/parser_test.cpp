@@ -14,6 +14,7 @@
 #include "nn/checkpoint/training_state.h"
 #include "nn/checkpoint/tuning_file.h"
 #include "nn/data/image_io.h"
+#include "nn/data/image_list.h"
 #include "nn/data/label_file.h"
 #include "nn/diffusers_config.h"
 #include "nn/image_model.h"
@@ -204,6 +205,14 @@ class Readers {
            write_file(dir_ / "sums/file", "bytes");
            write_file(dir_ / "sums/checksums.xxh64", text);
            checked_file(dir_ / "sums", "file");
+         }},
+        {"list of images",
+         {image_list({{"a.png", 0, 12}, {"cat/b 1.png", 1, 345}})},
+         [](const std::string& text) {
+           const auto read = parse_image_list(text);
+           if (!read) return;
+           CHECK(parse_image_list(image_list(*read))->size() == read->size());
+           image_changes(*read, {{"b.png", 0, 12}});
          }},
         {"mark of the best checkpoint",
          {R"({"step": 1, "held_out_loss": 0.5, "images": "0123"})"},

@@ -2,9 +2,11 @@
 // it.
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "nn/train_folder.h"
@@ -145,6 +147,111 @@ TEST_CASE("a grid, a held-out loss or a log that fails is told and ends nothing"
   CAPTURE(log);
   CHECK_FALSE(contains(log, "\"step\": 4"));
   CHECK(contains(log, "\"step\": 8"));
+}
+
+TEST_CASE("a checkpoint on a full disk is told and tried again; the last one has to be written") {
+  const test::TempDir dir;
+  TrainOptions options = unsaved_options();
+  options.threads = 1;
+  options.save_every = 2;
+  const std::string expected = state_bytes(run(options, dir / "whole").checkpoint);
+  // The disk is full after the steps from `first` to `last`: any file of weights is longer than this.
+  const auto full_disk = [&](std::string& messages, std::int64_t first, std::int64_t last) {
+    signal(SIGXFSZ, SIG_IGN);
+    TrainCallbacks callbacks;
+    callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+    callbacks.on_report = [first, last](const StepReport& report) {
+      const bool full = first <= report.step && report.step <= last;
+      const rlimit limit{full ? 20'000 : RLIM_INFINITY, RLIM_INFINITY};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    };
+    return callbacks;
+  };
+  const auto only_whole = [](const std::string& folder) {
+    for (const auto& entry : fs::directory_iterator(folder + "/checkpoints"))
+      if (!entry.path().filename().string().starts_with("step_")) return false;
+    return true;
+  };
+  // As codes, because what is checked in the child is lost.
+  const int going_on = test::run_in_child([&] {
+    std::string messages;
+    const std::string checkpoint = run(options, dir / "run", false, full_disk(messages, 4, 4)).checkpoint;
+    const RunFolder files(dir / "run");
+    if (!contains(messages, "warning: step 4 could not be saved: [write] cannot write " + files.root()))
+      return 1;
+    if (!contains(messages, ".safetensors: ")) return 2;
+    if (!contains(messages, files.checkpoint_path(2) + " is still there")) return 3;
+    if (!contains(messages, "tries again at step 6")) return 4;
+    if (state_bytes(checkpoint) != expected) return 5;
+    return files.latest()->step == 8 && files.checkpoints().size() == 2 && only_whole(files.root()) ? 0 : 6;
+  });
+  CHECK(going_on == 0);
+  const int first_one = test::run_in_child([&] {
+    std::string messages;
+    run(options, dir / "first", false, full_disk(messages, 2, 2));
+    return contains(messages, "there is no checkpoint yet") ? 0 : 1;
+  });
+  CHECK(first_one == 0);
+  const int last_one = test::run_in_child([&] {
+    std::string messages;
+    try {
+      run(options, dir / "last", false, full_disk(messages, 5, 8));
+    } catch (const IoError&) {
+      const RunFolder files(dir / "last");
+      return contains(messages, "step 6 could not be saved") && files.latest()->step == 4 &&
+                     only_whole(files.root())
+                 ? 0
+                 : 1;
+    }
+    return 2;
+  });
+  CHECK(last_one == 0);
+  const int way_out = test::run_in_child([&] {
+    std::string messages;
+    TrainCallbacks callbacks = full_disk(messages, 4, 8);
+    const auto report = std::exchange(callbacks.on_report, {});
+    bool stop = false;
+    callbacks.on_report = [&](const StepReport& r) {
+      report(r);
+      stop = r.step == 4;
+    };
+    callbacks.should_stop = [&] { return stop; };
+    try {
+      run(options, dir / "stopped", false, callbacks);
+    } catch (const IoError&) {
+      return contains(messages, "step 4 could not be saved") ? 0 : 1;
+    }
+    return 2;
+  });
+  CHECK(way_out == 0);
+  CHECK(state_bytes(run(options, dir / "stopped", true).checkpoint) == expected);
+}
+
+TEST_CASE("the best checkpoint on a full disk is told, and is not called the best") {
+  const test::TempDir dir;
+  TrainOptions options = unsaved_options();
+  options.threads = 1;
+  options.held_out = "40%";
+  options.eval_every = 2;
+  const int code = test::run_in_child([&] {
+    signal(SIGXFSZ, SIG_IGN);
+    std::string messages;
+    TrainCallbacks callbacks;
+    callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+    callbacks.on_evaluation = [&](const EvaluationReport& report) {
+      const rlimit limit{report.step == 2 ? 20'000 : RLIM_INFINITY, RLIM_INFINITY};  // for the next one
+      setrlimit(RLIMIT_FSIZE, &limit);
+      if (report.step == 4 && report.best) messages += "step 4 is the best";
+    };
+    run(options, dir / "run", false, callbacks);
+    if (contains(messages, "step 4 is the best")) return 1;
+    return contains(messages, "warning: step 4 could not be saved") ? 0 : 2;
+  });
+  CHECK(code == 0);
+  const auto best = RunFolder(dir / "run").best();
+  REQUIRE(best);
+  CHECK(best->step != 4);
+  CHECK(contains(test::read_file(dir / "run/log.jsonl"), "{\"step\": 4, \"held_out_loss\""));
 }
 
 TEST_SUITE_END();

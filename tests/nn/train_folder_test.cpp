@@ -54,7 +54,7 @@ TEST_CASE("a run writes configuration, log, grids and the last checkpoints") {
   CHECK(reports.back().loss < reports.front().loss);
   CHECK(reports.front().memory.peak > 0);
   const std::string log = test::read_file(files.log_path());
-  CHECK(std::count(log.begin(), log.end(), '\n') == 4);
+  CHECK(std::count(log.begin(), log.end(), '\n') == 5);  // with that of the machine
   // What was stored is the whole configuration, with what depends on the data filled in.
   const TrainOptions stored = TrainOptions::parse(test::read_file(files.config_path()), "config.json");
   CHECK(stored.model.classes == 4);
@@ -76,7 +76,7 @@ TEST_CASE("a resumed log has every step once") {
   options.steps = 10;
   run(options, dir / "run", true);
   const std::string log = test::read_file(dir / "run/log.jsonl");
-  CHECK(std::count(log.begin(), log.end(), '\n') == 6);  // and that a torn one was removed
+  CHECK(std::count(log.begin(), log.end(), '\n') == 8);  // two machines, and that a torn one was removed
   CHECK(contains(log, "\"step\": 4,"));
   CHECK(contains(log, "\"step\": 10,"));
 }
@@ -108,7 +108,7 @@ TEST_CASE("the host hears of the fifth step after a start, which is not in the l
   CHECK(steps == std::vector<std::int64_t>{5, 10, 12, 17, 20});
   CHECK(reports[0].remaining_seconds > 0);
   const std::string log = test::read_file(dir / "run/log.jsonl");
-  CHECK(std::count(log.begin(), log.end(), '\n') == 3);  // steps 10, 12 and 20
+  CHECK(std::count(log.begin(), log.end(), '\n') == 5);  // steps 10, 12 and 20, and two machines
   CHECK_FALSE(contains(log, "\"step\": 5,"));
 }
 
@@ -208,11 +208,11 @@ TEST_CASE("one flipped bit in any file of a checkpoint is found, with the way to
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(checkpoint))
     if (entry.is_regular_file()) files.push_back(entry.path().string());
-  // Of the nine, the list itself has no checksum, and the index is for other programs.
+  // Of the ten, the checksums have none themselves, and the index is for other programs.
   std::erase_if(files, [](const std::string& path) {
     return contains(path, "checksums.xxh64") || contains(path, "model_index.json");
   });
-  CHECK(files.size() == 7);
+  CHECK(files.size() == 8);
   Context ctx(1);
   int flips = 0;
   for (const std::string& path : files) {
@@ -243,7 +243,7 @@ TEST_CASE("one flipped bit in any file of a checkpoint is found, with the way to
     }
     test::write_file(path, whole);
   }
-  CHECK(flips == 7 * 15);
+  CHECK(flips == 8 * 15);
 }
 
 TEST_CASE("a checkpoint under another step's name is refused") {

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
+#include "core/machine.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/data/shapes.h"
 #include "nn/dit.h"
@@ -26,7 +28,8 @@ struct TinyRun {
   test::TempDir dir;
   TrainOptions options;
   std::vector<StepReport> reports;
-  std::vector<std::string> lines;  // of log.jsonl
+  std::string machine;             // the first line of log.jsonl
+  std::vector<std::string> lines;  // the others
   double seconds = 0;
 
   TinyRun() {
@@ -54,6 +57,7 @@ struct TinyRun {
     train(options, dir / "run", false, callbacks);
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::istringstream log(test::read_file(RunFolder(dir / "run").log_path()));
+    std::getline(log, machine);
     for (std::string line; std::getline(log, line);) lines.push_back(line);
   }
 };
@@ -107,6 +111,21 @@ TEST_CASE("the fields of a line: names, types, values") {
     CHECK(peak == static_cast<std::int64_t>(report.memory.peak));
     CHECK_NOTHROW(json.finish());
   }
+}
+
+TEST_CASE("the first line names program, libraries and machine") {
+  const TinyRun run;
+  CAPTURE(run.machine);
+  JsonObject json(run.machine, "log.jsonl");
+  CHECK(json.integer("step", -1, 0, 9) == 0);
+  const std::string machine = json.string("machine", "");
+  CHECK_NOTHROW(json.finish());
+  CHECK(machine.starts_with("llsa "));
+  for (const std::string& part :
+       {std::string("compiler version " __VERSION__), processor_name(),
+        cat(available_processors(), " processors"), std::string(" of memory, Linux "),
+        std::string("computing on cpu, oneDNN "), std::string(", with 1 threads")})
+    CHECK_MESSAGE(machine.find(part) != std::string::npos, part);
 }
 
 TEST_CASE("numbers that are not finite stand as strings") {

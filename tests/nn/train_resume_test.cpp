@@ -151,6 +151,46 @@ TEST_CASE("a picture more or less takes permission, and begins an epoch") {
   CHECK(contains(told.messages, "the images in " + options.data));
 }
 
+TEST_CASE("images that were added, removed and changed are counted and named") {
+  const test::TempDir dir;
+  const std::string images = dir / "images";
+  fs::copy(shapes_folder(), images, fs::copy_options::recursive);
+  TrainOptions options = short_options(3);
+  options.data = images;
+  const std::string first = run(options, dir / "run").checkpoint;
+  fs::copy(dir / "run", dir / "unlisted", fs::copy_options::recursive);
+
+  std::vector<std::string> names;
+  const ImageFolder folder(images);
+  for (const ImageEntry& entry : folder.entries()) names.push_back(entry.path);
+  REQUIRE(names.size() == 12);
+  fs::copy(images + "/" + names[0], images + "/" + names[0] + ".new.png");
+  fs::copy(images + "/" + names[1], images + "/" + names[1] + ".new.png");
+  fs::remove(images + "/" + names[2]);
+  fs::remove(images + "/" + names[11]);
+  fs::copy_file(images + "/" + names[3], images + "/" + names[4], fs::copy_options::overwrite_existing);
+  const std::string text = cat("the images in ", images, " are not those of the saved run: 2 images added (",
+                               names[0], ".new.png, ", names[1], ".new.png), 2 removed (", names[2], ", ",
+                               names[11], "), 1 changed (", names[4], ")");
+  options.steps = 4;
+  CHECK(contains(failure_of<ValueError>(options, dir / "run", true), text));
+  Told told(true);
+  run(options, dir / "run", true, told.callbacks);
+  CHECK(contains(told.messages, text));
+  CHECK(contains(test::read_file(dir / "run/log.jsonl"), text));
+  options.steps = 5;
+  CHECK(run(options, dir / "run", true).step == 5);  // the new checkpoint lists the new images
+
+  // Checkpoints of earlier versions have no list.
+  const std::string checkpoint = RunFolder(dir / "unlisted").latest()->path;
+  REQUIRE(fs::remove(checkpoint + "/training_state/images.list"));
+  CHECK(contains(failure_of<ValueError>(options, dir / "unlisted", true),
+                 "are not those of the saved run (added,"));
+  Told again(true);
+  CHECK(run(options, dir / "unlisted", true, again.callbacks).step == 5);
+  CHECK(contains(again.messages, "are not those of the saved run (added,"));
+}
+
 TEST_CASE("a grid that a kill prevented is drawn on resume") {
   const test::TempDir dir;
   TrainOptions options = short_options(4);
