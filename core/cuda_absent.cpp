@@ -1,6 +1,7 @@
 // CUDA devices in a build without CUDA: there are none, and using one throws DeviceError.
 #include "core/cuda/device.h"
 #include "core/cuda/graph.h"
+#include "core/cuda/ranges.h"
 #include "core/cuda/stopwatch.h"
 
 #include "core/error.h"
@@ -53,6 +54,10 @@ void Stopwatch::start() { absent(); }
 void Stopwatch::stop() { absent(); }
 std::vector<double> Stopwatch::seconds() { absent(); }
 void Stopwatch::forget() { absent(); }
+
+bool has_ranges() { return false; }
+void push_range(const char*) {}
+void pop_range() {}
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): the signature of builds with CUDA
 std::shared_ptr<Allocator> make_allocator(std::shared_ptr<Stream>, std::size_t) { absent(); }

@@ -49,7 +49,7 @@ AttentionResult full_attention(Context& ctx, const Tensor& q, const Tensor& k, c
   const AttentionResult result = empty_attention(ctx, q);
   const auto library = backend(ctx).attention_library.full_attention;
   if (!done_by_library(ctx, kWhere, options.kernels, library != nullptr, [&] {
-        return library(ctx, queries, keys, values, options.causal, result.o, result.lse);
+        return library(ctx, queries, keys, values, options.causal, result.o, result.lse, kWhere);
       }))
     backend(ctx).attention.full_attention(ctx, queries, keys, values, options.causal, result.o, result.lse);
   return result;
@@ -71,7 +71,7 @@ AttentionGrads full_attention_backward(Context& ctx, const Tensor& d_o, const Te
   const auto library = backend(ctx).attention_library.full_attention_backward;
   if (!done_by_library(ctx, kWhere, options.kernels, library != nullptr, [&] {
         return library(ctx, d_out, queries, keys, values, o, lse, options.causal, most_memory, grads.dq,
-                       grads.dk, grads.dv);
+                       grads.dk, grads.dv, kWhere);
       }))
     backend(ctx).attention.full_attention_backward(ctx, d_out, queries, keys, values, o, lse, options.causal,
                                                    grads.dq, grads.dk, grads.dv);

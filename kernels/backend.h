@@ -6,8 +6,8 @@
 //
 //     constinit const PoolBackend kPool = {.mean_pool = mean_pool, .mean_pool_backward = mean_pool_backward};
 //
-// A group has to name all of its functions: -Wmissing-field-initializers makes a forgotten one an error. The
-// groups are initialised by the compiler, so they are there before any code of the program runs.
+// A group has to name all of its functions: an Entry (backend/entry.h) has no default, so a forgotten one is an error.
+// The groups are initialised by the compiler, so they are there before any code of the program runs.
 #pragma once
 
 #include "../core/context.h"

@@ -87,7 +87,8 @@ Tensor library_gradient(Context& ctx, decltype(ConvLibrary::conv2d_dx) library, 
                         const Tensor& dy, const Tensor& operand, const Shape& shape) {
   if (library == nullptr) return {};
   const Tensor grad = ctx.empty(shape, dy.dtype());
-  return library(ctx, g, contiguous(ctx, dy), contiguous(ctx, operand), grad) ? grad : Tensor();
+  return library(ctx, g, contiguous(ctx, dy), contiguous(ctx, operand), grad, "conv2d_backward") ? grad
+                                                                                                 : Tensor();
 }
 
 }  // namespace

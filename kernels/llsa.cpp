@@ -27,7 +27,7 @@ std::vector<Tensor> pyramid(Context& ctx, const Tensor& x, const LlsaPlan& plan,
   for (int l = 1; l <= last; ++l)
     levels.push_back(ctx.empty({x.size(0), x.size(1), plan.count[static_cast<std::size_t>(l)], x.size(3)},
                                x.dtype()));  // [b,H,n_l,D]
-  if (last > 0) backend(ctx).llsa_stages.llsa_pyramid(ctx, x, plan, levels);
+  if (last > 0) backend(ctx).llsa_stages.llsa_pyramid(ctx, x, plan, levels, "llsa_pyramid");
   return levels;
 }
 
@@ -39,7 +39,7 @@ Shape index_shape(const Tensor& q, const LlsaPlan& plan, std::size_t level) {
 void select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state) {
   for (std::size_t l = 0; l < q.size(); ++l)
     state.index.push_back(ctx.empty(index_shape(q[l], state.plan, l), DType::i32));  // [b,H,n_l,w_l]
-  backend(ctx).llsa_stages.llsa_select(ctx, q, k, state);
+  backend(ctx).llsa_stages.llsa_select(ctx, q, k, state, "llsa_select");
 }
 
 /// A state with checked inputs and nothing else.
@@ -64,7 +64,7 @@ LlsaResult attend(Context& ctx, LlsaState state) {
       full ? full_attention(ctx, state.q, state.k[0], state.v[0]) : empty_attention(ctx, state.q);
   state.o = result.o;
   state.lse = result.lse;
-  if (!full) backend(ctx).llsa.llsa_attention(ctx, state);
+  if (!full) backend(ctx).llsa.llsa_attention(ctx, state, "llsa_attention");
   return {result.o, result.lse, std::make_shared<const LlsaState>(std::move(state))};
 }
 

@@ -80,7 +80,7 @@ LinearGrads backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tens
   if (need_dx) args.dx = ctx.empty(Shape{m, k}, x.dtype());
   if (need_dw) args.dw = ctx.empty(Shape{n, k}, x.dtype());
   if (need_db) args.db = ctx.empty(Shape{n}, x.dtype());
-  backend(ctx).matmul.linear_backward(ctx, args);
+  backend(ctx).matmul.linear_backward(ctx, args, pre.defined() ? "linear_gelu_backward" : "linear_backward");
   return {need_dx ? args.dx.reshape(x.shape()) : Tensor(), args.dw, args.db};
 }
 

@@ -5,6 +5,7 @@
 // called with what the forward took and saved, and with a gradient of its output's shape and dtype.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -16,6 +17,11 @@ namespace llsa::kernels {
 /// [...,N,K]. Any strides. Throws ShapeError (rank below 2, inner extents that differ, leading axes that do
 /// not broadcast), DTypeError.
 Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
+
+/// FLOPs of [m,k] times [k,n].
+constexpr double product_flops(std::int64_t m, std::int64_t n, std::int64_t k) {
+  return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+}
 
 /// x[...,in] w[out,in]^T + bias[out] -> [...,out]; bias may be undefined.
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias);

@@ -13,7 +13,8 @@ Tensor draw(Context& ctx, const char* op, Distribution distribution, const Shape
   if (!is_floating(dtype))
     throw DTypeError(cat("[", op, "] expected dtype f32, bf16 or f64, got ", name_of(dtype)));
   const Tensor x = ctx.empty(shape, dtype);
-  backend(ctx).random.fill_random(ctx, distribution, seed, stream, Tensor(), x.reshape(Shape{1, x.numel()}));
+  backend(ctx).random.fill_random(ctx, distribution, seed, stream, Tensor(), x.reshape(Shape{1, x.numel()}),
+                                  op);
   return x;
 }
 
@@ -28,7 +29,7 @@ Tensor draw_samples(Context& ctx, const char* op, Distribution distribution, con
   const Tensor x = ctx.empty(shape, dtype);
   if (x.numel() == 0) return x;
   backend(ctx).random.fill_random(ctx, distribution, seed, stream, contiguous(ctx, sample_ids),
-                                  x.reshape(Shape{shape[0], x.numel() / shape[0]}));
+                                  x.reshape(Shape{shape[0], x.numel() / shape[0]}), op);
   return x;
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/elementwise.h"
+#include "core/profiler.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 
@@ -48,6 +49,7 @@ TrainStep::TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Obj
 
 bool TrainStep::run(double learning_rate) {
   const int ranks = slices_.ranks().size();
+  const bool replayed = captured();
   kernels::fill(ctx_, loss_, 0.0);
   for (std::int64_t first = 0; first < options_.accumulate; first += ranks) {
     if (first > 0 && options_.should_stop && options_.should_stop()) {
@@ -66,7 +68,8 @@ bool TrainStep::run(double learning_rate) {
     optimizer_.update(ema_, gradient_);
   else
     run_or_replay(update_graph_, [this] { optimizer_.update(ema_, gradient_); });
-  if (steps_++ == kStepsBeforeCapture && options_.graph)
+  ++steps_;
+  if (!replayed && captured())
     say(cat("the training step is replayed from graphs of ", micro_batch_graph_->size(), " and ",
             update_graph_ ? update_graph_->size() : 0, " commands"));
   return true;
@@ -109,7 +112,8 @@ void TrainStep::discard() {
 }
 
 void TrainStep::run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<void()> work) {
-  if (options_.graph && !graph && steps_ >= kStepsBeforeCapture) {
+  const bool profiled = Profiler::active() != nullptr;  // which sees nothing within a replay
+  if (options_.graph && !graph && steps_ >= kStepsBeforeCapture && !profiled) {
     try {
       graph = std::make_unique<cuda::Graph>(ctx_, work);
     } catch (const CudaError& error) {
@@ -118,7 +122,7 @@ void TrainStep::run_or_replay(std::unique_ptr<cuda::Graph>& graph, FunctionRef<v
       go_on_without(error);
     }
   }
-  if (graph)
+  if (graph && !profiled)
     graph->launch();
   else
     work();

@@ -12,8 +12,9 @@
 // changes lives in tensors: the batch, the sample ids that key the random numbers, learning rate, step
 // number. On a CUDA device each bracket may therefore be captured in a graph of its own. The number of
 // micro-batches does not matter then, and what comes from the host comes between the replays. The first step
-// is always computed op by op, because it makes what is made once. A replay gives the same bits. With several processes
-// only the first bracket is captured, without the sums, which take place between the processes.
+// is always computed op by op, because it makes what is made once, and so are those in which a Profiler runs. A replay gives
+// the same bits. With several processes only the first bracket is captured, without the sums, which take place between the
+// processes.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 
 #include "core/cuda/check.h"
 #include "core/error.h"
+#include "core/profiler.h"
 
 namespace llsa::cuda {
 namespace {
@@ -113,22 +114,28 @@ bool Stream::capturing() const {
 
 void Stream::upload(const void* host, void* device, std::size_t bytes) const {
   if (bytes == 0) return;
+  const Profiler::Span span(handle(), "upload");
   LLSA_CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, raw(handle())));
 }
 
 void Stream::download(const void* device, void* host, std::size_t bytes) const {
   if (bytes == 0) return;
-  LLSA_CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, raw(handle())));
+  {
+    const Profiler::Span span(handle(), "download");
+    LLSA_CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, raw(handle())));
+  }
   synchronize();
 }
 
 void Stream::copy(const void* from, void* to, std::size_t bytes) const {
   if (bytes == 0) return;
+  const Profiler::Span span(handle(), "memcpy");
   LLSA_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, raw(handle())));
 }
 
 void Stream::fill(void* device, unsigned char value, std::size_t bytes) const {
   if (bytes == 0) return;
+  const Profiler::Span span(handle(), "memset");
   LLSA_CUDA_CHECK(cudaMemsetAsync(device, value, bytes, raw(handle())));
 }
 

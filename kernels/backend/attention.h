@@ -5,29 +5,33 @@
 #include <vector>
 
 #include "../llsa_stages.h"
+#include "entry.h"
 
 namespace llsa::kernels {
 
 /// Tensors as in kernels/attention.h; q, k, v, d_o and o have unit stride in D, lse is contiguous.
 struct AttentionBackend {
-  void (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
-                         const Tensor& o, const Tensor& lse);
-  void (*full_attention_backward)(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                  const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
-                                  const Tensor& dq, const Tensor& dk, const Tensor& dv);
+  Entry<void(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal, const Tensor& o,
+             const Tensor& lse)>
+      full_attention;
+  Entry<void(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k, const Tensor& v,
+             const Tensor& o, const Tensor& lse, bool causal, const Tensor& dq, const Tensor& dk,
+             const Tensor& dv)>
+      full_attention_backward;
 };
 
 /// The same by a library; both null where there is none. Each function returns an empty text when it has done
 /// the work. Otherwise it has written nothing and returns the reason, which depends on dtypes, shapes,
 /// strides, the alignment of addresses, and `causal` only.
 struct AttentionLibrary {
-  std::string (*full_attention)(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
-                                const Tensor& o, const Tensor& lse);
+  Entry<std::string(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
+                    const Tensor& o, const Tensor& lse)>
+      full_attention = nullptr;
   /// Also declines a problem that takes more than `most_memory` bytes besides the tensors.
-  std::string (*full_attention_backward)(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
-                                         const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
-                                         std::int64_t most_memory, const Tensor& dq, const Tensor& dk,
-                                         const Tensor& dv);
+  Entry<std::string(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const Tensor& o, const Tensor& lse, bool causal, std::int64_t most_memory,
+                    const Tensor& dq, const Tensor& dk, const Tensor& dv)>
+      full_attention_backward = nullptr;
 };
 
 /// What attention reads and writes. kernels/llsa.cpp checks the inputs, allocates, and keeps the state from
@@ -45,26 +49,40 @@ struct LlsaState {
   /// s <= t + M - N.
   bool causal = false;
 };
+/// What attention reads and writes: words instead of tables where there are any.
+inline double bytes_of(const LlsaState& state) {
+  return bytes_of(std::vector<Tensor>{state.q, state.o, state.lse}) + bytes_of(state.k) + bytes_of(state.v) +
+         bytes_of(state.words.empty() ? state.index : state.words);
+}
+inline AttentionFlops flops_of(const LlsaState& state) {
+  const Tensor& q = state.q;
+  const std::int64_t rows = q.size(0) * q.size(1), d = q.size(3);
+  return state.plan.levels == 0 ? full_attention_flops(rows, q.size(2), state.k[0].size(2), d, state.causal)
+                                : llsa_flops(state.plan, rows, d);
+}
+/// What a selection writes.
+inline double bytes_of(LlsaState& state) { return bytes_of(state.index); }
 
 struct LlsaStagesBackend {
   /// levels[l - 1], contiguous, becomes X^(l), for as many levels as are given.
-  void (*llsa_pyramid)(Context& ctx, const Tensor& x, const LlsaPlan& plan,
-                       const std::vector<Tensor>& levels);
+  Entry<void(Context& ctx, const Tensor& x, const LlsaPlan& plan, const std::vector<Tensor>& levels)>
+      llsa_pyramid;
   /// q[l - 1], k[l - 1]: level l of the pyramids. Given state.plan, with L >= 1, state.index becomes the
   /// tables, and the backend may add what its attention reads beside them.
-  void (*llsa_select)(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k,
-                      LlsaState& state);
+  Entry<void(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state)>
+      llsa_select;
   /// index i32 [b,H,rows,width] contiguous to offset i32 [b,H,keys+1], query i32 [b,H,rows*width].
-  void (*index_transpose)(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset,
-                          const Tensor& query);
+  Entry<void(Context& ctx, const Tensor& index, std::int64_t keys, const Tensor& offset, const Tensor& query)>
+      index_transpose;
 };
 
 /// L >= 1.
 struct LlsaBackend {
   /// Writes state.o and state.lse.
-  void (*llsa_attention)(Context& ctx, const LlsaState& state);
-  void (*llsa_attention_backward)(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
-                                  const Tensor& dk, const Tensor& dv);
+  Entry<void(Context& ctx, const LlsaState& state)> llsa_attention;
+  Entry<void(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq, const Tensor& dk,
+             const Tensor& dv)>
+      llsa_attention_backward;
 };
 
 /// Tensors of one dtype, f32 or f64, with unit stride in their last axis.
@@ -72,9 +90,9 @@ struct LinearAttentionBackend {
   /// y [b,H,N,F] of a, b [b,H,N,E] and c [b,H,N,F] (kernels/linear_attention.h), n = ceil(N / block). `lists` i32,
   /// contiguous: the blocks that each block leaves out of its sum, ascending. Either [b,H,n,w], where offset is
   /// undefined and -1 fills the ends of rows, or the transpose of such a table, [b,H,n w] and offset [b,H,n+1].
-  void (*linear_attention_rest)(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c,
-                                std::int64_t block, const Tensor& lists, const Tensor& offset,
-                                const Tensor& y);
+  Entry<void(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& c, std::int64_t block,
+             const Tensor& lists, const Tensor& offset, const Tensor& y)>
+      linear_attention_rest;
 };
 
 namespace cpu {

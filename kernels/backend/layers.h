@@ -2,9 +2,11 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "../../core/context.h"
 #include "../matmul.h"
+#include "entry.h"
 
 namespace llsa::kernels {
 
@@ -18,23 +20,27 @@ struct LinearBackwardArgs {
   Tensor dw;   ///< out [N,K] contiguous
   Tensor db;   ///< out [N]
 };
+inline double bytes_of(const LinearBackwardArgs& args) {
+  return bytes_of(std::vector<Tensor>{args.dy, args.x, args.w, args.pre, args.dx, args.dw, args.db});
+}
 
 /// All tensors of one call have one floating dtype; sums run in f32 (f64 for f64). Any extent may be 0.
 struct MatmulBackend {
   /// out[B,M,N] = a[B,M,K] b[B,K,N]; out contiguous; a and b have any batch stride (0 where broadcast) and
   /// unit stride in one of their matrix axes.
-  void (*matmul)(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
+  Entry<void(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out)> matmul;
   /// y[M,N] = x[M,K] w[N,K]^T + bias[N]; bias may be undefined; x and y contiguous, w with unit stride in one
   /// axis. With a defined pre[M,N]: pre gets that value and y = gelu_tanh(pre).
-  void (*linear)(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
-                 const Tensor& pre);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
+             const Tensor& pre)>
+      linear;
   /// dx = dy w, dw = dy^T x, db = column sums of dy.
-  void (*linear_backward)(Context& ctx, const LinearBackwardArgs& args);
+  Entry<void(Context& ctx, const LinearBackwardArgs& args)> linear_backward;
 
   // As in matmul.h.
-  void (*tune_products)(Context& ctx, bool on);
-  ProductChoices (*product_choices)(Context& ctx);
-  bool (*restore_product_choices)(Context& ctx, const ProductChoices& choices);
+  Entry<void(Context& ctx, bool on)> tune_products;
+  Entry<ProductChoices(Context& ctx)> product_choices;
+  Entry<bool(Context& ctx, const ProductChoices& choices)> restore_product_choices;
 };
 
 /// A two-dimensional convolution of x[b,c,h,w].
@@ -55,83 +61,95 @@ struct ConvSlice {
 struct ConvBackend {
   /// cols[image, (c,i,j), (p,q)] = the input under kernel element (i,j) of channel c at output position (p,q)
   /// of the slice, 0 in the padding. One more line than patch(), if cols has it, becomes ones (for the bias).
-  void (*im2col)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
-                 const Tensor& cols);
+  Entry<void(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& x,
+             const Tensor& cols)>
+      im2col;
   /// The adjoint: adds cols into dx. cols has patch() lines.
-  void (*col2im)(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& cols,
-                 const Tensor& dx);
+  Entry<void(Context& ctx, const ConvGeometry& geometry, const ConvSlice& slice, const Tensor& cols,
+             const Tensor& dx)>
+      col2im;
 };
 
 /// A whole convolution, or one of its gradients, by a library. Contiguous, f32, bf16 or f64. Each returns
 /// false where the library declines, which it does by kind of convolution and always in the same way: then
 /// the results are undefined, and im2col has to do the work. All null where there is no library.
 struct ConvLibrary {
-  bool (*conv2d)(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w,
-                 const Tensor& bias, const Tensor& y);  ///< bias may be undefined
-  bool (*conv2d_dx)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w,
-                    const Tensor& dx);
-  bool (*conv2d_dw)(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x,
-                    const Tensor& dw);
+  Entry<bool(Context& ctx, const ConvGeometry& geometry, const Tensor& x, const Tensor& w, const Tensor& bias,
+             const Tensor& y)>
+      conv2d = nullptr;  ///< bias may be undefined
+  Entry<bool(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& w, const Tensor& dx)>
+      conv2d_dx = nullptr;
+  Entry<bool(Context& ctx, const ConvGeometry& geometry, const Tensor& dy, const Tensor& x, const Tensor& dw)>
+      conv2d_dw = nullptr;
 };
 
 /// Contiguous tensors of one floating dtype; rows are the last axis, of length >= 0.
 struct SoftmaxBackend {
-  void (*softmax)(Context& ctx, const Tensor& x, const Tensor& y);
-  void (*softmax_backward)(Context& ctx, const Tensor& dy, const Tensor& y, const Tensor& dx);
-  void (*log_sum_exp)(Context& ctx, const Tensor& x, const Tensor& l);
-  void (*log_sum_exp_backward)(Context& ctx, const Tensor& dl, const Tensor& x, const Tensor& l,
-                               const Tensor& dx);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& y)> softmax;
+  Entry<void(Context& ctx, const Tensor& dy, const Tensor& y, const Tensor& dx)> softmax_backward;
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& l)> log_sum_exp;
+  Entry<void(Context& ctx, const Tensor& dl, const Tensor& x, const Tensor& l, const Tensor& dx)>
+      log_sum_exp_backward;
 };
 
 /// Rows of C elements, C >= 1: x, y, dz and so on contiguous, of one floating dtype. mean, rstd: contiguous,
 /// f32 (f64 for f64), one per row. Gradients that nobody wants are undefined.
 struct NormBackend {
   /// y = (x - mean) rstd weight + bias; x [R,C]; weight, bias [C] contiguous or undefined.
-  void (*layer_norm)(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
-                     const Tensor& y, const Tensor& mean, const Tensor& rstd);
-  void (*layer_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                              const Tensor& mean, const Tensor& rstd, const Tensor& dx, const Tensor& dw,
-                              const Tensor& db);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+             const Tensor& y, const Tensor& mean, const Tensor& rstd)>
+      layer_norm;
+  Entry<void(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+             const Tensor& rstd, const Tensor& dx, const Tensor& dw, const Tensor& db)>
+      layer_norm_backward;
   /// y = (x - mean) rstd (1 + scale) + shift; x [b,N,C]; shift, scale [b,C] with unit stride in C.
-  void (*layer_norm_modulate)(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale,
-                              double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd);
-  void (*layer_norm_modulate_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale,
-                                       const Tensor& mean, const Tensor& rstd, const Tensor& dx,
-                                       const Tensor& dshift, const Tensor& dscale);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& shift, const Tensor& scale, double eps,
+             const Tensor& y, const Tensor& mean, const Tensor& rstd)>
+      layer_norm_modulate;
+  Entry<void(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& scale, const Tensor& mean,
+             const Tensor& rstd, const Tensor& dx, const Tensor& dshift, const Tensor& dscale)>
+      layer_norm_modulate_backward;
   /// y = x rstd weight; x [R,C]; weight [C] contiguous or undefined.
-  void (*rms_norm)(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
-                   const Tensor& rstd);
-  void (*rms_norm_backward)(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                            const Tensor& rstd, const Tensor& dx, const Tensor& dw);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& weight, double eps, const Tensor& y,
+             const Tensor& rstd)>
+      rms_norm;
+  Entry<void(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+             const Tensor& dx, const Tensor& dw)>
+      rms_norm_backward;
   /// z = x + gate y; x, y [b,N,C]; gate [b,C] with unit stride in C.
-  void (*gate_residual)(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& z)>
+      gate_residual;
   /// dy = gate dz, dgate = sum over N of dz y
-  void (*gate_residual_backward)(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate,
-                                 const Tensor& dy, const Tensor& dgate);
+  Entry<void(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate, const Tensor& dy,
+             const Tensor& dgate)>
+      gate_residual_backward;
 };
 
 /// cos, sin: contiguous [N, D/2], f32 (f64 for f64 tensors). Other tensors share one floating dtype.
 struct RopeBackend {
   /// y contiguous [b,H,N,D]; x any strides, unit stride in D. inverse turns by the negative angle.
-  void (*rope)(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
-               const Tensor& y);
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse,
+             const Tensor& y)>
+      rope;
   /// qkv contiguous [b,N,3C]; weights contiguous [D] or undefined (then the rstd is undefined too); cos, sin
   /// may be undefined; q, k, v contiguous [b,H,N,D]; q_rstd, k_rstd contiguous [b,H,N].
-  void (*qkv_split)(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
-                    double eps, const Tensor& cos, const Tensor& sin, const Tensor& q, const Tensor& k,
-                    const Tensor& v, const Tensor& q_rstd, const Tensor& k_rstd);
+  Entry<void(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight, double eps,
+             const Tensor& cos, const Tensor& sin, const Tensor& q, const Tensor& k, const Tensor& v,
+             const Tensor& q_rstd, const Tensor& k_rstd)>
+      qkv_split;
   /// dq, dk, dv [b,H,N,D] with unit stride in D; dqkv contiguous; dq_weight, dk_weight defined where the
   /// weights are.
-  void (*qkv_split_backward)(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
-                             const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
-                             const Tensor& q_rstd, const Tensor& k_rstd, const Tensor& cos, const Tensor& sin,
-                             const Tensor& dqkv, const Tensor& dq_weight, const Tensor& dk_weight);
+  Entry<void(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& qkv,
+             const Tensor& q_weight, const Tensor& k_weight, const Tensor& q_rstd, const Tensor& k_rstd,
+             const Tensor& cos, const Tensor& sin, const Tensor& dqkv, const Tensor& dq_weight,
+             const Tensor& dk_weight)>
+      qkv_split_backward;
 };
 
 /// Contiguous tensors of one floating dtype: x, dx [R,N,D]; y, dy [R,ceil(N/block),D].
 struct PoolBackend {
-  void (*mean_pool)(Context& ctx, const Tensor& x, std::int64_t block, const Tensor& y);
-  void (*mean_pool_backward)(Context& ctx, const Tensor& dy, std::int64_t block, const Tensor& dx);
+  Entry<void(Context& ctx, const Tensor& x, std::int64_t block, const Tensor& y)> mean_pool;
+  Entry<void(Context& ctx, const Tensor& dy, std::int64_t block, const Tensor& dx)> mean_pool_backward;
 };
 
 namespace cpu {

@@ -102,6 +102,8 @@ void backward(Context& ctx, const Heads<A>& d_o, const Heads<A>& q, const Heads<
 
 void full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, bool causal,
                     const Tensor& o, const Tensor& lse) {
+  Profiler::add_work(
+      full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3), causal).forward);
   visit_floating(q.dtype(), "full_attention", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor qa = accumulable(ctx, q), ka = accumulable(ctx, k), va = accumulable(ctx, v);
@@ -114,6 +116,8 @@ void full_attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor
 void full_attention_backward(Context& ctx, const Tensor& d_o, const Tensor& q, const Tensor& k,
                              const Tensor& v, const Tensor& o, const Tensor& lse, bool causal,
                              const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+  Profiler::add_work(
+      full_attention_flops(q.size(0) * q.size(1), q.size(2), k.size(2), q.size(3), causal).backward);
   visit_floating(q.dtype(), "full_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor ga = accumulable(ctx, d_o), qa = accumulable(ctx, q), ka = accumulable(ctx, k),

@@ -110,6 +110,7 @@ class Attended {
 // ---- forward --------------------------------------------------------------------------------------------
 
 void llsa_attention(Context& ctx, const LlsaState& state) {
+  Profiler::add_work(flops_of(state).forward);
   visit_floating(state.q.dtype(), "llsa_attention", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor q = accumulable(ctx, state.q);
@@ -323,6 +324,7 @@ class Backward {
 
 void llsa_attention_backward(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
                              const Tensor& dk, const Tensor& dv) {
+  Profiler::add_work(flops_of(state).backward);
   visit_floating(state.q.dtype(), "llsa_attention_backward", [&]<class T>() {
     using A = accumulator_t<T>;
     const Tensor ga = accumulable(ctx, d_o), q = accumulable(ctx, state.q), o = accumulable(ctx, state.o);

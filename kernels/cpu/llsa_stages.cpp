@@ -233,6 +233,7 @@ void select_level(Context& ctx, const LlsaPlan& plan, int level, const Heads<A>&
 void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<Tensor>& k, LlsaState& state) {
   const LlsaPlan& plan = state.plan;
   const std::vector<Tensor>& index = state.index;
+  Profiler::add_work(llsa_flops(plan, q[0].size(0) * q[0].size(1), q[0].size(3)).selection);
   visit_floating(q[0].dtype(), "llsa_select", [&]<class T>() {
     using A = accumulator_t<T>;
     for (int level = plan.levels; level >= 1; --level) {

@@ -239,6 +239,7 @@ class LinearBackward {
 };
 
 void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
+  Profiler::add_work(product_flops(out.size(0) * out.size(1), out.size(2), a.size(2)));
   visit_floating(out.dtype(), "matmul", [&]<class T>() {
     const std::int64_t m = out.size(1), n = out.size(2), k = a.size(2);
     const MatrixRef<T> left = matrix<T>(a), right = matrix<T>(b);
@@ -257,6 +258,7 @@ void matmul(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
 
 void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
             const Tensor& pre) {
+  Profiler::add_work(product_flops(x.size(0), w.size(0), x.size(1)));
   visit_floating(y.dtype(), "linear", [&]<class T>() {
     const std::int64_t m = x.size(0), k = x.size(1), n = w.size(0);
     const MatrixRef<T> left = matrix<T>(x), right = matrix<T>(w).transposed();
@@ -286,6 +288,8 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
 }
 
 void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
+  Profiler::add_work((args.dx.defined() + args.dw.defined()) *
+                     product_flops(args.dy.size(0), args.dy.size(1), args.x.size(1)));
   visit_floating(args.dy.dtype(), "linear_backward", [&]<class T>() { LinearBackward<T>(ctx, args).run(); });
 }
 

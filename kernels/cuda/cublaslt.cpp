@@ -8,9 +8,11 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/cuda/check.h"
 #include "core/error.h"
+#include "core/profiler.h"
 #include "kernels/cuda/fastest.h"
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/product_plan.h"
@@ -122,6 +124,9 @@ bool CublasLt::multiply(Context& ctx, const Product& product) {
   if (!plan.found) return false;
 
   if (!fresh) point(plan, product, kind);
+  const Profiler::Span span(ctx.stream(), &plan, [&] { return KernelText{"cublasLt " + kind.title()}; });
+  Profiler::add_work(static_cast<double>(kind.batch) * product_flops(kind.m, kind.n, kind.k),
+                     bytes_of(std::vector<Tensor>{a, b, out, product.bias, product.pre}));
   check(impl_->launch(ctx, plan, plan.algorithm, product), "cublasLtMatmul", &kind);
   return true;
 }

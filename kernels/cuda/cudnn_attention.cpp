@@ -251,6 +251,11 @@ std::string run(Context& ctx, const char* where, const Pass& in, std::int64_t mo
   const Tensor workspace = ctx.empty(Shape{plan.workspace}, DType::u8);
   std::unordered_map<std::int64_t, void*> addresses;
   for (const Operand* const operand : operands) addresses[operand->uid] = operand->x.raw();
+  const Profiler::Span span(ctx.stream(), &plan, [&] { return KernelText{cat("cuDNN ", where)}; });
+  const Tensor& q = in.q.x;
+  const AttentionFlops flops =
+      full_attention_flops(q.size(0) * q.size(1), q.size(2), in.k.x.size(2), q.size(3));
+  Profiler::add_work(std::is_same_v<Pass, Forward> ? flops.forward : flops.backward);
   check(LLSA_CALL(plan.graph.execute(handle, addresses, workspace.raw())), where, in);
   return {};
 }

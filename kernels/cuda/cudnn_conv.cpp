@@ -194,6 +194,7 @@ bool run(Context& ctx, const Kind& kind, const llsa::cuda::Command& command, Pre
   if (!plan.taken) return false;
   prepare();
   const Tensor workspace = ctx.empty(Shape{static_cast<std::int64_t>(plan.workspace)}, DType::u8);
+  const Profiler::Span span(ctx.stream(), command.text);
   plan.taken = done(call(handle, plan, workspace.raw()), command, kind);
   return plan.taken;
 }

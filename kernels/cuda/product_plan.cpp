@@ -155,12 +155,14 @@ std::string Kind::str() const {
              "] times [", k, ",", n, "]");
 }
 
+std::string Kind::title() const { return cat(str(), tf32 ? ", tf32, " : ", ", name_of(epilogue)); }
+
 std::string Kind::name() const {
   const auto side = [](const char* name, const Layout& x) {
     return cat(", ", name, " by ", x.by_columns ? "columns " : "rows ", x.ld, " ", x.batch_stride);
   };
-  return cat(str(), tf32 ? ", tf32, " : ", ", name_of(epilogue), side("a", a), side("b", b), ", aligned ",
-             align_a, " ", align_b, " ", align_out, " ", align_extra);
+  return cat(title(), side("a", a), side("b", b), ", aligned ", align_a, " ", align_b, " ", align_out, " ",
+             align_extra);
 }
 
 void point(const Plan& plan, const Product& product, const Kind& kind) {

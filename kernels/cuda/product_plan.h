@@ -59,6 +59,8 @@ struct Kind {
   std::array<std::int64_t, 17> key() const;
   /// For messages: dtype and sizes.
   std::string str() const;
+  /// With the epilogue.
+  std::string title() const;
   /// For storing: all of it, so different for different kinds.
   std::string name() const;
 };

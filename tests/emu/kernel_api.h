@@ -51,6 +51,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
             Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...),
                 "kernel parameters are copied byte by byte");
+  const Profiler::Span span(to.stream, reinterpret_cast<const void*>(kernel), [&] {
+    return KernelText{to.place.str(), to.place.str()};
+  });
   // Parameters are a copy per thread, as on the device.
   emu::run_grid(grid, block, shared_bytes, to,
                 [kernel, ... a = static_cast<Parameters>(arguments)] { kernel(a...); });

@@ -102,11 +102,13 @@ std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaState& arg
 }
 
 void llsa_attention(Context& ctx, const LlsaState& state) {
+  Profiler::add_work(flops_of(state).forward);
   (fits_mma(state, state.o) ? attend_mma : attend_plain)(ctx, state, state.o, state.lse);
 }
 
 void llsa_attention_backward(Context& ctx, const Tensor& d_o, const LlsaState& state, const Tensor& dq,
                              const Tensor& dk, const Tensor& dv) {
+  Profiler::add_work(flops_of(state).backward);
   const QueryTerms terms = query_terms(ctx, d_o, state.o, state.lse);
   const bool mma = fits_mma(state, d_o);
   (mma ? queries_backward_mma : queries_backward_plain)(ctx, state, d_o, terms, dq);

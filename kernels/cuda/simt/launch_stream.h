@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "../../../core/cuda/check.h"
+#include "../../../core/profiler.h"
 
 namespace llsa::simt {
 

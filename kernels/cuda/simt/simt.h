@@ -52,6 +52,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
+#include <string>
 #include <type_traits>
 
 #define SIMT_UNROLL _Pragma("unroll")
@@ -69,8 +70,13 @@ inline cudaError_t allow_shared(const void* kernel, std::size_t bytes) {
   cudaFuncAttributes has{};
   const cudaError_t error = cudaFuncGetAttributes(&has, kernel);
   if (error != cudaSuccess || has.sharedSizeBytes + bytes <= kUsualShared) return error;
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              std::max(static_cast<int>(bytes), has.maxDynamicSharedSizeBytes));
+  const cudaError_t raised =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           std::max(static_cast<int>(bytes), has.maxDynamicSharedSizeBytes));
+  // Such kernels want as many blocks on a multiprocessor as its shared memory can hold, more than the L1 cache.
+  return raised != cudaSuccess ? raised
+                               : cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                                      cudaSharedmemCarveoutMaxShared);
 }
 
 /// For messages: mangled, or "" where the runtime cannot tell.
@@ -80,6 +86,22 @@ inline const char* name_of([[maybe_unused]] const void* kernel) {
   if (cudaFuncGetName(&name, kernel) != cudaSuccess || name == nullptr) name = "";
 #endif
   return name;
+}
+
+/// For a profiler: the kernel's name, and what the runtime makes of a launch.
+inline KernelText describe(const void* kernel, dim3 block, std::size_t shared_bytes,
+                           const cuda::Place& place) {
+  cudaFuncAttributes has{};
+  int blocks = 0;
+  std::string resources = "unknown";
+  if (cudaFuncGetAttributes(&has, kernel) == cudaSuccess &&
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+          &blocks, kernel, static_cast<int>(block.x * block.y * block.z), shared_bytes) == cudaSuccess)
+    resources = cat(blocks, " blocks of ", block.x * block.y * block.z, " per SM, ", has.numRegs,
+                    " registers, spilled ", has.localSizeBytes, " B, shared ", has.sharedSizeBytes, " + ",
+                    shared_bytes, " B, carve-out ", has.preferredShmemCarveout);
+  const char* const name = name_of(kernel);
+  return {*name == 0 ? place.str() : kernel_name(name), place.str(), resources};
 }
 
 /// Runs kernel(arguments...) on the stream with these sizes, the grid's blocks in any order. Returns at once.
@@ -93,6 +115,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
   const void* const symbol = reinterpret_cast<const void*>(kernel);
   cudaError_t error = allow_shared(symbol, shared_bytes);
   if (error == cudaSuccess) {
+    const Profiler::Span span(to.stream, symbol,
+                              [&] { return describe(symbol, block, shared_bytes, to.place); });
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
     config.blockDim = block;

@@ -94,6 +94,7 @@ void llsa_select(Context& ctx, const std::vector<Tensor>& q, const std::vector<T
   const LlsaPlan& plan = state.plan;
   const std::vector<Tensor>& index = state.index;
   state.words = empty_words(ctx, plan, index);
+  Profiler::add_work(llsa_flops(plan, q[0].size(0) * q[0].size(1), q[0].size(3)).selection);
   visit_device(q[0].dtype(), "llsa_select", [&]<class T>() {
     for (int level = plan.levels; level >= 1; --level) {
       const auto at = static_cast<std::size_t>(level - 1);
