@@ -28,6 +28,7 @@ namespace llsa::nn {
 namespace {
 
 constexpr std::int64_t kStepsBeforeEarlyReport = 5;
+constexpr std::int64_t kStepsBeforeProfile = 3;
 
 // Without empty callbacks. The first process alone talks to the host.
 TrainCallbacks complete(TrainCallbacks host, const Communicator& ranks) {
@@ -35,6 +36,7 @@ TrainCallbacks complete(TrainCallbacks host, const Communicator& ranks) {
     host.on_report = {};
     host.on_evaluation = {};
     host.on_message = {};
+    host.profile.on_profile = {};
   }
   if (!host.on_report) host.on_report = [](const StepReport&) {};
   if (!host.on_evaluation) host.on_evaluation = [](const EvaluationReport&) {};
@@ -191,6 +193,37 @@ void introduce(const TrainRun& run, const DeviceChoice& choice) {
   if (run.held_out) introduce_held_out(run);
 }
 
+// Does steps, and times those that the host has asked for.
+class ProfiledSteps {
+ public:
+  explicit ProfiledSteps(const TrainRun& run) : request_(run.host.profile) {
+    if (request_.steps > 0 && request_.on_profile) profiler_.emplace(run.ctx, request_.ranges);
+  }
+
+  bool do_step(TrainMeter& meter) {
+    if (!profiler_) return meter.do_step();
+    bool done = false;
+    {
+      const Profiler::Running running(*profiler_);
+      done = meter.do_step();
+    }
+    ++steps_;
+    if (steps_ == kStepsBeforeProfile) profiler_->clear();
+    if (steps_ == kStepsBeforeProfile + request_.steps) finish();
+    return done;
+  }
+
+  void finish() {
+    if (profiler_ && steps_ > kStepsBeforeProfile) request_.on_profile(profiler_->read());
+    profiler_.reset();
+  }
+
+ private:
+  const ProfileRequest& request_;
+  std::optional<Profiler> profiler_;
+  std::int64_t steps_ = 0;
+};
+
 // The steps of the run, and the checkpoints, grids and evaluations between them.
 void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter,
                const std::function<bool()>& should_stop) {
@@ -204,8 +237,9 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter,
   // A run that was stopped or killed after its last checkpoint makes up for what was due then.
   if (evaluation_due()) folder.evaluate(meter.step());
   if (due(options.sample_every) && !folder.has_grid(meter.step())) folder.draw(meter.step());
+  ProfiledSteps steps(run);
   while (!finished() && !should_stop()) {
-    if (!meter.do_step()) break;
+    if (!steps.do_step(meter)) break;
     const bool log = due(options.log_every), save = due(options.save_every) || finished(),
                draw = due(options.sample_every), evaluate = evaluation_due(),
                early = meter.step() == start + kStepsBeforeEarlyReport && !log;
@@ -220,6 +254,7 @@ void run_steps(const TrainRun& run, TrainFolder& folder, TrainMeter& meter,
     if (draw) folder.draw(meter.step());  // after saving: it may take more memory than a step
     meter.unpause();
   }
+  steps.finish();
   if (finished()) return;
   meter.read();
   meter.log();

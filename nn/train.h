@@ -12,6 +12,7 @@
 
 #include "../core/communicator.h"
 #include "../core/context.h"
+#include "../core/profiler.h"
 #include "eval/drawn_score.h"
 #include "train_options.h"
 
@@ -45,6 +46,15 @@ struct EvaluationReport {
   bool best = false;  ///< the lowest held-out loss so far: the checkpoint of this step is kept
 };
 
+/// Steps that are timed op by op (core/profiler.h), the first of this call of train() after three others. They have
+/// the same bits; a step that is to be replayed from graphs is captured after them.
+struct ProfileRequest {
+  std::int64_t steps = 0;  ///< 0 = none
+  bool ranges = false;     ///< NVTX ranges, too
+  /// Told once, after these steps or, if it comes earlier, at the end.
+  std::function<void(const Profile&)> on_profile = {};
+};
+
 /// As in callbacks.h: each may be empty, and is called by the thread that called train().
 struct TrainCallbacks {
   std::function<void(const StepReport&)> on_report = {};
@@ -58,6 +68,7 @@ struct TrainCallbacks {
   /// Asked before a run is resumed on other images, or with changed settings whose rule is OnResume::ask; gets a
   /// sentence for each change. True = resume with the changes. Without this callback they are an error.
   std::function<bool(const std::vector<std::string>&)> allow_changes = {};
+  ProfileRequest profile = {};
 };
 
 struct TrainResult {

@@ -122,6 +122,11 @@ int run_bench(const BenchArgs& args) {
     throw UsageError("--graph is for llsa bench step, not for " + args.what, "leave it out");
   if (!args.plots.empty() && args.what != "paper")
     throw UsageError("--plots is for llsa bench paper, not for " + args.what, "leave it out");
+  if (args.by_kernel && args.what != "step" && args.what != "attention")
+    throw UsageError("--by-kernel is for llsa bench step and attention, not for " + args.what,
+                     "leave it out");
+  if (args.nvtx && !args.by_kernel)
+    throw UsageError("--nvtx marks what --by-kernel times", "give --by-kernel, too");
   check_output(args.json);
   const DeviceChoice choice = choose_device(args.device);
   print_note(passed_over_text(choice));
@@ -139,10 +144,13 @@ int run_bench(const BenchArgs& args) {
   for (const std::string& line : describe(ceilings)) print_line(line);
   const std::int64_t longest = args.max_tokens > 0 ? args.max_tokens : ctx.device().is_cpu() ? 65536 : 262144;
   const bool graph = args.graph.value_or(ctx.device().is_cuda());
-  const BenchRequest request{ctx, dtype, ceilings, longest, budget, kFlushBytes, graph, args.plots};
-  const Figures figures = args.what == "attention" ? bench_attention(request)
+  const BenchRequest request{ctx,         dtype, ceilings,   longest,        budget,
+                             kFlushBytes, graph, args.plots, args.by_kernel, args.nvtx};
+  const Figures figures = args.what == "attention" ? (args.by_kernel ? bench_attention_by_kernel(request)
+                                                                     : bench_attention(request))
                           : args.what == "step"    ? bench_step(request)
                           : args.what == "paper"   ? bench_paper(request)
+                          : args.what == "weights" ? bench_weights(request)
                                                    : bench_ops(request);
   if (!args.json.empty()) {
     nn::JsonWriter json;

@@ -42,6 +42,8 @@ struct BenchRequest {
   std::int64_t flush_bytes = kFlushBytes;  ///< of CallTimer
   bool graph = false;                      ///< step: replayed from CUDA graphs, too
   std::string plots = {};                  ///< paper: folder for plots; empty = none
+  bool by_kernel = false;                  ///< attention, step: time every op and kernel
+  bool ranges = false;                     ///< with that: as NVTX ranges, too
 };
 
 /// Largest |a - b| divided by the largest |b|; NaN anywhere gives NaN. Tensors of one device each, whose
@@ -73,5 +75,9 @@ Figures bench_attention(const BenchRequest& request);
 Figures bench_step(const BenchRequest& request);
 Figures bench_ops(const BenchRequest& request);
 Figures bench_paper(const BenchRequest& request);
+Figures bench_weights(const BenchRequest& request);
+/// LLSA kernel by kernel, at (1, 6, 65536) on a device, with four heads and 16,384 tokens on the CPU, if not beyond
+/// request.max_tokens.
+Figures bench_attention_by_kernel(const BenchRequest& request);
 
 }  // namespace llsa::apps

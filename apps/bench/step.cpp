@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/bench/by_kernel.h"
 #include "apps/llsa/demo_recipe.h"
 #include "apps/llsa/progress.h"
 #include "autograd/var.h"
@@ -212,6 +213,13 @@ Measured measure(const BenchRequest& request, const StepCase& step, std::int64_t
   return {timing, static_cast<double>(ctx.allocator()->stats().peak), ""};
 }
 
+constexpr int kProfiledSteps = 10;
+
+Profile profile_step(const BenchRequest& request, const StepCase& step, std::int64_t count) {
+  Trainer trainer(request, step.model, count, false);
+  return profile_calls(request, kProfiledSteps, [&] { trainer.run(1e-6); });
+}
+
 /// What is known of a case: op by op, and replayed.
 struct Outcome {
   std::int64_t batch = 0;
@@ -389,8 +397,18 @@ Figures bench_steps(const BenchRequest& request, const std::vector<nn::DitConfig
     }
     figures.emplace_back(step.key, report(request, step, outcome));
     outcomes.emplace(step.key, outcome);
+    if (!request.by_kernel) continue;
+    try {
+      const Profile profile = profile_step(request, step, outcome.batch);
+      print_line("");
+      for (const std::string& line : table_of(profile)) print_line(line);
+      print_line(text("Without the timer a step takes %.4f ms.\n", 1e3 * outcome.plain->timing.median));
+      figures.emplace_back(step.key + "_by_kernel", figure_of(profile));
+    } catch (const OutOfMemoryError& error) {
+      left_out.push_back(cat(step.title, " by kernel: ", error.what()));
+    }
   }
-  print_goals(cases, outcomes, figures);
+  if (!request.by_kernel) print_goals(cases, outcomes, figures);
   for (const std::string& what : left_out) print_line("left out: " + what);
   figures.emplace_back("left_out", nn::JsonWriter().add("steps", left_out));
   return figures;

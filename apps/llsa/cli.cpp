@@ -133,6 +133,11 @@ CLI::App* add_train(CLI::App& app, TrainArgs& args, Texts& settings, Texts& mode
       ->add_option("--report-every", args.report_every,
                    "steps between versions of RUN/report.html, written with an entry of the log; 0 = none")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  train
+      ->add_option("--profile", args.profile,
+                   "time every op and kernel of N steps, then print a table and go on; 0 = none")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{10000}));
+  train->add_flag("--nvtx", args.nvtx, "with --profile: mark the ops as NVTX ranges (builds with CUDA)");
   train->add_flag("--quiet", args.quiet, "no progress; messages and warnings are still printed");
   for (const ModelFlag& flag : model_flags())
     describe(*add_text(train, model, flag.flag, flag.help, "Model"), flag);
@@ -300,9 +305,9 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       ->add_option(
           "what", args.what,
           "attention: LLSA beside full attention; step: training steps; ops: every op; paper: the speed "
-          "figures of the LLSA paper")
+          "figures of the LLSA paper; weights: gradients of weights, with those of biases and before them")
       ->required()
-      ->check(CLI::IsMember({"attention", "step", "ops", "paper"}));
+      ->check(CLI::IsMember({"attention", "step", "ops", "paper", "weights"}));
   bench->add_option("--json", args.json, "file for the figures");
   bench->add_option("--plots", args.plots, "paper: folder for plots; pictures need gnuplot");
   add_machine(*bench, args);
@@ -321,6 +326,9 @@ CLI::App* add_bench(CLI::App& app, BenchArgs& args) {
       ->add_option("--seconds", args.seconds,
                    "what has not begun by then is left out, and named; default: everything is measured")
       ->check(CLI::Range(0.0, 86400.0));
+  bench->add_flag("--by-kernel", args.by_kernel,
+                  "step, attention: time every op, on a GPU every kernel, and print a table");
+  bench->add_flag("--nvtx", args.nvtx, "with --by-kernel: mark the ops as NVTX ranges (builds with CUDA)");
   return bench;
 }
 

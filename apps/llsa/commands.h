@@ -55,6 +55,8 @@ struct TrainArgs {
   bool print_config = false;  ///< print the configuration and train nothing
   bool quiet = false;
   std::int64_t report_every = 0;  ///< steps; 0 = never
+  std::int64_t profile = 0;       ///< steps that are timed op by op; 0 = none
+  bool nvtx = false;              ///< these as NVTX ranges, too
 };
 int run_train(const TrainArgs& args);
 
@@ -138,7 +140,7 @@ struct InfoArgs {
 int run_info(const InfoArgs& args);
 
 struct BenchArgs {
-  std::string what;   ///< "attention", "step", "ops", "paper"
+  std::string what;   ///< "attention", "step", "ops", "paper", "weights"
   std::string json;   ///< file for the figures
   std::string plots;  ///< paper: folder for plots
   std::string device = "auto";
@@ -150,6 +152,8 @@ struct BenchArgs {
   bool tune = false;          ///< time the algorithms of matrix products and take the fastest (CUDA)
   std::optional<bool> graph;  ///< step: replay it from CUDA graphs, too; without a value, on a GPU
   double seconds = 0;         ///< budget, beyond which what is left is not measured; 0 = none
+  bool by_kernel = false;     ///< attention, step: time every op and kernel
+  bool nvtx = false;          ///< with that: NVTX ranges
 };
 int run_bench(const BenchArgs& args);
 

@@ -2,6 +2,7 @@
 #include <memory>
 #include <optional>
 
+#include "apps/bench/by_kernel.h"
 #include "apps/llsa/commands.h"
 #include "apps/llsa/model_flags.h"
 #include "apps/llsa/output.h"
@@ -10,6 +11,7 @@
 #include "apps/llsa/progress.h"
 #include "apps/llsa/report.h"
 #include "apps/llsa/stop_signal.h"
+#include "core/atomic_file.h"
 #include "core/text_file.h"
 #include "nn/checkpoint/run_folder.h"
 #include "nn/diffusers_config.h"
@@ -94,6 +96,8 @@ class LiveReport {
 }  // namespace
 
 int run_train(const TrainArgs& args) {
+  if (args.nvtx && args.profile == 0)
+    throw UsageError("--nvtx marks what --profile times", "give --profile N, too");
   if (args.out.empty() && (args.resume != Resume::no || !args.print_config))
     throw UsageError("llsa train needs a folder for the run", "give it with --out DIR");
   const bool resume =
@@ -115,6 +119,14 @@ int run_train(const TrainArgs& args) {
   callbacks.on_message = [&](const std::string& text) { progress.message(text); };
   callbacks.should_stop = stop_requested;
   callbacks.allow_changes = [&](const std::vector<std::string>&) { return args.allow_changes; };
+  callbacks.profile = {args.profile, args.nvtx, [&](const Profile& profile) {
+                         for (const std::string& line : table_of(profile)) progress.message(line);
+                         try {
+                           write_file_atomically(args.out + "/profile.json", figure_of(profile).pretty());
+                         } catch (const IoError& error) {
+                           progress.message(cat("warning: no profile.json: ", error.what()));
+                         }
+                       }};
   listen_for_stop();
   if (args.resume == Resume::automatic && !resume && ranks.leads())
     progress.message(cat(args.out, " has no checkpoint to resume from: a new run begins"));

@@ -88,6 +88,10 @@ TEST_CASE("a wrong command line exits with 2 and says what is wrong") {
       {"bench step --graph maybe", "--graph takes true or false, got 'maybe'"},
       {"bench ops --graph --device cpu", "--graph is for llsa bench step, not for ops"},
       {"bench ops --plots figures", "--plots is for llsa bench paper, not for ops"},
+      {"bench ops --by-kernel", "--by-kernel is for llsa bench step and attention, not for ops"},
+      {"bench step --nvtx", "give --by-kernel, too"},
+      {"train --out x --data y --nvtx", "give --profile N, too"},
+      {"train --out x --data y --profile -1", "--profile"},
   };
   for (const auto& wrong : cases) {
     CAPTURE(wrong.arguments);
@@ -148,6 +152,9 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
       {"paper --seconds 0.001 --max-tokens 2048", "left out: Fig. 3, 2048 tokens: the time was up",
        "\"growth_full\""},
       {"ops --seconds 0.001", "left out: add: the time was up", "\"matmul_gflops\""},
+      {"attention --by-kernel --max-tokens 128", "| llsa_attention_backward |",
+       "\"llsa_attention_backward\""},
+      {"weights --seconds 0.001", "left out: mlp up: the time was up", "\"left_out\""},
   };
   for (const auto& bench : cases) {
     CAPTURE(bench.arguments);

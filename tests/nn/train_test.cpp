@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -55,6 +56,32 @@ TEST_CASE("a resumed run equals an uninterrupted one bit for bit, with any numbe
       CHECK(second.step == 20);
       CHECK(state_bytes(second.checkpoint) == expected);
     }
+  }
+}
+
+TEST_CASE("profiled steps have the same bits, and are those after a warm-up") {
+  const test::TempDir dir;
+  const TrainOptions options = tiny_options();
+  const std::string expected = state_bytes(run(options, dir / "plain").checkpoint);
+  for (const auto& [steps, runs] :
+       {std::pair(4, 4), std::pair(100, 17)}) {  // the run ends after its 20 steps
+    CAPTURE(steps);
+    int told = 0;
+    TrainCallbacks callbacks;
+    callbacks.profile = {steps, false, [&, runs = runs](const Profile& profile) {
+                           ++told;
+                           CHECK(profile.runs == runs);
+                           CHECK(profile.seconds > 0);
+                           const auto adamw =
+                               std::find_if(profile.ops.begin(), profile.ops.end(),
+                                            [](const ProfiledOp& op) { return op.name == "adamw_ema_step"; });
+                           REQUIRE(adamw != profile.ops.end());
+                           CHECK(adamw->work.calls == runs);
+                           CHECK(adamw->work.bytes > 0);
+                         }};
+    const TrainResult result = run(options, dir / cat("profiled", steps), false, callbacks);
+    CHECK(told == 1);
+    CHECK(state_bytes(result.checkpoint) == expected);
   }
 }
 

@@ -7,7 +7,9 @@
 #include <string>
 
 #include "apps/bench/attention_device.h"
+#include "apps/bench/by_kernel.h"
 #include "apps/bench/step.h"
+#include "apps/bench/weights.h"
 #include "kernels/backend.h"
 #include "tests/kernels/cuda/contexts.h"
 #include "tests/kernels/cuda/orders.h"
@@ -249,6 +251,39 @@ TEST_CASE("training steps on the device are checked and measured, op by op and r
       CHECK(!contains(printed, "left out"));
     }
   }
+}
+
+TEST_CASE("a step, attention and gradients of weights kernel by kernel") {
+  if (!cuda_device()) return;
+  Context gpu(Device{DeviceType::cuda, 0}, 1);
+  BenchRequest request{gpu, DType::bf16, {}, 65536, Budget(0), 1 << 12, false};
+  request.by_kernel = true;
+  CapturedOutput output;
+  const Figures step = bench_steps(request, {}, {{"tiny", "tiny step", tiny_model(), {1}}}, {3, 1e-3, 0});
+  AttentionSize size;
+  size.heads = 1;
+  size.tokens = 290;
+  size.topk = 2;
+  const Figures attention = bench_attention_by_kernel(request, size, {{290, {16, {2}, 2, -1, true}}}, 2);
+  const Figures weights = bench_weights(request, {{"thin", 16, 3}, {"wide", 32, 16}}, 64, {3, 1e-3, 0});
+  const std::string printed = output.text();
+  CAPTURE(printed);
+  REQUIRE(step.size() == 4);
+  CHECK(step[2].first == "tiny_by_kernel");
+  for (const char* part :
+       {"\"adamw_ema_step\"", "cublasLt bf16 [256,32] times [32,96]", "kernels/cuda/optim.cu:"})
+    CHECK(contains(step[2].second.line(), part));
+  CHECK(contains(printed, "Without the timer a step takes "));
+  CHECK(contains(printed, "| elsewhere |"));
+  CHECK(contains(printed, "nothing is replayed from CUDA graphs"));
+  REQUIRE(attention.size() == 4);
+  // Lists by key come from bit words, or by sorting.
+  CHECK(contains(attention[0].second.line(), "llsa/mma/select.cu"));
+  CHECK_FALSE(contains(attention[1].second.line(), "llsa/mma/select.cu"));
+  CHECK(contains(attention[1].second.line(), "llsa/index/words.cu"));
+  CHECK(contains(attention[2].second.line(), "llsa/index/transpose.cu"));
+  REQUIRE(weights.size() == 3);
+  CHECK(contains(weights[1].second.line(), "\"launches\": "));
 }
 
 #ifdef SIMT_EMU

@@ -107,6 +107,29 @@ std::vector<double> figures(const Outcome& outcome) {
 
 TEST_SUITE_BEGIN("kernels/cuda/train");
 
+TEST_CASE("steps are profiled op by op, and replayed from graphs afterwards, with the same bits") {
+  if (!cuda_device()) return;
+  const TempDir dir;
+  TrainOptions options = tiny_options();
+  options.steps = 7;
+  const Outcome eager = run(options, dir / "eager");
+  options.graph = true;
+  std::string messages;
+  TrainCallbacks callbacks;
+  callbacks.on_message = [&](const std::string& text) { messages += text + "\n"; };
+  callbacks.profile = {2, false, [&](const Profile& profile) {
+                         CHECK(profile.runs == 2);
+                         CHECK(profile.spans > 100);
+                         CHECK_FALSE(contains(messages, "replayed"));
+                         messages += "profiled\n";
+                       }};
+  const std::string checkpoint = train(options, dir / "profiled", false, callbacks).checkpoint;
+  CHECK(contains(messages, "profiled\nthe training step is replayed from graphs"));
+  CHECK(read_file(checkpoint + "/training_state/state.safetensors") +
+            read_file(checkpoint + "/training_state/state.json") ==
+        eager.state.substr(read_file(diffusers_weights_path(checkpoint)).size()));
+}
+
 TEST_CASE("a run replayed from graphs equals one computed op by op, bit for bit") {
   if (!cuda_device()) return;
   struct Case {
