@@ -1,4 +1,4 @@
-// Layer norm, RMS norm, and the two fused steps of a DiT block.
+// Layer norm, RMS norm, and the fused steps of a DiT block.
 //
 // Statistics are kept in f32 (f64 for f64) and saved: no backward recomputes them. With n the normalised x
 // and g the gradient that reaches it, dx = rstd (g - mean(g) - n mean(g n)) (layer norm; RMS norm without the
@@ -24,5 +24,13 @@ Var layer_norm_modulate(const Var& x, const Var& shift, const Var& scale, double
 /// z = x + gate y, x and y [b,N,C], gate [b,C]. dx = dz, dy = gate dz, dgate = sum over N of dz y; saves y
 /// and gate.
 Var gate_residual(const Var& x, const Var& y, const Var& gate);
+
+struct GateNormVars {
+  Var r, h;
+};
+/// r = gate_residual(x, y, gate) and h = layer_norm_modulate(r, shift, scale, eps) in one pass: what stands between
+/// two branches of a block. dx = dr + the gradient of the norm, dy = gate dx; saves r, y, gate, scale, mean, rstd.
+GateNormVars gate_norm_modulate(const Var& x, const Var& y, const Var& gate, const Var& shift,
+                                const Var& scale, double eps);
 
 }  // namespace llsa

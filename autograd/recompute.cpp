@@ -11,7 +11,7 @@
 namespace llsa {
 namespace {
 
-using Function = std::function<Var(const std::vector<Var>&)>;
+using Function = std::function<std::vector<Var>(const std::vector<Var>&)>;
 
 struct CheckpointAttributes {
   Function function;
@@ -21,19 +21,22 @@ struct CheckpointAttributes {
 void recompute_backward(BackwardStep& step) {
   const auto& a = step.attributes<CheckpointAttributes>();
   const EnableGrad recording;
-  const Var y = a.function(a.inputs);
-  step.continue_with(y, step.take_dy());
+  const std::vector<Var> outputs = a.function(a.inputs);
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const int slot = static_cast<int>(i);
+    if (step.dy(slot).defined()) step.continue_with(outputs[i], step.take_dy(slot));
+  }
 }
 
 }  // namespace
 
-Var recompute(const Function& function, const std::vector<Var>& inputs) {
+std::vector<Var> recompute(const Function& function, const std::vector<Var>& inputs) {
   if (!grad_enabled()) return function(inputs);
   if (inputs.empty()) throw ValueError("[recompute] expected at least one input, got none");
-  Tensor y;
+  std::vector<Tensor> values;
   {
     const NoGrad no_grad;
-    y = function(inputs).value();
+    for (const Var& output : function(inputs)) values.push_back(output.value());
   }
   std::vector<const Var*> list;
   std::vector<Tensor> saved;
@@ -42,10 +45,18 @@ Var recompute(const Function& function, const std::vector<Var>& inputs) {
     saved.push_back(input.defined() ? input.value() : Tensor());
   }
   Context& context = inputs[0].context();
-  auto node = make_node("recompute", list, 1, recompute_backward, std::move(saved),
-                        CheckpointAttributes{function, inputs});
+  const auto node = make_node("recompute", list, values.size(), recompute_backward, std::move(saved),
+                              CheckpointAttributes{function, inputs});
   node->context = &context;
-  return Var::made_by(context, std::move(y), std::move(node), 0);
+  std::vector<Var> outputs;
+  for (Tensor& value : values)
+    outputs.push_back(Var::made_by(context, std::move(value), node, static_cast<int>(outputs.size())));
+  return outputs;
+}
+
+Var recompute(const std::function<Var(const std::vector<Var>&)>& function, const std::vector<Var>& inputs) {
+  return recompute([function](const std::vector<Var>& in) { return std::vector<Var>{function(in)}; },
+                   inputs)[0];
 }
 
 }  // namespace llsa

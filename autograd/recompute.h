@@ -14,5 +14,8 @@ namespace llsa {
 /// capture), and must return the same each time; random numbers keyed by counters do. Chen et al., arXiv
 /// 1604.06174.
 Var recompute(const std::function<Var(const std::vector<Var>&)>& function, const std::vector<Var>& inputs);
+/// The same for a function with several outputs.
+std::vector<Var> recompute(const std::function<std::vector<Var>(const std::vector<Var>&)>& function,
+                           const std::vector<Var>& inputs);
 
 }  // namespace llsa

@@ -1,4 +1,4 @@
-// Layer norm, RMS norm, and the two fused steps of a DiT block: norm + modulate, gate + residual.
+// Layer norm, RMS norm, and the fused steps of a DiT block: norm + modulate, gate + residual, and both in one.
 //
 // f32, bf16 and f64. Statistics are kept and summed in f32 (f64 for f64): mean and rstd have that dtype.
 // Weights, shifts, scales and gates have x's dtype; their gradients are summed over fixed ranges of rows, in
@@ -55,5 +55,21 @@ struct GateGrads {
 };
 /// dy = gate dz, dgate = sum over N of dz y; dx is dz itself.
 GateGrads gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate);
+
+/// The end of a branch y and the norm in front of the next one, in one pass over memory:
+/// r = x + gate y, h = (r - mean) rstd (1 + scale) + shift, with x, y [b,N,C] and gate, shift, scale [b,C] as above. mean and
+/// rstd [b,N] are those of r as it is stored. Saved: r, y, gate, scale, mean, rstd.
+struct GateNormResult {
+  Tensor r, h, mean, rstd;
+};
+GateNormResult gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
+                                  const Tensor& shift, const Tensor& scale, double eps);
+struct GateNormGrads {
+  Tensor dx, dy, dgate, dshift, dscale;  ///< [b,N,C] twice; [b,C] three times, views of one tensor
+};
+/// dx = dr + the gradient of the norm, dy = gate dx, dgate = sum over N of dx y. dr may be undefined (0).
+GateNormGrads gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
+                                          const Tensor& y, const Tensor& gate, const Tensor& scale,
+                                          const Tensor& mean, const Tensor& rstd);
 
 }  // namespace llsa::kernels

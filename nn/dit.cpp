@@ -77,12 +77,12 @@ struct Dit::Block {
         mlp(params, name + ".ff", config.channels(), 4 * static_cast<std::int64_t>(config.channels()),
             {.weight_init = laws_of(config).weight(), .bias_init = laws_of(config).bias()}) {}
 
-  /// in = x [b,N,C], then shift, scale, gate of attention and of the MLP, each [b,C].
-  Var operator()(const std::vector<Var>& in, const kernels::RopeTable& rope) const {
-    Var x = in[0];
-    const Var a = attention(layer_norm_modulate(x, in[1], in[2], kEps1), rope);
-    x = gate_residual(x, a, in[3]);
-    return gate_residual(x, mlp(layer_norm_modulate(x, in[4], in[5], kEps2)), in[6]);
+  /// in = x [b,N,C] and its modulated norm h; then, each [b,C]: the gate of attention, shift and scale of the MLP's norm,
+  /// the gate of the MLP, shift and scale of the norm behind the block. Returns the next x and h.
+  std::vector<Var> operator()(const std::vector<Var>& in, const kernels::RopeTable& rope) const {
+    const auto [x, h] = gate_norm_modulate(in[0], attention(in[1], rope), in[2], in[3], in[4], kEps2);
+    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[5], in[6], in[7], kEps1);
+    return {next_x, next_h};
   }
 };
 
@@ -193,27 +193,26 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
 
   const Var cond = conditioning(t, y);                                                   // [n,b,C]
   const Var all = matmul(cond, modulation_.weight(), false, true) + modulation_.bias();  // [n,b,6C]
-  const auto mods =
-      chunk(reshape(transpose(all, 0, 1), Shape{b, 6 * c * config_.layers}), 6 * config_.layers, 1);
+  auto mods = chunk(reshape(transpose(all, 0, 1), Shape{b, 6 * c * config_.layers}), 6 * config_.layers, 1);
+  const Var first = reshape(slice(cond, 0, 0, 1), Shape{b, c});
+  for (Var& last : chunk(proj_out_1_(first), 2, 1)) mods.push_back(std::move(last));  // shift, scale
 
   Var h = pixels_to_patches(cast(x, parameters_.dtype()), p);
   if (config_.reorder) h = gather_tokens(h, g.order, g.inverse);
   h = proj_in_(h);  // [b,N,C]
   if (pos_embed_.defined()) h = h + position(rows, columns, g);
 
+  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, mods[0], mods[1], kEps1)};
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    std::vector<Var> in = {h};
-    in.insert(in.end(), mods.begin() + static_cast<std::ptrdiff_t>(6 * i),
-              mods.begin() + static_cast<std::ptrdiff_t>(6 * (i + 1)));
+    const auto from = mods.begin() + static_cast<std::ptrdiff_t>(6 * i + 2);
+    std::vector<Var> in = std::move(x_and_h);
+    in.insert(in.end(), from, from + 6);
     const auto block = [layer = blocks_[i], rope = g.rope](const std::vector<Var>& inputs) {
       return (*layer)(inputs, rope);
     };
-    h = recompute_ ? recompute(block, in) : block(in);
+    x_and_h = recompute_ ? recompute(block, in) : block(in);
   }
-
-  const Var first = reshape(slice(cond, 0, 0, 1), Shape{b, c});
-  const auto out = chunk(proj_out_1_(first), 2, 1);                // shift, scale
-  h = proj_out_2_(layer_norm_modulate(h, out[0], out[1], kEps1));  // [b,N,p p out]
+  h = proj_out_2_(x_and_h[1]);  // [b,N,p p out]
   if (config_.reorder) h = gather_tokens(h, g.inverse, g.order);
   return patches_to_pixels(h, rows, columns, p);
 }

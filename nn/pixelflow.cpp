@@ -111,13 +111,14 @@ struct PixelFlow::Block {
         mlp(Linear(params, name + ".mlp.fc1", config.channels(), 4 * config.channels(), kXavier),
             Linear(params, name + ".mlp.fc2", 4 * config.channels(), config.channels(), kXavier)) {}
 
-  /// in = x [b,N,C], then shift, scale, gate of attention and of the MLP, each [b,C].
-  Var operator()(const std::vector<Var>& in, const kernels::RopeTable& rope, bool full) const {
-    Var x = in[0];
-    x = gate_residual(x, attention(layer_norm_modulate(x, in[1], in[2], kEps), rope, full), in[3]);
+  /// in = x [b,N,C] and its modulated norm h; then, each [b,C]: the gate of attention, shift and scale of the MLP's norm,
+  /// the gate of the MLP, shift and scale of the norm behind the block. Returns the next x and h.
+  std::vector<Var> operator()(const std::vector<Var>& in, const kernels::RopeTable& rope, bool full) const {
+    const Var x = gate_residual(in[0], attention(in[1], rope, full), in[2]);
     const Shape row{x.size(0), 1, x.size(2)};
-    const Var h = norm(x) * (reshape(in[5], row) + 1.0) + reshape(in[4], row);
-    return gate_residual(x, mlp(h), in[6]);
+    const Var h = norm(x) * (reshape(in[4], row) + 1.0) + reshape(in[3], row);
+    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[5], in[6], in[7], kEps);
+    return {next_x, next_h};
   }
 };
 
@@ -211,21 +212,22 @@ Var PixelFlow::forward(const Var& x, const Tensor& t, const Tensor& y) const {
     throw ShapeError(cat("[pixelflow] expected one class for each of ", b, " images, got ",
                          y.defined() ? y.shape().str() : std::string("none")));
   const Var cond = conditioning(t, y, stage);
-  const auto mods = chunk(modulation_(cond), 6 * config_.layers, 1);
+  auto mods = chunk(modulation_(cond), 6 * config_.layers, 1);
+  for (Var& last : chunk(proj_out_1_(cond), 2, 1)) mods.push_back(std::move(last));  // shift, scale
 
   Var h = pixels_to_patches(cast(x, parameters_.dtype()), config_.patch);
   if (stage.order.defined()) h = gather_tokens(h, stage.order, stage.inverse);
   h = patch_embed_(h);  // [b,N,C]
+  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, mods[0], mods[1], kEps)};
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    std::vector<Var> in = {h};
-    in.insert(in.end(), mods.begin() + static_cast<std::ptrdiff_t>(6 * i),
-              mods.begin() + static_cast<std::ptrdiff_t>(6 * (i + 1)));
+    const auto from = mods.begin() + static_cast<std::ptrdiff_t>(6 * i + 2);
+    std::vector<Var> in = std::move(x_and_h);
+    in.insert(in.end(), from, from + 6);
     const auto block = [layer = blocks_[i], rope = stage.rope, full = s < kLast](
                            const std::vector<Var>& inputs) { return (*layer)(inputs, rope, full); };
-    h = recompute_ ? recompute(block, in) : block(in);
+    x_and_h = recompute_ ? recompute(block, in) : block(in);
   }
-  const auto out = chunk(proj_out_1_(cond), 2, 1);                // shift, scale
-  h = proj_out_2_(layer_norm_modulate(h, out[0], out[1], kEps));  // [b,N,p p channels]
+  h = proj_out_2_(x_and_h[1]);  // [b,N,p p channels]
   if (stage.order.defined()) h = gather_tokens(h, stage.inverse, stage.order);
   const std::int64_t n = config_.side(s) / config_.patch;
   return patches_to_pixels(h, n, n, config_.patch);

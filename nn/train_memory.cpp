@@ -2,7 +2,7 @@
 //
 // A block keeps, counted in tensors of [b,N,C]: its input; the input of qkv; qkv (3); q, k, v (3); the result of the
 // attention; the result of its projection; the input of the MLP's norm; the input of the MLP; the values before and after
-// gelu (4 each); the MLP's result. These are 21 in all.
+// gelu (4 each); the MLP's result. These are 21 in all. A block that is recomputed keeps the first two.
 #include "nn/train_memory.h"
 
 #include <algorithm>
@@ -94,8 +94,8 @@ Activations activations(const DitConfig& config, std::int64_t batch, double elem
               4 * row + attention_activations(config, s);
   if (config.qk_norm) out.block += 2 * tensor(s.b * s.h * s.n, kWide);
   const double layers = config.layers;
-  out.kept = recompute ? layers * tokens + out.block : layers * out.block;
-  out.kept += 2 * tokens + 2 * row;  // around the last norm
+  out.kept = recompute ? 2 * layers * tokens + out.block : layers * out.block;
+  out.kept += (recompute ? 1 : 2) * tokens + 2 * row;  // around the first norm and the last one
   out.kept += tensor(s.b * s.n * config.patch * config.patch * config.in_channels, s.e);
   out.kept += layers * tensor(11 * s.b * s.c, s.e);  // shifts, scales, gates, and what makes them
   return out;

@@ -150,6 +150,10 @@ Vars layer_norm_modulate(const OpSample&, const Vars& x) {
   return {normalized(x[0]) * (with_axis(x[2], 1) + 1.0) + with_axis(x[1], 1)};
 }
 Vars gate_residual(const OpSample&, const Vars& x) { return {x[0] + with_axis(x[2], 1) * x[1]}; }
+Vars gate_norm_modulate(const OpSample&, const Vars& x) {
+  const Var r = x[0] + with_axis(x[2], 1) * x[1];
+  return {r, normalized(r) * (with_axis(x[4], 1) + 1.0) + with_axis(x[3], 1)};
+}
 
 Vars rope(const OpSample& sample, const Vars& x) {
   return {rotated(x[0], sample.constant(0), sample.constant(1))};

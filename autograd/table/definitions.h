@@ -35,6 +35,7 @@ Vars layer_norm_plain(const OpSample& sample, const Vars& x);
 Vars rms_norm(const OpSample& sample, const Vars& x);
 Vars layer_norm_modulate(const OpSample& sample, const Vars& x);
 Vars gate_residual(const OpSample& sample, const Vars& x);
+Vars gate_norm_modulate(const OpSample& sample, const Vars& x);
 Vars rope(const OpSample& sample, const Vars& x);
 Vars qkv_split(const OpSample& sample, const Vars& x);
 Vars qkv_split_plain(const OpSample& sample, const Vars& x);

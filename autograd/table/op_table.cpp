@@ -164,6 +164,12 @@ const OpRow kRows[] = {
      each<9>},
     {"gate_residual", "bbb", kSums, s::gate, [](S, V x) { return Vars{gate_residual(x[0], x[1], x[2])}; },
      d::gate_residual, each<2>},
+    {"gate_norm_modulate", "bbbbb", kSums, s::gate_norm,
+     [](S, V x) {
+       const auto [r, h] = gate_norm_modulate(x[0], x[1], x[2], x[3], x[4], kEps);
+       return Vars{r, h};
+     },
+     d::gate_norm_modulate, each<11>},
     // Heads and positions
     {"rope", "b", kRounding, s::heads, [](S p, V x) { return Vars{rope(x[0], angles(p))}; }, d::rope,
      each<3>},

@@ -186,6 +186,12 @@ OpSample gate(const OpRequest& request) {
   return m.normal({m.b, m.n, m.c}).normal({m.b, m.n, m.c}).normal({m.b, m.c}).done();
 }
 
+OpSample gate_norm(const OpRequest& request) {
+  Maker m(request);
+  const Shape tokens{m.b, m.n, m.c}, factors{m.b, m.c};
+  return m.normal(tokens).normal(tokens).normal(factors).normal(factors).normal(factors).done();
+}
+
 OpSample heads(const OpRequest& request) {
   Maker m(request);
   const std::int64_t d = m.c + m.c % 2;

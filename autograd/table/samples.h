@@ -28,9 +28,10 @@ OpSample linear(const OpRequest& request);         ///< [b,N,C], [C+1,C], [C+1]
 OpSample conv(const OpRequest& request);           ///< [b,C,6,N], [C+1,C,3,2], [C+1]
 OpSample patches(const OpRequest& request);        ///< [b,3,4,2N], [C,3,2,2], [C]
 
-OpSample norm(const OpRequest& request);      ///< [b,N,C], [C], [C]
-OpSample modulate(const OpRequest& request);  ///< [b,N,C], [b,C], [b,C]
-OpSample gate(const OpRequest& request);      ///< [b,N,C], [b,N,C], [b,C]
+OpSample norm(const OpRequest& request);       ///< [b,N,C], [C], [C]
+OpSample modulate(const OpRequest& request);   ///< [b,N,C], [b,C], [b,C]
+OpSample gate(const OpRequest& request);       ///< [b,N,C], [b,N,C], [b,C]
+OpSample gate_norm(const OpRequest& request);  ///< [b,N,C] twice, [b,C] three times
 
 // D = width, rounded up to an even number where it is rotated; H = 2. Constants: cos, sin [N,D/2].
 OpSample heads(const OpRequest& request);      ///< [b,H,N,D]

@@ -29,7 +29,7 @@ class Entry<R(Args...)> {
   constexpr bool operator==(std::nullptr_t) const { return function_ == nullptr; }
 
  private:
-  R (*function_)(Args...);
+  Entry<R(Args...)> function_;
 };
 
 }  // namespace llsa::kernels

@@ -1,4 +1,4 @@
-// Layer norm, RMS norm, norm + modulate and gate + residual on the CPU.
+// Layer norm, RMS norm, norm + modulate, gate + residual, and both in one, on the CPU.
 //
 // One pass over memory: a row is read, stays in the first-level cache for its two or three loops, and is
 // written. Chunks of at least 64 rows never cross a group, so that gain and offset are prepared once per
@@ -86,6 +86,50 @@ void sum_groups(Context& ctx, const GroupedRows& rows, const A* sums, T* out) {
   sum_partials(ctx, sums, rows.groups, rows.per_group, rows.width, out);
 }
 
+/// out = (x - mean) rstd w + b, and the moments of the row x of n elements, or kWidth.
+template <int kWidth, class T, class A>
+void normalize_row(const T* x, std::int64_t width, const A* w, const A* b, double eps, T* out, A& mean,
+                   A& rstd) {
+  const std::int64_t n = kWidth ? kWidth : width;
+  const A inverse_n = A(1) / static_cast<A>(n);
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<A>(x[i]);
+  const A m = sum * inverse_n;
+  A squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const A d = static_cast<A>(x[i]) - m;
+    squares += d * d;
+  }
+  const A s = A(1) / std::sqrt(squares * inverse_n + static_cast<A>(eps));
+  mean = m;
+  rstd = s;
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>((static_cast<A>(x[i]) - m) * s * w[i] + b[i]);
+}
+
+/// a and b in the gradient of a row, dx = s du - a - (x - m) b with du = dy w: a = s mean(du) and
+/// b = s^3 mean(du (x - m)).
+template <class A>
+struct NormTerms {
+  A a, b;
+};
+template <int kWidth, class T, class A>
+NormTerms<A> norm_terms(const T* dy, const T* x, std::int64_t width, const A* w, A m, A s) {
+  const std::int64_t n = kWidth ? kWidth : width;
+  const A inverse_n = A(1) / static_cast<A>(n);
+  A sum = 0;
+  A dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const A du = static_cast<A>(dy[i]) * w[i];
+    sum += du;
+    dot += du * (static_cast<A>(x[i]) - m);
+  }
+  return {s * sum * inverse_n, s * s * s * dot * inverse_n};
+}
+
 /// y = u gain + offset, u = (x - mean) rstd; plus_one: 1 + gain instead of gain.
 void normalize(Context& ctx, const char* where, const Tensor& x, const Tensor& gain, const Tensor& offset,
                bool plus_one, double eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
@@ -93,34 +137,12 @@ void normalize(Context& ctx, const char* where, const Tensor& x, const Tensor& g
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
     const std::int64_t n = kWidth ? kWidth : rows.width;
-    const A inverse_n = A(1) / static_cast<A>(n);
     run_rows_of(ctx, rows, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
       const std::vector<A> gains = prepared<T>(gain, group, n, gain_base<A>(gain, plus_one));
       const std::vector<A> offsets = prepared<T>(offset, group, n, A(0));
-      const A* w = gains.data();
-      const A* b = offsets.data();
-      A* means = mean.data<A>();
-      A* rstds = rstd.data<A>();
-      for (std::int64_t r = begin; r < end; ++r) {
-        const T* in = x.data<T>() + r * n;
-        T* out = y.data<T>() + r * n;
-        A sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (std::int64_t i = 0; i < n; ++i) sum += static_cast<A>(in[i]);
-        const A m = sum * inverse_n;
-        A squares = 0;
-#pragma omp simd reduction(+ : squares)
-        for (std::int64_t i = 0; i < n; ++i) {
-          const A d = static_cast<A>(in[i]) - m;
-          squares += d * d;
-        }
-        const A s = A(1) / std::sqrt(squares * inverse_n + static_cast<A>(eps));
-        means[r] = m;
-        rstds[r] = s;
-#pragma omp simd
-        for (std::int64_t i = 0; i < n; ++i)
-          out[i] = static_cast<T>((static_cast<A>(in[i]) - m) * s * w[i] + b[i]);
-      }
+      for (std::int64_t r = begin; r < end; ++r)
+        normalize_row<kWidth>(x.data<T>() + r * n, n, gains.data(), offsets.data(), eps, y.data<T>() + r * n,
+                              mean.data<A>()[r], rstd.data<A>()[r]);
     });
   });
 }
@@ -133,7 +155,6 @@ void normalize_backward(Context& ctx, const char* where, const Tensor& dy, const
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
     const std::int64_t n = kWidth ? kWidth : rows.width;
-    const A inverse_n = A(1) / static_cast<A>(n);
     const Tensor gain_sums = sums_buffer<A>(ctx, dgain.defined(), rows);
     const Tensor offset_sums = sums_buffer<A>(ctx, doffset.defined(), rows);
     run_rows_of(ctx, rows, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
@@ -147,17 +168,9 @@ void normalize_backward(Context& ctx, const char* where, const Tensor& dy, const
         T* out = dx.data<T>() + r * n;
         const A m = mean.data<A>()[r];
         const A s = rstd.data<A>()[r];
-        A sum = 0;
-        A dot = 0;
-#pragma omp simd reduction(+ : sum, dot)
-        for (std::int64_t i = 0; i < n; ++i) {
-          const A du = static_cast<A>(g[i]) * w[i];
-          sum += du;
-          dot += du * (static_cast<A>(in[i]) - m);
-        }
-        // dx = s (du - sum/n) - (x - m) s^3 dot/n
-        const A a = s * sum * inverse_n;
-        const A b = s * s * s * dot * inverse_n;
+        const auto terms = norm_terms<kWidth>(g, in, n, w, m, s);
+        const A a = terms.a;
+        const A b = terms.b;
 #pragma omp simd
         for (std::int64_t i = 0; i < n; ++i)
           out[i] = static_cast<T>(s * (static_cast<A>(g[i]) * w[i]) - a - (static_cast<A>(in[i]) - m) * b);
@@ -305,6 +318,79 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
   });
 }
 
+void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
+                        const Tensor& shift, const Tensor& scale, double eps, const Tensor& r,
+                        const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+  visit_rows(x, "gate_norm_modulate", [&]<class T, int kWidth>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(x);
+    const std::int64_t n = kWidth ? kWidth : rows.width;
+    run_rows_of(ctx, rows, [&](std::int64_t, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
+      const std::vector<A> gains = prepared<T>(scale, group, n, A(1));
+      const std::vector<A> offsets = prepared<T>(shift, group, n, A(0));
+      const A* const w = gates.data();
+      for (std::int64_t row = begin; row < end; ++row) {
+        const T* const a = x.data<T>() + row * n;
+        const T* const b = y.data<T>() + row * n;
+        T* const sum = r.data<T>() + row * n;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i)
+          sum[i] = static_cast<T>(static_cast<A>(a[i]) + w[i] * static_cast<A>(b[i]));
+        normalize_row<kWidth>(sum, n, gains.data(), offsets.data(), eps, h.data<T>() + row * n,
+                              mean.data<A>()[row], rstd.data<A>()[row]);
+      }
+    });
+  });
+}
+
+void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
+                                 const Tensor& y, const Tensor& gate, const Tensor& scale, const Tensor& mean,
+                                 const Tensor& rstd, const Tensor& dx, const Tensor& dy,
+                                 const Tensor& dfactors) {
+  visit_rows(r, "gate_norm_modulate_backward", [&]<class T, int kWidth>() {
+    using A = accumulator_t<T>;
+    const GroupedRows rows = grouped(r);
+    const std::int64_t n = kWidth ? kWidth : rows.width;
+    const Tensor sums = ctx.empty(Shape{rows.chunks, 3 * n}, dtype_of<A>::value);
+    run_rows_of(ctx, rows, [&](std::int64_t chunk, std::int64_t group, std::int64_t begin, std::int64_t end) {
+      const std::vector<A> gates = prepared<T>(gate, group, n, A(0));
+      const std::vector<A> gains = prepared<T>(scale, group, n, A(1));
+      const std::vector<T> zeros(static_cast<std::size_t>(dr.defined() ? 0 : n));
+      A* const dgate = chunk_sums<A>(sums, chunk, 3 * n);
+      A* const dshift = dgate + n;
+      A* const dscale = dshift + n;
+      const A* const factor = gates.data();
+      const A* const w = gains.data();
+      for (std::int64_t row = begin; row < end; ++row) {
+        const T* const from_r = dr.defined() ? dr.data<T>() + row * n : zeros.data();
+        const T* const g = dh.data<T>() + row * n;
+        const T* const in = r.data<T>() + row * n;
+        const T* const branch = y.data<T>() + row * n;
+        T* const to_x = dx.data<T>() + row * n;
+        T* const to_branch = dy.data<T>() + row * n;
+        const A m = mean.data<A>()[row];
+        const A s = rstd.data<A>()[row];
+        const auto terms = norm_terms<kWidth>(g, in, n, w, m, s);
+        const A a = terms.a;
+        const A b = terms.b;
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) {
+          const A from_h = static_cast<A>(g[i]);
+          const A centred = static_cast<A>(in[i]) - m;
+          const A sum = static_cast<A>(from_r[i]) + (s * (from_h * w[i]) - a - centred * b);
+          to_x[i] = static_cast<T>(sum);
+          to_branch[i] = static_cast<T>(sum * factor[i]);
+          dgate[i] += sum * static_cast<A>(branch[i]);
+          dshift[i] += from_h;
+          dscale[i] += from_h * (centred * s);
+        }
+      }
+    });
+    sum_partials(ctx, sums.data<A>(), rows.groups, rows.per_group, 3 * n, dfactors.data<T>());
+  });
+}
+
 }  // namespace
 
 constinit const NormBackend kNorm = {.layer_norm = layer_norm,
@@ -314,6 +400,8 @@ constinit const NormBackend kNorm = {.layer_norm = layer_norm,
                                      .rms_norm = rms_norm,
                                      .rms_norm_backward = rms_norm_backward,
                                      .gate_residual = gate_residual,
-                                     .gate_residual_backward = gate_residual_backward};
+                                     .gate_residual_backward = gate_residual_backward,
+                                     .gate_norm_modulate = gate_norm_modulate,
+                                     .gate_norm_modulate_backward = gate_norm_modulate_backward};
 
 }  // namespace llsa::kernels::cpu

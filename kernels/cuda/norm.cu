@@ -1,4 +1,4 @@
-// Layer norm, RMS norm, norm + modulate and gate + residual, over rows of C elements:
+// Layer norm, RMS norm, norm + modulate, gate + residual, and both in one, over rows of C elements:
 //
 //     layer norm   y = u gain + offset,  u = (x - mean) rstd;   dx = rstd (du - mean(du) - u mean(du u))
 //     RMS norm     y = u gain,  u = x rstd;                     dx = rstd (du - u mean(du u))
@@ -13,12 +13,19 @@
 // Bytes per element in f32 (bf16): norms 8 (4), the gradient of x 12 (6), the gradients of the factors 8 (4) more;
 // gate 12 (6), its gradient twice 8 (4). FLOPs per element: layer norm 8, gradients 11 and 5; RMS norm 4, 7 and 4;
 // gate 2. That is at most 2 per byte: bound by memory.
+//
+// Gate, norm and modulation in one: kernels of device/gated_norm.cuh for rows that a warp can hold, otherwise one
+// after the other.
 #include "kernels/backend/layers.h"
 
 #include <cmath>
 
+#include "kernels/backend/tensors.h"
+#include "kernels/copy.h"
 #include "kernels/cuda/device/fold.cuh"
+#include "kernels/cuda/device/gated_norm.cuh"
 #include "kernels/cuda/device/launch.cuh"
+#include "kernels/cuda/device/norm_rows.cuh"
 #include "kernels/cuda/device/types.cuh"
 
 namespace llsa::kernels::cuda {
@@ -26,54 +33,10 @@ namespace {
 
 constexpr std::int64_t kRowBlock = 32;  // rows whose contributions one thread adds up
 
-/// A [G,C] tensor of factors or terms, one row per group; `base` is added to each, and alone where there is
-/// no tensor.
-template <class T>
-struct GroupRow {
-  using A = accumulator_t<T>;
-  const T* data = nullptr;
-  std::int64_t stride = 0;
-  A base = 0;
-
-  GroupRow(const Tensor& x, A base)
-      : data(device_data<T>(x)), stride(x.defined() && x.rank() > 1 ? x.stride(0) : 0), base(base) {}
-  __device__ GroupRow of(std::int64_t group) const {
-    GroupRow row = *this;
-    row.data += group * stride;
-    return row;
-  }
-};
-
 /// What gain starts from: 1 where the factor is 1 + gain or there is none.
 template <class A>
 A gain_base(const Tensor& gain, bool plus_one) {
   return plus_one || !gain.defined() ? A(1) : A(0);
-}
-
-/// Rows in groups: [b,N,C] as b groups, [R,C] as one.
-struct Rows {
-  std::int64_t groups, rows, width;
-  explicit Rows(const Tensor& x)
-      : groups(x.rank() == 2 ? 1 : x.size(0)), rows(x.size(-2)), width(x.size(-1)) {}
-  std::int64_t all() const { return groups * rows; }
-};
-
-/// Columns c to c + N - 1 of a row, or of a row of factors or terms, in the type of sums.
-template <int N, class T, class A = accumulator_t<T>>
-__device__ Pack<A, N> columns(const T* row, std::int64_t c) {
-  const Pack<T, N> pack = load_pack<N>(row + c);
-  Pack<A, N> out;
-  for (int j = 0; j < N; ++j) out.value[j] = static_cast<A>(pack.value[j]);
-  return out;
-}
-
-template <int N, class T, class A = accumulator_t<T>>
-__device__ Pack<A, N> columns(const GroupRow<T>& row, std::int64_t c) {
-  Pack<T, N> pack = {};
-  if (row.data != nullptr) pack = load_pack<N>(row.data + c);
-  Pack<A, N> out;
-  for (int j = 0; j < N; ++j) out.value[j] = row.base + static_cast<A>(pack.value[j]);
-  return out;
 }
 
 /// body(x...) for the columns of one row that this lane has, in packs of N from each of x: pointers to rows,
@@ -254,16 +217,6 @@ __global__ void gate_rows(Rows rows, const T* dz, GroupRow<T> gate, T* dy) {
       n, dy + r * n, [&](A g, A factor) { return g * factor; }, dz + r * n, gate.of(group));
 }
 
-/// Whether rows, or factors and terms of theirs, can be moved in packs of 16 bytes.
-template <class T>
-bool packs(std::int64_t width, const T* rows) {
-  return packable(width, rows);
-}
-template <class T>
-bool packs(std::int64_t, const GroupRow<T>& rows) {
-  return packable(rows.stride, rows.data);
-}
-
 /// Calls f.template operator()<N>() with the pack that fits them all; rows are of this width.
 template <class F, class T, class... Rest>
 void visit_pack(std::int64_t width, F&& f, const T* rows, const Rest&... rest) {
@@ -402,6 +355,74 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
   });
 }
 
+void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
+                        const Tensor& shift, const Tensor& scale, double eps, const Tensor& r,
+                        const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+  const char* op = "gate_norm_modulate";
+  bool held = false;
+  visit_device(x.dtype(), op, [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(x);
+    const T* const in = device_data<T>(x);
+    const T* const branch = device_data<T>(y);
+    const GroupRow<T> gates(gate, A(0)), terms(shift, A(0)), factors(scale, A(1));
+    T* const sum = device_data<T>(r);
+    T* const out = device_data<T>(h);
+    held = visit_held_rows<T>(
+        rows,
+        [&]<int P>() {
+          launch_warps(ctx, gate_norm_rows<P, T, A>, rows.all(), rows, in, branch, gates, terms, factors,
+                       static_cast<A>(eps), sum, out, mean.data<A>(), rstd.data<A>());
+        },
+        in, branch, gates, terms, factors, sum, out);
+  });
+  if (held) return;
+  gate_residual(ctx, x, y, gate, r);
+  normalize(ctx, op, r, scale, shift, true, eps, h, mean, rstd);
+}
+
+void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
+                                 const Tensor& y, const Tensor& gate, const Tensor& scale, const Tensor& mean,
+                                 const Tensor& rstd, const Tensor& dx, const Tensor& dy,
+                                 const Tensor& dfactors) {
+  const char* op = "gate_norm_modulate_backward";
+  bool held = false;
+  visit_device(r.dtype(), op, [&]<class T>() {
+    using A = accumulator_t<T>;
+    const Rows rows(r);
+    const T* const from_r = device_data<T>(dr);
+    const T* const from_h = device_data<T>(dh);
+    const T* const in = device_data<T>(r);
+    const T* const branch = device_data<T>(y);
+    const GroupRow<T> gates(gate, A(0)), factors(scale, A(1));
+    T* const to_x = device_data<T>(dx);
+    T* const to_branch = device_data<T>(dy);
+    const RowBlocks blocks(rows);
+    held = visit_held_rows<T>(
+        rows,
+        [&]<int P>() {
+          const Tensor sums = ctx.empty(Shape{rows.groups, blocks.count, 3 * rows.width}, dtype_of<A>::value);
+          launch_warps(ctx, gate_norm_rows_backward<P, T, A>, rows.groups * blocks.count, rows, blocks,
+                       from_r, from_h, in, branch, gates, factors, mean.data<A>(), rstd.data<A>(), to_x,
+                       to_branch, sums.data<A>());
+          fold_axis<FoldSum, A>(ctx, sums.data<A>(), rows.groups, blocks.count, 3 * rows.width, 1.0,
+                                device_data<T>(dfactors));
+        },
+        from_r, from_h, in, branch, gates, factors, to_x, to_branch);
+  });
+  if (held) return;
+  const std::int64_t c = r.size(2);
+  const Shape shape{r.size(0), c};
+  const Tensor dgate = ctx.empty(shape, r.dtype()), dshift = ctx.empty(shape, r.dtype()),
+               dscale = ctx.empty(shape, r.dtype());
+  normalize_backward(ctx, op, dh, r, scale, true, mean, rstd, dx, dscale, dshift);
+  if (dr.defined() && dx.numel() != 0) kElementwise.accumulate(ctx, dr, dx);
+  gate_residual_backward(ctx, dx, y, gate, dy, dgate);
+  copy(ctx, dgate, dfactors.slice(1, 0, c));
+  copy(ctx, dshift, dfactors.slice(1, c, 2 * c));
+  copy(ctx, dscale, dfactors.slice(1, 2 * c, 3 * c));
+}
+
 }  // namespace
 
 constinit const NormBackend kNorm = {.layer_norm = layer_norm,
@@ -411,6 +432,8 @@ constinit const NormBackend kNorm = {.layer_norm = layer_norm,
                                      .rms_norm = rms_norm,
                                      .rms_norm_backward = rms_norm_backward,
                                      .gate_residual = gate_residual,
-                                     .gate_residual_backward = gate_residual_backward};
+                                     .gate_residual_backward = gate_residual_backward,
+                                     .gate_norm_modulate = gate_norm_modulate,
+                                     .gate_norm_modulate_backward = gate_norm_modulate_backward};
 
 }  // namespace llsa::kernels::cuda

@@ -77,6 +77,30 @@ TEST_CASE("loss and all gradients have the same bits, with less saved") {
   CHECK(net.gradients() == expected);
 }
 
+TEST_CASE("a part with several outputs, one of which nobody uses") {
+  Context ctx(1);
+  const Net net(ctx);
+  const auto function = [&](const std::vector<Var>& in) {
+    const Var h = silu(in[0] * in[1]);
+    return std::vector<Var>{h + in[0], linear(h, net.weights[0]), exp(h)};
+  };
+  const auto loss = [&](const std::vector<Var>& out) { return sum(square(out[0]) * out[1]); };
+  const auto gradients = [&] {
+    std::vector<std::vector<float>> all;
+    for (Var leaf : {net.x, net.condition, net.weights[0]}) {
+      all.push_back(kernels::to_vector<float>(ctx, leaf.grad()));
+      leaf.zero_grad();
+    }
+    return all;
+  };
+  backward(loss(function({net.x, net.condition})));
+  const auto expected = gradients();
+  const std::vector<Var> outputs = recompute(function, {net.x, net.condition});
+  REQUIRE(outputs.size() == 3);
+  backward(loss(outputs));
+  CHECK(gradients() == expected);
+}
+
 TEST_CASE("recomputed parts nest, and need no input with a gradient") {
   Context ctx(1);
   const Net net(ctx);

@@ -176,6 +176,8 @@ TEST_CASE("f32 agrees with f64, at odd sizes") {
       const Results b = run(row.apply, wide);
       const double tolerance = tolerance_of(row.tolerance, DType::f32);
       CHECK(difference(ctx, a.outputs, b.outputs, kFloor) <= tolerance);
+      // Over one column the gradient of a norm is what rounding leaves of terms 1 / sqrt(eps) times as large.
+      if (size.width == 1 && row.op() == "gate_norm_modulate") continue;
       CHECK(difference(ctx, a.gradients, b.gradients, kFloor) <= tolerance);
     }
   }
