@@ -30,20 +30,34 @@ void matmul_backward(BackwardStep& step) {
   }
 }
 
-void give(BackwardStep& step, kernels::LinearGrads grads) {
-  if (step.needs(0)) step.add(0, std::move(grads.dx));
-  if (step.needs(1)) step.add(1, std::move(grads.dw));
-  if (step.needs(2)) step.add(2, std::move(grads.db));
+void add_if_wanted(BackwardStep& step, int input, Tensor gradient) {
+  if (gradient.defined()) step.add(input, std::move(gradient));
 }
 
 void linear_backward(BackwardStep& step) {
-  give(step, kernels::linear_backward(step.context(), step.dy(), step.saved(0), step.saved(1), step.needs(0),
-                                      step.needs(1), step.needs(2)));
+  Tensor dw = step.room(1), db = step.room(2);
+  Tensor dx = kernels::linear_backward(step.context(), step.dy(), step.saved(0), step.saved(1), {},
+                                       step.needs(0), dw, db);
+  add_if_wanted(step, 0, std::move(dx));
+  add_if_wanted(step, 1, std::move(dw));
+  add_if_wanted(step, 2, std::move(db));
 }
 
-void linear_gelu_backward(BackwardStep& step) {
-  give(step, kernels::linear_gelu_backward(step.context(), step.dy(), step.saved(0), step.saved(1),
-                                           step.saved(2), step.needs(0), step.needs(1), step.needs(2)));
+void mlp_backward(BackwardStep& step) {
+  const Tensor &x = step.saved(0), &up = step.saved(1), &down = step.saved(2), &pre = step.saved(3),
+               &hidden = step.saved(4);
+  const bool through = step.needs(0) || step.needs(1) || step.needs(2);
+  Tensor ddown = step.room(3), ddown_bias = step.room(4);
+  const Tensor dpre =
+      kernels::linear_backward(step.context(), step.dy(), hidden, down, pre, through, ddown, ddown_bias);
+  add_if_wanted(step, 3, std::move(ddown));
+  add_if_wanted(step, 4, std::move(ddown_bias));
+  if (!through) return;
+  Tensor dup = step.room(1), dup_bias = step.room(2);
+  Tensor dx = kernels::linear_backward(step.context(), dpre, x, up, {}, step.needs(0), dup, dup_bias);
+  add_if_wanted(step, 0, std::move(dx));
+  add_if_wanted(step, 1, std::move(dup));
+  add_if_wanted(step, 2, std::move(dup_bias));
 }
 
 const Tensor& value_or_none(const Var& x) {
@@ -66,10 +80,12 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
                 saving(x.value(), w.value()));
 }
 
-Var linear_gelu(const Var& x, const Var& w, const Var& bias) {
-  auto result = kernels::linear_gelu(x.context(), x.value(), w.value(), value_or_none(bias));
-  return record("linear_gelu", {&x, &w, &bias}, std::move(result.y), linear_gelu_backward,
-                saving(x.value(), w.value(), std::move(result.pre)));
+Var mlp(const Var& x, const Var& up, const Var& up_bias, const Var& down, const Var& down_bias) {
+  Context& context = x.context();
+  auto hidden = kernels::linear_gelu(context, x.value(), up.value(), value_or_none(up_bias));
+  Tensor y = kernels::linear(context, hidden.y, down.value(), value_or_none(down_bias));
+  return record("mlp", {&x, &up, &up_bias, &down, &down_bias}, std::move(y), mlp_backward,
+                saving(x.value(), up.value(), down.value(), std::move(hidden.pre), std::move(hidden.y)));
 }
 
 }  // namespace llsa

@@ -14,8 +14,9 @@ Var matmul(const Var& a, const Var& b, bool trans_a = false, bool trans_b = fals
 /// of dy over the rows; saves x and w.
 Var linear(const Var& x, const Var& w, const Var& bias = {});
 
-/// y = gelu_tanh(linear(x, w, bias)), the activation applied while a panel of rows is in the cache. Saves x,
-/// w and the [...,out] input of the activation.
-Var linear_gelu(const Var& x, const Var& w, const Var& bias = {});
+/// y = linear(gelu_tanh(linear(x, up, up_bias)), down, down_bias), the feed-forward part of a transformer: x[...,in],
+/// up[hidden,in], down[out,hidden]; the biases may be undefined. The activation and its derivative are applied to
+/// products on their way to memory. Saves x, up, down and the [...,hidden] values before and after the activation.
+Var mlp(const Var& x, const Var& up, const Var& up_bias, const Var& down, const Var& down_bias);
 
 }  // namespace llsa

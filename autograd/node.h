@@ -84,8 +84,12 @@ class BackwardStep {
     return *found;
   }
 
-  /// Hands on a contribution to dL/d(input), of the input's shape. Throws ShapeError for any other.
+  /// Hands on a contribution to dL/d(input), of the input's shape, in its dtype or that of sums (f32 for bf16). Throws
+  /// ShapeError for any other.
   void add(int input, Tensor gradient);
+  /// Where backward may write a contribution before it hands it on: in the dtype of sums, contiguous, the buffer of a
+  /// leaf itself where that holds zeros. Undefined if nobody wants it.
+  Tensor room(int input);
   /// Goes on through a graph that was just computed, as if it had been there instead of this node.
   void continue_with(const Var& output, Tensor gradient);
 

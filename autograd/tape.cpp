@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <map>
 #include <string>
 
 #include "autograd/node.h"
+#include "kernels/check.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 
@@ -71,7 +74,7 @@ FindNonFinite::~FindNonFinite() { finding_nonfinite = before_; }
 /// One backward pass.
 class Walk {
  public:
-  explicit Walk(Graph graph) : graph_(graph) {}
+  Walk(Graph graph, GradBuffers buffers) : graph_(graph), buffers_(buffers) {}
   /// After an exception nodes wait here still; another walk must not find what this one left in them.
   ~Walk() {
     for (const auto& node : heap_) reset(*node);
@@ -87,7 +90,13 @@ class Walk {
     Context& context = *node->context;
     Tensor& collected = node->gradients[static_cast<std::size_t>(slot)];
     if (node->bound) {
-      kernels::accumulate(context, kernels::cast(context, gradient, collected.dtype()), collected);
+      if (gradient.raw() == collected.raw()) {
+        // Its op has written it there.
+      } else if (claim(collected)) {
+        kernels::copy(context, gradient, collected);
+      } else {
+        kernels::accumulate(context, kernels::cast(context, gradient, collected.dtype()), collected);
+      }
     } else if (collected.defined()) {
       collected = sum_of(context, std::move(collected), std::move(gradient));
     } else if (node->is_leaf() && !(is_exclusive(gradient) && gradient.is_contiguous())) {
@@ -103,6 +112,23 @@ class Walk {
       heap_.push_back(node);
       std::push_heap(heap_.begin(), heap_.end(), older);
     }
+  }
+
+  /// Whether the buffer of a leaf still holds zeros, all of it: from now on it does not. Parts of one buffer may be
+  /// bound to other leaves, so places in memory are kept, not leaves.
+  bool claim(const Tensor& buffer) {
+    if (buffers_ != GradBuffers::zeros) return false;
+    const std::byte* begin = buffer.raw();
+    const std::byte* end = begin + buffer.nbytes();
+    bool zeros = true;
+    for (auto at = written_.upper_bound(begin); at != written_.end() && at->second < end;
+         at = written_.erase(at)) {
+      zeros = false;
+      begin = std::min(begin, at->second);
+      end = std::max(end, at->first);
+    }
+    written_.emplace(end, begin);
+    return zeros;
   }
 
   void run() {
@@ -134,27 +160,43 @@ class Walk {
   }
 
   Graph graph_;
+  GradBuffers buffers_;
+  std::map<const std::byte*, const std::byte*> written_;  // end and begin of buffers without zeros
   std::vector<std::shared_ptr<Node>> heap_;
 };
 
 void BackwardStep::add(int input, Tensor gradient) {
   const Edge& to = edge(input);
   if (!to.node) return;
-  if (!gradient.defined() || gradient.shape() != to.shape || gradient.dtype() != to.dtype)
+  const bool fits = gradient.defined() && gradient.shape() == to.shape &&
+                    (gradient.dtype() == to.dtype || gradient.dtype() == kernels::accumulator_of(to.dtype));
+  if (!fits)
     throw ShapeError(cat(
         "[", node_.op, "] backward made for input ", input, " of ", to.shape, " ", name_of(to.dtype), ": ",
         gradient.defined() ? cat(gradient.shape(), " ", name_of(gradient.dtype())) : std::string("nothing")));
   if (finding_nonfinite && !is_finite(context(), gradient))
     throw NonFiniteError(cat("[", node_.op, "] the gradient of input ", input, " is not finite; input shapes",
                              shapes_of(node_)));
+  if (!to.node->bound) gradient = kernels::cast(context(), gradient, to.dtype);
   walk_.deliver(to.node, to.slot, std::move(gradient));
+}
+
+Tensor BackwardStep::room(int input) {
+  const Edge& to = edge(input);
+  if (!to.node) return {};
+  const DType dtype = kernels::accumulator_of(to.dtype);
+  if (to.node->bound) {
+    const Tensor& buffer = to.node->gradients[0];
+    if (buffer.dtype() == dtype && walk_.claim(buffer)) return buffer;
+  }
+  return context().empty(to.shape, dtype);
 }
 
 void BackwardStep::continue_with(const Var& output, Tensor gradient) {
   if (output.requires_grad()) walk_.deliver(output.node(), output.slot(), std::move(gradient));
 }
 
-void backward(const Var& out, const Tensor& seed, Graph graph) {
+void backward(const Var& out, const Tensor& seed, Graph graph, GradBuffers buffers) {
   if (!out.requires_grad())
     throw ValueError("[backward] the output does not depend on anything that requires a gradient",
                      "make a leaf with requires_grad = true, and compute outside of NoGrad");
@@ -170,7 +212,7 @@ void backward(const Var& out, const Tensor& seed, Graph graph) {
                          start.shape(), " ", name_of(start.dtype())));
   }
   const NoGrad no_grad;
-  Walk walk(graph);
+  Walk walk(graph, buffers);
   walk.deliver(out.node(), out.slot(), std::move(start));
   walk.run();
 }

@@ -94,11 +94,18 @@ enum class Graph {
   retain  ///< kept for another backward
 };
 
+/// What the buffers that leaves are bound to hold when a walk begins.
+enum class GradBuffers {
+  sums,  ///< anything: gradients are added to it
+  zeros  ///< zeros: the first gradient of a leaf is written over them, in place where its op can do so
+};
+
 /// Adds d(sum(out * seed))/d(leaf) to the gradient of every leaf below `out`. Without a seed, `out` must have
 /// one element and the seed is 1. Throws ValueError when `out` does not require a gradient, ShapeError for a
 /// seed of another shape, Error when the graph was freed by an earlier backward. After an exception the
 /// leaves may hold a part of their gradients.
-void backward(const Var& out, const Tensor& seed = {}, Graph graph = Graph::free);
+void backward(const Var& out, const Tensor& seed = {}, Graph graph = Graph::free,
+              GradBuffers buffers = GradBuffers::sums);
 
 /// While one lives, ops of this thread record nothing, and their outputs do not require gradients. Nests.
 class NoGrad {

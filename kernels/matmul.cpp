@@ -63,27 +63,6 @@ Shape with_last(const Shape& shape, std::int64_t last) {
   return Shape(extents);
 }
 
-LinearGrads backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& pre,
-                     bool need_dx, bool need_dw, bool need_db) {
-  const auto [m, n, k] = sizes_of(x, w);
-  if (dy.numel() == 0) {
-    const auto zeros = [&](bool needed, const Shape& shape) {
-      return needed ? ctx.zeros(shape, x.dtype()) : Tensor();
-    };
-    return {zeros(need_dx, x.shape()), zeros(need_dw, w.shape()), zeros(need_db, Shape{n})};
-  }
-  LinearBackwardArgs args;
-  if (pre.defined()) args.pre = pre.reshape({m, n});
-  args.dy = contiguous(ctx, dy).reshape({m, n});
-  args.x = contiguous(ctx, x).reshape({m, k});
-  args.w = with_unit_stride(ctx, w);
-  if (need_dx) args.dx = ctx.empty(Shape{m, k}, x.dtype());
-  if (need_dw) args.dw = ctx.empty(Shape{n, k}, x.dtype());
-  if (need_db) args.db = ctx.empty(Shape{n}, x.dtype());
-  backend(ctx).matmul.linear_backward(ctx, args, pre.defined() ? "linear_gelu_backward" : "linear_backward");
-  return {need_dx ? args.dx.reshape(x.shape()) : Tensor(), args.dw, args.db};
-}
-
 }  // namespace
 
 Tensor matmul(Context& ctx, const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
@@ -135,14 +114,34 @@ LinearGelu linear_gelu(Context& ctx, const Tensor& x, const Tensor& w, const Ten
   return result;
 }
 
-LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
-                            bool need_dw, bool need_db) {
-  return backward(ctx, dy, x, w, {}, need_dx, need_dw, need_db);
+Tensor linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& pre,
+                       bool need_dx, const Tensor& dw, const Tensor& db) {
+  const auto [m, n, k] = sizes_of(x, w);
+  if (dy.numel() == 0) {
+    for (const Tensor& sums : {dw, db})
+      if (sums.defined()) fill(ctx, sums, 0.0);
+    return need_dx ? ctx.zeros(x.shape(), x.dtype()) : Tensor();
+  }
+  LinearBackwardArgs args;
+  if (pre.defined()) args.pre = contiguous(ctx, pre).reshape({m, k});
+  args.dy = contiguous(ctx, dy).reshape({m, n});
+  args.x = contiguous(ctx, x).reshape({m, k});
+  args.w = with_unit_stride(ctx, w);
+  if (need_dx) args.dx = ctx.empty(Shape{m, k}, x.dtype());
+  args.dw = dw;
+  args.db = db;
+  backend(ctx).matmul.linear_backward(ctx, args);
+  return need_dx ? args.dx.reshape(x.shape()) : Tensor();
 }
 
-LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
-                                 const Tensor& pre, bool need_dx, bool need_dw, bool need_db) {
-  return backward(ctx, dy, x, w, pre, need_dx, need_dw, need_db);
+LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
+                            bool need_dw, bool need_db, const Tensor& pre) {
+  const DType sums = accumulator_of(x.dtype());
+  LinearGrads grads;
+  if (need_dw) grads.dw = ctx.empty(w.shape(), sums);
+  if (need_db) grads.db = ctx.empty(Shape{w.size(0)}, sums);
+  grads.dx = linear_backward(ctx, dy, x, w, pre, need_dx, grads.dw, grads.db);
+  return grads;
 }
 
 void tune_products(Context& ctx, bool on) { backend(ctx).matmul.tune_products(ctx, on); }

@@ -26,17 +26,6 @@ constexpr double product_flops(std::int64_t m, std::int64_t n, std::int64_t k) {
 /// x[...,in] w[out,in]^T + bias[out] -> [...,out]; bias may be undefined.
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias);
 
-/// Gradients that were not asked for are undefined.
-struct LinearGrads {
-  Tensor dx;  ///< [...,in]
-  Tensor dw;  ///< [out,in]
-  Tensor db;  ///< [out]
-};
-
-/// dx = dy w, dw = dy^T x, db = sum of dy over all rows; dy[...,out], x[...,in], w[out,in].
-LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
-                            bool need_dw, bool need_db);
-
 struct LinearGelu {
   Tensor y;    ///< gelu_tanh(pre) [...,out]
   Tensor pre;  ///< x w^T + bias [...,out], saved for backward
@@ -46,10 +35,19 @@ struct LinearGelu {
 /// undefined.
 LinearGelu linear_gelu(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias);
 
-/// linear_backward of dy gelu_tanh'(pre), which is formed panel by panel.
-LinearGrads linear_gelu_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w,
-                                 const Tensor& pre, bool need_dx = true, bool need_dw = true,
-                                 bool need_db = true);
+/// dx = dy w, dw = dy^T x, db = sum of dy over all rows; dy[...,out], x[...,in], w[out,in]. With pre[...,in], of which x is
+/// gelu_tanh, dx is the gradient of pre: dy w gelu_tanh'(pre). dw[out,in] and db[out] are written to tensors of the caller,
+/// contiguous and in the dtype of sums; an undefined one is not wanted. Returns dx[...,in], undefined if it is not wanted.
+Tensor linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& pre,
+                       bool need_dx, const Tensor& dw, const Tensor& db);
+
+/// Gradients that were not asked for are undefined; dw and db in the dtype of sums.
+struct LinearGrads {
+  Tensor dx, dw, db;
+};
+/// The same with new tensors for dw and db.
+LinearGrads linear_backward(Context& ctx, const Tensor& dy, const Tensor& x, const Tensor& w, bool need_dx,
+                            bool need_dw, bool need_db, const Tensor& pre = {});
 
 // Which algorithm computes a product, where a library offers several.
 //

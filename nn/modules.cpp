@@ -54,7 +54,9 @@ Mlp::Mlp(Parameters& params, const std::string& name, std::int64_t width, std::i
 
 Mlp::Mlp(Linear up, Linear down) : up_(std::move(up)), down_(std::move(down)) {}
 
-Var Mlp::operator()(const Var& x) const { return down_(linear_gelu(x, up_.weight(), up_.bias())); }
+Var Mlp::operator()(const Var& x) const {
+  return mlp(x, up_.weight(), up_.bias(), down_.weight(), down_.bias());
+}
 
 Var Sequential::operator()(const Var& x) const {
   Var y = x;

@@ -89,7 +89,7 @@ Var TrainStep::scaled_loss() {
 
 void TrainStep::micro_batch() {
   const Var loss = scaled_loss();
-  backward(loss);
+  backward(loss, {}, Graph::free, GradBuffers::zeros);
   const Tensor value = kernels::cast(ctx_, loss.value(), DType::f32);
   if (slices_.shared()) return kernels::copy(ctx_, value, round_losses_.select(0, slices_.ranks().rank()));
   kernels::accumulate(ctx_, value, loss_);

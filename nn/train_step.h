@@ -63,10 +63,10 @@ class TrainStep {
   TrainStep(Parameters& parameters, Optimizer& optimizer, Ema* ema, Objective objective,
             TrainStepOptions options = {});
 
-  /// One step; collective where the parameters are shared. False when should_stop has ended it before the update: weights and average are as before, the
-  /// gradients zero, and the batches lost. A step that cannot be captured (out of memory, an op that needs the
-  /// host) is not an error:
-  /// this one and all later ones are computed op by op.
+  /// One step, from gradients of zero, as an update leaves them; collective where the parameters are shared. False when
+  /// should_stop has ended it before the update: weights and average are as before, the gradients zero, and the batches
+  /// lost. A step that cannot be captured (out of memory, an op that needs the host) is not an error: this one and all
+  /// later ones are computed op by op.
   bool run(double learning_rate);
   /// f32, a scalar: the loss of the last step, the mean over its micro-batches. Always the same tensor.
   const Tensor& loss() const { return loss_; }

@@ -108,7 +108,9 @@ Vars matmul_tab(const OpSample& sample, const Vars& x) {
 }
 
 Vars linear(const OpSample&, const Vars& x) { return {llsa::matmul(x[0], transpose(x[1], 0, 1)) + x[2]}; }
-Vars linear_gelu(const OpSample&, const Vars& x) { return {llsa::gelu_tanh(llsa::linear(x[0], x[1], x[2]))}; }
+Vars mlp(const OpSample&, const Vars& x) {
+  return {llsa::linear(llsa::gelu_tanh(llsa::linear(x[0], x[1], x[2])), x[3], x[4])};
+}
 
 // Stride {2, 1}, padding {1, 1}.
 Vars conv(const OpSample& sample, const Vars& x) {

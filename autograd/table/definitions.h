@@ -24,7 +24,7 @@ Vars matmul_ta(const OpSample& sample, const Vars& x);
 Vars matmul_tb(const OpSample& sample, const Vars& x);
 Vars matmul_tab(const OpSample& sample, const Vars& x);
 Vars linear(const OpSample& sample, const Vars& x);
-Vars linear_gelu(const OpSample& sample, const Vars& x);
+Vars mlp(const OpSample& sample, const Vars& x);
 Vars conv(const OpSample& sample, const Vars& x);     ///< one matrix product per kernel element
 Vars patches(const OpSample& sample, const Vars& x);  ///< one matrix product of flattened patches
 

@@ -161,6 +161,16 @@ OpSample linear(const OpRequest& request) {
   return m.normal({m.b, m.n, m.c}).normal({m.c + 1, m.c}).normal({m.c + 1}).done();
 }
 
+OpSample mlp(const OpRequest& request) {
+  Maker m(request);
+  return m.normal({m.b, m.n, m.c})
+      .normal({m.c + 1, m.c})
+      .normal({m.c + 1})
+      .normal({m.c, m.c + 1})
+      .normal({m.c})
+      .done();
+}
+
 OpSample conv(const OpRequest& request) {
   Maker m(request);
   return m.normal({m.b, m.c, 6, m.n}).normal({m.c + 1, m.c, 3, 2}).normal({m.c + 1}).done();

@@ -25,6 +25,7 @@ OpSample matmul_tb(const OpRequest& request);
 OpSample matmul_tab(const OpRequest& request);
 OpSample matmul_shared(const OpRequest& request);  ///< [b,2,N,C], [C,C+1]
 OpSample linear(const OpRequest& request);         ///< [b,N,C], [C+1,C], [C+1]
+OpSample mlp(const OpRequest& request);            ///< as linear, and [C,C+1], [C]
 OpSample conv(const OpRequest& request);           ///< [b,C,6,N], [C+1,C,3,2], [C+1]
 OpSample patches(const OpRequest& request);        ///< [b,3,4,2N], [C,3,2,2], [C]
 

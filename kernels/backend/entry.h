@@ -29,7 +29,7 @@ class Entry<R(Args...)> {
   constexpr bool operator==(std::nullptr_t) const { return function_ == nullptr; }
 
  private:
-  Entry<R(Args...)> function_;
+  R (*function_)(Args...);
 };
 
 }  // namespace llsa::kernels

@@ -15,16 +15,16 @@ struct LinearBackwardArgs {
   Tensor dy;   ///< [M,N] contiguous
   Tensor x;    ///< [M,K] contiguous
   Tensor w;    ///< [N,K], one axis with unit stride
-  Tensor pre;  ///< [M,N] contiguous or undefined: with it, dy is multiplied by gelu_tanh'(pre) first
+  Tensor pre;  ///< [M,K] contiguous or undefined: with it, dx is multiplied by gelu_tanh'(pre)
   Tensor dx;   ///< out [M,K] contiguous
-  Tensor dw;   ///< out [N,K] contiguous
-  Tensor db;   ///< out [N]
+  Tensor dw;   ///< out [N,K] contiguous, in the dtype of sums: f32 (f64 for f64)
+  Tensor db;   ///< out [N], likewise
 };
 inline double bytes_of(const LinearBackwardArgs& args) {
   return bytes_of(std::vector<Tensor>{args.dy, args.x, args.w, args.pre, args.dx, args.dw, args.db});
 }
 
-/// All tensors of one call have one floating dtype; sums run in f32 (f64 for f64). Any extent may be 0.
+/// All tensors of one call have one floating dtype, unless said otherwise; sums run in f32 (f64 for f64). Any extent may be 0.
 struct MatmulBackend {
   /// out[B,M,N] = a[B,M,K] b[B,K,N]; out contiguous; a and b have any batch stride (0 where broadcast) and
   /// unit stride in one of their matrix axes.
@@ -34,7 +34,7 @@ struct MatmulBackend {
   Entry<void(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y,
              const Tensor& pre)>
       linear;
-  /// dx = dy w, dw = dy^T x, db = column sums of dy.
+  /// dx = dy w (times gelu_tanh'(pre)), dw = dy^T x, db = column sums of dy.
   Entry<void(Context& ctx, const LinearBackwardArgs& args)> linear_backward;
 
   // As in matmul.h.

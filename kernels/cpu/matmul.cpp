@@ -29,7 +29,7 @@ constexpr std::int64_t kPanel = 256;
 constexpr std::int64_t kMaxGroups = 32;                              // partial sums of a weight gradient
 constexpr std::int64_t kMaxPartialElements = std::int64_t{1} << 23;  // of all of them together
 constexpr std::int64_t kWorthHandingOver = std::int64_t{1} << 19;    // multiply-adds
-constexpr int kOut = 5, kGrad = 6, kPartial = 7;                     // scratch slots
+constexpr int kOut = 5, kPartial = 7;                                // scratch slots
 
 std::int64_t blocks(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
@@ -68,27 +68,34 @@ MatrixRef<T> matrix(const Tensor& x) {
   return {x.data<T>(), x.stride(-2), x.stride(-1)};
 }
 
-/// c[m,n] (rows ldc apart) = a b + bias, through f32 for bf16.
+/// c[m,n] (rows ldc apart) = a b + bias, through f32 for bf16; multiplied by gelu_tanh'(pre) where there is such a
+/// matrix, laid out as c.
 template <class T>
 void product_into(std::int64_t m, std::int64_t n, std::int64_t k, MatrixRef<T> a, MatrixRef<T> b,
-                  const Acc<T>* bias, T* c, std::int64_t ldc) {
-  if constexpr (std::is_same_v<T, Acc<T>>) {
-    gemm(m, n, k, a, b, bias, c, ldc, false);
+                  const Acc<T>* bias, T* c, std::int64_t ldc, const T* pre = nullptr) {
+  constexpr bool kDirect = std::is_same_v<T, Acc<T>>;
+  Acc<T>* product;
+  std::int64_t ld = n;
+  if constexpr (kDirect) {
+    product = c;
+    ld = ldc;
   } else {
-    Acc<T>* const wide = scratch<kOut, Acc<T>>(m * n);
-    gemm(m, n, k, a, b, bias, wide, n, false);
-    for (std::int64_t i = 0; i < m; ++i) {
+    product = scratch<kOut, Acc<T>>(m * n);
+  }
+  gemm(m, n, k, a, b, bias, product, ld, false);
+  if (kDirect && pre == nullptr) return;
+  for (std::int64_t i = 0; i < m; ++i) {
+    const Acc<T>* const from = product + i * ld;
+    T* const to = c + i * ldc;
+    if (pre == nullptr) {
 #pragma omp simd
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = wide[i * n + j];
+      for (std::int64_t j = 0; j < n; ++j) to[j] = from[j];
+    } else {
+      const T* const at = pre + i * ldc;
+#pragma omp simd
+      for (std::int64_t j = 0; j < n; ++j) to[j] = from[j] * gelu_tanh_derivative(Acc<T>(at[j]));
     }
   }
-}
-
-/// dy gelu'(pre)
-template <class T>
-void gelu_backward(const T* dy, const T* pre, T* out, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) out[i] = Acc<T>(dy[i]) * gelu_tanh_derivative(Acc<T>(pre[i]));
 }
 
 /// sum[j] += column sums of dy[rows,n] (rows ld apart)
@@ -117,12 +124,13 @@ class LinearBackward {
         k_(args.w.size(1)),
         dy_(args.dy.data<T>()),
         x_(args.x.data<T>()),
+        pre_(args.pre.defined() ? args.pre.data<T>() : nullptr),
         panels_(blocks(m_, kPanel)) {}
 
   void run() {
     const std::int64_t by_memory = kMaxPartialElements / std::max<std::int64_t>(n_ * k_, 1);
     const std::int64_t groups = std::min({panels_, kMaxGroups, by_memory});
-    if (!args_.dw.defined() && !args_.db.defined() && !args_.pre.defined())
+    if (!args_.dw.defined() && !args_.db.defined())
       input_gradient();
     else if (panels_ >= 4 && groups >= std::min<std::int64_t>(panels_, 8))
       by_groups(blocks(panels_, groups));
@@ -138,8 +146,9 @@ class LinearBackward {
     T* const dx = args_.dx.data<T>();
     for_pieces(ctx_, Cut(m_, k_, n_), 1,
                [&](std::int64_t, std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols) {
-                 product_into<T>(rows, cols, n_, dy.at(row, 0), w.at(0, col), nullptr, dx + row * k_ + col,
-                                 k_);
+                 const std::int64_t at = row * k_ + col;
+                 product_into<T>(rows, cols, n_, dy.at(row, 0), w.at(0, col), nullptr, dx + at, k_,
+                                 pre_ != nullptr ? pre_ + at : nullptr);
                });
   }
 
@@ -159,23 +168,19 @@ class LinearBackward {
       const std::int64_t begin = group * panels_per_group * kPanel;
       for (std::int64_t row = begin; row < end; row += kPanel) {
         const std::int64_t rows = std::min(kPanel, end - row);
-        const T* dy = dy_ + row * n_;
-        if (args_.pre.defined()) {
-          T* const dpre = scratch<kGrad, T>(kPanel * n_);
-          gelu_backward(dy, args_.pre.data<T>() + row * n_, dpre, rows * n_);
-          dy = dpre;
-        }
+        const T* const dy = dy_ + row * n_;
         const MatrixRef<T> grad{dy, n_, 1};
         if (dw_size > 0)
           gemm(n_, k_, rows, grad.transposed(), MatrixRef<T>{x_ + row * k_, k_, 1}, nullptr, dw, k_,
                row > begin);
         if (args_.dx.defined())
-          product_into<T>(rows, k_, n_, grad, matrix<T>(args_.w), nullptr, args_.dx.data<T>() + row * k_, k_);
+          product_into<T>(rows, k_, n_, grad, matrix<T>(args_.w), nullptr, args_.dx.data<T>() + row * k_, k_,
+                          pre_ != nullptr ? pre_ + row * k_ : nullptr);
         if (db_size > 0) add_column_sums(dy, rows, n_, n_, db);
       }
     });
-    T* const dw = dw_size > 0 ? args_.dw.data<T>() : nullptr;
-    T* const db = db_size > 0 ? args_.db.data<T>() : nullptr;
+    Acc<T>* const dw = dw_size > 0 ? args_.dw.data<Acc<T>>() : nullptr;
+    Acc<T>* const db = db_size > 0 ? args_.db.data<Acc<T>>() : nullptr;
     ctx_.pool().parallel_ranges(size, kElementGrain / 4, [&](std::int64_t begin, std::int64_t end) {
       Acc<T>* const sum = scratch<kPartial, Acc<T>>(kElementGrain / 4);
       std::copy_n(sums + begin, end - begin, sum);
@@ -184,48 +189,29 @@ class LinearBackward {
 #pragma omp simd
         for (std::int64_t i = 0; i < end - begin; ++i) sum[i] += part[i];
       }
-      for (std::int64_t i = begin; i < end; ++i) (i < dw_size ? dw[i] : db[i - dw_size]) = T(sum[i - begin]);
+      for (std::int64_t i = begin; i < end; ++i) (i < dw_size ? dw[i] : db[i - dw_size]) = sum[i - begin];
     });
   }
 
-  /// dy gelu'(pre) for all rows, then dx, then dw and db in tiles of rows of dw.
+  /// dx, then dw and db in tiles of rows of dw.
   void by_parts() {
-    Tensor dpre;
-    if (args_.pre.defined()) {
-      dpre = ctx_.empty_like(args_.dy);
-      T* const out = dpre.data<T>();
-      const T* const pre = args_.pre.data<T>();
-      ctx_.pool().parallel_ranges(m_ * n_, kElementGrain, [&](std::int64_t begin, std::int64_t end) {
-        gelu_backward(dy_ + begin, pre + begin, out + begin, end - begin);
-      });
-      dy_ = out;
-    }
     input_gradient();
-    if (!args_.dw.defined() && !args_.db.defined()) return;
     const std::int64_t depth = kPanel * 4;
     const std::int64_t worth = kWorthHandingOver / std::max<std::int64_t>(k_ * std::min(m_, depth), 1);
     const std::int64_t tile = std::clamp<std::int64_t>(blocks(worth, 16) * 16, 16, 128);
     ctx_.pool().parallel_ranges(n_, tile, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t lines = end - begin;
       if (args_.dw.defined()) {
-        T* const dw = args_.dw.data<T>() + begin * k_;
-        Acc<T>* sum;
-        if constexpr (std::is_same_v<T, Acc<T>>)
-          sum = dw;
-        else
-          sum = scratch<kPartial, Acc<T>>(lines * k_);
+        Acc<T>* const dw = args_.dw.data<Acc<T>>() + begin * k_;
         for (std::int64_t row = 0; row < m_; row += depth)
           gemm(lines, k_, std::min(depth, m_ - row), MatrixRef<T>{dy_ + row * n_ + begin, 1, n_},
-               MatrixRef<T>{x_ + row * k_, k_, 1}, nullptr, sum, k_, row > 0);
-        if constexpr (!std::is_same_v<T, Acc<T>>)
-          for (std::int64_t i = 0; i < lines * k_; ++i) dw[i] = T(sum[i]);
+               MatrixRef<T>{x_ + row * k_, k_, 1}, nullptr, dw, k_, row > 0);
       }
       if (args_.db.defined()) {
-        Acc<T>* const sum = scratch<kPartial, Acc<T>>(lines);
-        std::fill_n(sum, lines, Acc<T>(0));
+        Acc<T>* const db = args_.db.data<Acc<T>>() + begin;
+        std::fill_n(db, lines, Acc<T>(0));
         for (std::int64_t row = 0; row < m_; row += kPanel)
-          add_column_sums(dy_ + row * n_ + begin, std::min(kPanel, m_ - row), lines, n_, sum);
-        for (std::int64_t i = 0; i < lines; ++i) args_.db.data<T>()[begin + i] = T(sum[i]);
+          add_column_sums(dy_ + row * n_ + begin, std::min(kPanel, m_ - row), lines, n_, db);
       }
     });
   }
@@ -235,6 +221,7 @@ class LinearBackward {
   std::int64_t m_, n_, k_;
   const T* dy_;
   const T* x_;
+  const T* pre_;
   std::int64_t panels_;
 };
 

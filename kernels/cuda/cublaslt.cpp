@@ -39,7 +39,7 @@ std::string machine_of(const Context& ctx) {
 struct CublasLt::Impl {
   Owned<cublasLtHandle_t, cublasLtDestroy> library;
   Tensor workspace;
-  std::map<std::array<std::int64_t, 17>, Plan> plans;
+  std::map<Kind::Key, Plan> plans;
   std::map<std::string, Algorithm> choices;  // by Kind::name(); empty in a context that never tunes
   bool tuning = false;
 

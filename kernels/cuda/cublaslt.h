@@ -20,11 +20,13 @@ enum class Epilogue : std::uint8_t {
   none,
   bias,            ///< out += bias[n] in every row
   bias_gelu,       ///< pre = product + bias, out = gelu_tanh(pre)
+  gelu_gradient,   ///< out = product gelu_tanh'(pre)
   operand_row_sum  ///< bias[m] = sums of the rows of a
 };
 
-/// out[B,m,n] = a[B,m,k] b[B,k,n]: all extents positive, one dtype, out contiguous; a and b with unit stride
-/// in one of their matrix axes and any batch stride. bias and pre (out's shape) contiguous.
+/// out[B,m,n] = a[B,m,k] b[B,k,n]: all extents positive, out contiguous; a and b with unit stride
+/// in one of their matrix axes and any batch stride. bias and pre (out's shape) contiguous. One dtype, but out, with bias,
+/// may also be f32 where a and b are bf16.
 struct Product {
   Tensor a, b, out;
   Epilogue epilogue = Epilogue::none;

@@ -4,8 +4,9 @@
 //   bias            by the library; f64: by accumulate()
 //   bias and GELU   by the library in bf16, where rounding hides its approximation of tanh; f32 and f64: the
 //                   bias by the library, then our gelu_tanh
-//   GELU backward   dy gelu_tanh'(pre) by our kernel
+//   GELU backward   dy w gelu_tanh'(pre) by the library in bf16; f32 and f64: the product, then our kernel
 //   bias gradient   by the library together with dw; f64, or without dw: by fold()
+//   dw, db in bf16  in f32, as they are summed
 //
 // If the library has no algorithm for a product with these additions, a plain product and our kernels take its place. If
 // it has none for a plain product in bf16 with thin or unaligned matrices, the matrices are padded with zeros until their
@@ -79,13 +80,18 @@ void linear(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias, 
   if (pre.defined()) kElementwise.unary(ctx, UnaryOp::gelu_tanh, pre, y);
 }
 
+void input_gradient(Context& ctx, const LinearBackwardArgs& args) {
+  const Tensor& dx = args.dx;
+  const bool by_library = args.pre.defined() && dx.dtype() == DType::bf16 && dx.size(1) % kAuxAlignment == 0;
+  if (by_library && fused(ctx, {args.dy, args.w, dx, Epilogue::gelu_gradient, {}, args.pre})) return;
+  product(ctx, args.dy, args.w, dx);
+  if (args.pre.defined() && dx.numel() != 0)
+    kElementwise.unary_backward(ctx, UnaryOp::gelu_tanh, dx, args.pre, dx);
+}
+
 void linear_backward(Context& ctx, const LinearBackwardArgs& args) {
-  Tensor dy = args.dy;  // [M,N]
-  if (args.pre.defined()) {
-    dy = ctx.empty_like(args.dy);
-    if (dy.numel() != 0) kElementwise.unary_backward(ctx, UnaryOp::gelu_tanh, args.dy, args.pre, dy);
-  }
-  if (args.dx.defined()) product(ctx, dy, args.w, args.dx);
+  const Tensor& dy = args.dy;  // [M,N]
+  if (args.dx.defined()) input_gradient(ctx, args);
   const Tensor dy_t = dy.transpose(0, 1);
   if (args.dw.defined() && args.db.defined() &&
       fused(ctx, {dy_t, args.x, args.dw, Epilogue::operand_row_sum, args.db}))

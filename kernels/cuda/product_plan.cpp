@@ -33,6 +33,8 @@ cublasLtEpilogue_t option_of(Epilogue epilogue) {
       return CUBLASLT_EPILOGUE_BIAS;
     case Epilogue::bias_gelu:
       return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+    case Epilogue::gelu_gradient:
+      return CUBLASLT_EPILOGUE_DGELU;
     case Epilogue::operand_row_sum:
       return CUBLASLT_EPILOGUE_BGRADB;
     case Epilogue::none:
@@ -47,6 +49,8 @@ const char* name_of(Epilogue epilogue) {
       return "bias";
     case Epilogue::bias_gelu:
       return "bias and GELU";
+    case Epilogue::gelu_gradient:
+      return "gradient of GELU";
     case Epilogue::operand_row_sum:
       return "row sums of a";
     case Epilogue::none:
@@ -113,8 +117,9 @@ Layout::Layout(const Tensor& x)
 }
 
 Kind::Kind(const Context& ctx, const Product& product)
-    : dtype(product.out.dtype()),
-      tf32(ctx.tf32() && product.out.dtype() == DType::f32),
+    : dtype(product.a.dtype()),
+      f32_sums(product.out.dtype() != dtype),
+      tf32(ctx.tf32() && dtype == DType::f32),
       epilogue(product.epilogue),
       m(product.out.size(-2)),
       n(product.out.size(-1)),
@@ -130,8 +135,9 @@ Kind::Kind(const Context& ctx, const Product& product)
     if (extra->defined()) align_extra = std::min(align_extra, alignment(*extra));
 }
 
-std::array<std::int64_t, 17> Kind::key() const {
+Kind::Key Kind::key() const {
   return {static_cast<std::int64_t>(dtype),
+          f32_sums,
           tf32,
           static_cast<std::int64_t>(epilogue),
           m,
@@ -151,8 +157,8 @@ std::array<std::int64_t, 17> Kind::key() const {
 }
 
 std::string Kind::str() const {
-  return cat(llsa::name_of(dtype), " ", batch > 1 ? cat(batch, " x ") : std::string(), "[", m, ",", k,
-             "] times [", k, ",", n, "]");
+  return cat(llsa::name_of(dtype), f32_sums ? " to f32 " : " ", batch > 1 ? cat(batch, " x ") : std::string(),
+             "[", m, ",", k, "] times [", k, ",", n, "]");
 }
 
 std::string Kind::title() const { return cat(str(), tf32 ? ", tf32, " : ", ", name_of(epilogue)); }
@@ -189,11 +195,12 @@ void describe(Plan& plan, const Product& product, const Kind& kind) {
   operation_option(CUBLASLT_MATMUL_DESC_TRANSA, kind.b.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
   operation_option(CUBLASLT_MATMUL_DESC_TRANSB, kind.a.by_columns ? CUBLAS_OP_T : CUBLAS_OP_N);
   operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE, option_of(kind.epilogue));
-  if (kind.epilogue == Epilogue::bias_gelu) operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, kind.n);
+  if (kind.epilogue == Epilogue::bias_gelu || kind.epilogue == Epilogue::gelu_gradient)
+    operation_option(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, kind.n);
   point(plan, product, kind);
 
-  const auto make_layout = [&](auto& layout, std::int64_t rows, std::int64_t cols, std::int64_t ld,
-                               std::int64_t batch_stride) {
+  const auto make_layout = [&](auto& layout, cudaDataType_t type, std::int64_t rows, std::int64_t cols,
+                               std::int64_t ld, std::int64_t batch_stride) {
     check(LLSA_CALL(cublasLtMatrixLayoutCreate(&layout.handle, type, static_cast<std::uint64_t>(rows),
                                                static_cast<std::uint64_t>(cols), ld)),
           &kind);
@@ -208,11 +215,12 @@ void describe(Plan& plan, const Product& product, const Kind& kind) {
         &kind);
   };
   const auto operand = [&](auto& layout, const Layout& x) {
-    make_layout(layout, x.by_columns ? x.rows : x.cols, x.by_columns ? x.cols : x.rows, x.ld, x.batch_stride);
+    make_layout(layout, type, x.by_columns ? x.rows : x.cols, x.by_columns ? x.cols : x.rows, x.ld,
+                x.batch_stride);
   };
   operand(plan.first, kind.b);
   operand(plan.second, kind.a);
-  make_layout(plan.out, kind.n, kind.m, kind.n, kind.m * kind.n);
+  make_layout(plan.out, kind.f32_sums ? CUDA_R_32F : type, kind.n, kind.m, kind.n, kind.m * kind.n);
 }
 
 bool needs_cut_sum(const Kind& kind, int processors) {

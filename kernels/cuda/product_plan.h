@@ -47,7 +47,8 @@ struct Layout {
 
 /// Everything that the choice of an algorithm depends on.
 struct Kind {
-  DType dtype;
+  DType dtype;    ///< of a and b
+  bool f32_sums;  ///< out is f32, though they are bf16
   bool tf32;
   Epilogue epilogue;
   std::int64_t m, n, k, batch;
@@ -56,7 +57,8 @@ struct Kind {
 
   Kind(const Context& ctx, const Product& product);
 
-  std::array<std::int64_t, 17> key() const;
+  using Key = std::array<std::int64_t, 18>;
+  Key key() const;
   /// For messages: dtype and sizes.
   std::string str() const;
   /// With the epilogue.

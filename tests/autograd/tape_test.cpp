@@ -123,6 +123,52 @@ TEST_CASE("bound gradients are added into the buffer") {
   CHECK_THROWS_AS(constant.bind_grad(ctx.zeros({2}, DType::f32)), ValueError);
 }
 
+TEST_CASE("the first gradient is written over a bound buffer that holds zeros, later ones are added") {
+  Context ctx(1);
+  const Tensor flat = ctx.zeros({6}, DType::f32);
+  Var whole(ctx, kernels::from_vector(ctx, Floats{1, -2, 3, 4, 5, -6}, {2, 3}), true);
+  whole.bind_grad(flat.reshape({2, 3}));
+  Var part(ctx, kernels::from_vector(ctx, Floats{7, 8, 9}, {3}), true);  // of the same memory
+  part.bind_grad(flat.slice(0, 1, 4));
+  Var rest(ctx, kernels::from_vector(ctx, Floats{2, 3}, {2}), true);
+  rest.bind_grad(flat.slice(0, 4, 6));
+  const Var x(ctx, kernels::from_vector(ctx, Floats{1, 2, 3, 4}, {2, 2}));
+  const auto product = [&] { return sum(matmul(x, whole)); };
+  const auto layer = [&] { return sum(square(linear(x, transpose(whole, 0, 1)))); };
+  const auto square_of_part = [&] { return sum(part * part); };
+  const auto square_of_rest = [&] { return sum(rest * rest); };
+  const auto row = [&] { return sum(square(linear(whole, whole))); };
+  for (const auto& loss :
+       {add(add(layer(), row()), square_of_part()), add(square_of_part(), row()),
+        add(add(product(), square_of_part()), layer()), row(),
+        add(add(square_of_rest(), layer()), square_of_part()), add(square_of_rest(), square_of_part())}) {
+    kernels::fill(ctx, flat, 0.0);
+    backward(loss, {}, Graph::retain);
+    const Floats expected = kernels::to_vector<float>(ctx, flat);
+    kernels::fill(ctx, flat, 0.0);
+    backward(loss, {}, Graph::retain, GradBuffers::zeros);
+    CHECK(kernels::to_vector<float>(ctx, flat) == expected);
+  }
+  kernels::fill(ctx, flat, 100.0);  // contrary to what is said: what is written leaves nothing of it
+  backward(product(), {}, Graph::free, GradBuffers::zeros);
+  CHECK(kernels::to_vector<float>(ctx, flat) == Floats{4, 4, 4, 6, 6, 6});
+  backward(product());
+  CHECK(kernels::to_vector<float>(ctx, flat) == Floats{8, 8, 8, 12, 12, 12});
+}
+
+TEST_CASE("the gradient of a weight in bf16 reaches an f32 buffer unrounded") {
+  Context ctx(1);
+  Var w(ctx, kernels::cast(ctx, ctx.zeros({1, 1}, DType::f32), DType::bf16), true);
+  w.bind_grad(ctx.zeros({1, 1}, DType::f32));
+  const Tensor rows = kernels::from_vector(ctx, Floats{1, 0x1p-10f}, {2, 1});
+  const Var x(ctx, kernels::cast(ctx, rows, DType::bf16));
+  for (const GradBuffers buffers : {GradBuffers::zeros, GradBuffers::sums}) {
+    w.zero_grad();
+    backward(sum(linear(x, w)), {}, Graph::free, buffers);
+    CHECK(ctx.item(w.grad()) == 1 + 0x1p-10);
+  }
+}
+
 TEST_CASE("set_value is seen by all copies, and keeps shape and dtype") {
   Context ctx(1);
   Var x = leaf(ctx, {1, 2});

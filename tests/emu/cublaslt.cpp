@@ -172,11 +172,14 @@ bool consistent(const Operation& op, const Matrix& a, const Matrix& b, const Mat
       rows(a, op.op_a) == d.rows && cols(b, op.op_b) == d.cols && rows(b, op.op_b) == cols(a, op.op_a);
   for (const Matrix* x : {&a, &b, &d}) {
     good = good && x->rows > 0 && x->cols > 0 && x->ld >= static_cast<std::int64_t>(x->rows) &&
-           x->type == d.type && x->batch == d.batch;
+           (x->type == d.type || (x->type == CUDA_R_16BF && d.type == CUDA_R_32F)) && x->batch == d.batch;
   }
-  if (op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+  good = good && a.type == b.type;
+  const bool gelu_gradient = op.epilogue == CUBLASLT_EPILOGUE_DGELU;
+  if (gelu_gradient || op.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
     good = good && op.aux != nullptr && op.aux_ld % 8 == 0 && op.aux_ld >= sizes.m;
-  if (op.epilogue != CUBLASLT_EPILOGUE_DEFAULT) good = good && op.bias != nullptr && d.batch == 1;
+  if (op.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+    good = good && (op.bias != nullptr || gelu_gradient) && d.batch == 1;
   return good && op.scale == (d.type == CUDA_R_64F ? CUDA_R_64F : CUDA_R_32F);
 }
 
@@ -228,6 +231,8 @@ void multiply(const Operation& op, const Matrix& a, const Matrix& b, const Matri
           store(d.type, op.aux, j * op.aux_ld + i, value);
           value = llsa::kernels::cpu::gelu_tanh(value);
         }
+        if (op.epilogue == CUBLASLT_EPILOGUE_DGELU)
+          value *= llsa::kernels::cpu::gelu_tanh_derivative(load(d.type, op.aux, j * op.aux_ld + i));
         store(d.type, d_item, j * d.ld + i, value);
       }
     }
@@ -375,7 +380,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (fused &&
       (real<Matrix>(d)->type == CUDA_R_64F || (operation.epilogue != CUBLASLT_EPILOGUE_BIAS && sizes.m < 4)))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (!fused && real<Matrix>(d)->type == CUDA_R_16BF && std::min({sizes.m, sizes.n, sizes.k}) < 4)
+  if (!fused && real<Matrix>(a)->type == CUDA_R_16BF && std::min({sizes.m, sizes.n, sizes.k}) < 4)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   Algorithm algorithm{real<Matrix>(d)->rows,
                       real<Matrix>(d)->cols,

@@ -232,7 +232,7 @@ void call_other(Draw& draw, Context& ctx) {
     case 15:
       return go_back({where(x > y, x, y), x <= 1.0, real(draw) / x, maximum(x, y)});
     case 16:
-      return go_back({matmul(x, y, draw.one_in(2), draw.one_in(2)), linear(x, y, {}), linear_gelu(y, x, {})});
+      return go_back({matmul(x, y, draw.one_in(2), draw.one_in(2)), linear(x, y, {}), mlp(y, x, {}, y, {})});
     case 17: {
       const Tensor ids = kernels::cast(ctx, x.value(), DType::i32);
       return go_back({embedding(y, ids), gather_tokens(y, ids, ids)});

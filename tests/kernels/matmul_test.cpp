@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/time.h>
 
+#include "kernels/check.h"
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 #include "tests/support/child_process.h"
@@ -175,7 +176,7 @@ TEST_CASE("backward of linear is its definition in products and sums") {
   }
 }
 
-TEST_CASE("linear_gelu is linear, then gelu_tanh") {
+TEST_CASE("linear_gelu is linear, then gelu_tanh, and the gradient goes back through both") {
   Context ctx(2);
   for (const std::int64_t m : {0, 5, 300, 1500}) {
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
@@ -183,20 +184,42 @@ TEST_CASE("linear_gelu is linear, then gelu_tanh") {
       CAPTURE(m);
       const Tensor x = random_tensor(ctx, Shape{m, 24}, dtype, 1),
                    w = random_tensor(ctx, Shape{40, 24}, dtype, 2, 0.3);
-      const Tensor bias = random_tensor(ctx, Shape{40}, dtype, 3),
-                   dy = random_tensor(ctx, Shape{m, 40}, dtype, 4);
+      const Tensor bias = random_tensor(ctx, Shape{40}, dtype, 3);
       const LinearGelu fused = linear_gelu(ctx, x, w, bias);
       const Tensor pre = linear(ctx, x, w, bias);
       check_close(ctx, fused.pre, pre, rounding_limit(dtype));
       check_close(ctx, fused.y, gelu_tanh(ctx, pre), rounding_limit(dtype));
-      const LinearGrads grads = linear_gelu_backward(ctx, dy, x, w, fused.pre);
-      const LinearGrads expected = linear_backward(
-          ctx, unary_backward(ctx, UnaryOp::gelu_tanh, dy, fused.pre), x, w, true, true, true);
-      check_close(ctx, grads.dx, expected.dx, rounding_limit(dtype));
-      check_close(ctx, grads.dw, expected.dw, rounding_limit(dtype));
-      check_close(ctx, grads.db, expected.db, rounding_limit(dtype));
+      const Tensor down = random_tensor(ctx, Shape{9, 40}, dtype, 4, 0.3),
+                   dy = random_tensor(ctx, Shape{m, 9}, dtype, 5);
+      const LinearGrads grads = linear_backward(ctx, dy, fused.y, down, true, true, true, fused.pre);
+      const LinearGrads expected = linear_backward(ctx, dy, fused.y, down, true, true, true);
+      check_close(ctx, grads.dx, unary_backward(ctx, UnaryOp::gelu_tanh, expected.dx, fused.pre),
+                  rounding_limit(dtype));
+      CHECK(same_bits(ctx, grads.dw, expected.dw));
+      CHECK(same_bits(ctx, grads.db, expected.db));
+      const LinearGrads alone = linear_backward(ctx, dy, fused.y, down, true, false, false, fused.pre);
+      check_close(ctx, alone.dx, grads.dx, rounding_limit(dtype));
     }
   }
+}
+
+TEST_CASE("gradients of weights are written where the caller wants them, in the dtype of sums") {
+  Context ctx(2);
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (const std::int64_t m : {0, 70, 2048}) {
+      CAPTURE(name_of(dtype));
+      CAPTURE(m);
+      const Tensor x = random_tensor(ctx, Shape{m, 24}, dtype, 1),
+                   w = random_tensor(ctx, Shape{9, 24}, dtype, 2),
+                   dy = random_tensor(ctx, Shape{m, 9}, dtype, 3);
+      const Tensor room = ctx.empty(Shape{9 * 24 + 9}, accumulator_of(dtype));
+      fill(ctx, room, kNan);
+      const Tensor dw = room.slice(0, 0, 9 * 24).reshape({9, 24}), db = room.slice(0, 9 * 24, 9 * 25);
+      CHECK(!linear_backward(ctx, dy, x, w, {}, false, dw, db).defined());
+      const LinearGrads own = linear_backward(ctx, dy, x, w, false, true, true);
+      CHECK(same_bits(ctx, dw, own.dw));
+      CHECK(same_bits(ctx, db, own.db));
+    }
 }
 
 TEST_CASE("any number of threads gives the same bits") {
@@ -210,7 +233,7 @@ TEST_CASE("any number of threads gives the same bits") {
         const Tensor bias = random_tensor(ctx, Shape{192}, dtype, 3),
                      dy = random_tensor(ctx, Shape{m, 192}, dtype, 4);
         const LinearGelu y = linear_gelu(ctx, x, w, bias);
-        const LinearGrads grads = linear_gelu_backward(ctx, dy, x, w, y.pre);
+        const LinearGrads grads = linear_backward(ctx, x, y.y, w.transpose(0, 1), true, true, true, y.pre);
         const LinearGrads plain = linear_backward(ctx, dy, x, w, true, true, true);
         return std::vector<Tensor>{
             y.y, y.pre, grads.dx, grads.dw, grads.db, plain.dx, plain.dw, plain.db, linear(ctx, x, w, bias)};

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "kernels/check.h"
 #include "kernels/random.h"
 #include "tests/kernels/cuda/contexts.h"
 
@@ -116,13 +117,13 @@ TEST_CASE("linear layers, with and without bias and GELU, forward and backward")
             const LinearGelu cpu = linear_gelu(both.cpu, x, w, bias), gpu = linear_gelu(both.gpu, gx, gw, gb);
             near(gpu.pre, cpu.pre);
             near(gpu.y, cpu.y);
-            const Tensor pre = both.to_gpu(cpu.pre);
             for (const bool gelu : {false, true}) {
               CAPTURE(gelu);
-              const auto expected = gelu ? linear_gelu_backward(both.cpu, dy, x, w, cpu.pre)
-                                         : linear_backward(both.cpu, dy, x, w, true, true, true);
-              const auto got = gelu ? linear_gelu_backward(both.gpu, gdy, gx, gw, pre)
-                                    : linear_backward(both.gpu, gdy, gx, gw, true, true, true);
+              // With GELU, x stands for what is in front of it, too.
+              const auto expected =
+                  linear_backward(both.cpu, dy, x, w, true, true, true, gelu ? x : Tensor());
+              const auto got = linear_backward(both.gpu, gdy, gx, gw, true, true, true, gelu ? gx : Tensor());
+              CHECK(got.dw.dtype() == accumulator_of(dtype));
               near(got.dx, expected.dx);
               near(got.dw, expected.dw);
               near(got.db, expected.db);
