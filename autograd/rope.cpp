@@ -29,11 +29,12 @@ void qkv_split_backward(BackwardStep& step) {
   const Tensor dq = head_gradient(step, 0, shape, qkv.dtype());
   const Tensor dk = head_gradient(step, 1, shape, qkv.dtype());
   const Tensor dv = head_gradient(step, 2, shape, qkv.dtype());
-  auto grads = kernels::qkv_split_backward(step.context(), dq, dk, dv, qkv, step.saved(1), step.saved(2),
-                                           step.saved(3), step.saved(4), {step.saved(5), step.saved(6)});
-  step.add(0, std::move(grads.dqkv));
-  if (step.needs(1)) step.add(1, std::move(grads.dq_weight));
-  if (step.needs(2)) step.add(2, std::move(grads.dk_weight));
+  Tensor dq_weight = step.room(1), dk_weight = step.room(2);
+  step.add(0, kernels::qkv_split_backward(step.context(), dq, dk, dv, qkv, step.saved(1), step.saved(2),
+                                          step.saved(3), step.saved(4), {step.saved(5), step.saved(6)},
+                                          dq_weight, dk_weight));
+  if (dq_weight.defined()) step.add(1, std::move(dq_weight));
+  if (dk_weight.defined()) step.add(2, std::move(dk_weight));
 }
 
 }  // namespace

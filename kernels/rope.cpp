@@ -76,23 +76,34 @@ QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_w
   return out;
 }
 
+Tensor qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
+                          const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
+                          const Tensor& q_rstd, const Tensor& k_rstd, const RopeTable& table,
+                          const Tensor& dq_weight, const Tensor& dk_weight) {
+  const Tensor dqkv = ctx.empty_like(qkv);
+  if (qkv.numel() == 0) {
+    for (const Tensor& weight : {dq_weight, dk_weight})
+      if (weight.defined()) fill(ctx, weight, 0.0);
+    return dqkv;
+  }
+  backend(ctx).rope.qkv_split_backward(ctx, with_unit_last_stride(ctx, dq), with_unit_last_stride(ctx, dk),
+                                       with_unit_last_stride(ctx, dv), contiguous(ctx, qkv),
+                                       contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight),
+                                       q_rstd, k_rstd, contiguous_or_none(ctx, table.cos),
+                                       contiguous_or_none(ctx, table.sin), dqkv, dq_weight, dk_weight);
+  return dqkv;
+}
+
 QkvGrads qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
                             const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
                             const Tensor& q_rstd, const Tensor& k_rstd, const RopeTable& table) {
-  QkvGrads out{ctx.empty_like(qkv), {}, {}};
-  if (q_weight.defined()) out.dq_weight = ctx.empty_like(q_weight);
-  if (k_weight.defined()) out.dk_weight = ctx.empty_like(k_weight);
-  if (qkv.numel() == 0) {
-    for (const Tensor& weight : {out.dq_weight, out.dk_weight})
-      if (weight.defined()) fill(ctx, weight, 0.0);
-    return out;
-  }
-  backend(ctx).rope.qkv_split_backward(
-      ctx, with_unit_last_stride(ctx, dq), with_unit_last_stride(ctx, dk), with_unit_last_stride(ctx, dv),
-      contiguous(ctx, qkv), contiguous_or_none(ctx, q_weight), contiguous_or_none(ctx, k_weight), q_rstd,
-      k_rstd, contiguous_or_none(ctx, table.cos), contiguous_or_none(ctx, table.sin), out.dqkv, out.dq_weight,
-      out.dk_weight);
-  return out;
+  const auto room = [&](const Tensor& weight) {
+    return weight.defined() ? ctx.empty(weight.shape(), accumulator_of(weight.dtype())) : Tensor();
+  };
+  QkvGrads grads{{}, room(q_weight), room(k_weight)};
+  grads.dqkv = qkv_split_backward(ctx, dq, dk, dv, qkv, q_weight, k_weight, q_rstd, k_rstd, table,
+                                  grads.dq_weight, grads.dk_weight);
+  return grads;
 }
 
 }  // namespace llsa::kernels

@@ -27,9 +27,6 @@ Tensor rope_backward(Context& ctx, const Tensor& dy, const RopeTable& table);
 struct QkvHeads {
   Tensor q, k, v, q_rstd, k_rstd;
 };
-struct QkvGrads {
-  Tensor dqkv, dq_weight, dk_weight;  ///< [b,N,3C], [D], [D]; the last two undefined where there is no weight
-};
 
 /// qkv [b,N,3C] = (q, k, v) with C = H D -> head-major q, k, v. With weights [D], q and k are first divided
 /// by their root mean square over D (plus eps under the root) and multiplied by the weight; with a table, q
@@ -38,7 +35,16 @@ struct QkvGrads {
 /// another size; DTypeError.
 QkvHeads qkv_split(Context& ctx, const Tensor& qkv, int heads, const Tensor& q_weight, const Tensor& k_weight,
                    double eps, const RopeTable& table);
-/// dq, dk, dv [b,H,N,D] with unit stride in D and any other strides.
+/// dqkv [b,N,3C] from dq, dk, dv [b,H,N,D] with unit stride in D and any other strides. dq_weight and dk_weight [D] are
+/// written to tensors of the caller, contiguous and in the dtype of sums (f32; f64 for f64); an undefined one is not wanted.
+Tensor qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
+                          const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
+                          const Tensor& q_rstd, const Tensor& k_rstd, const RopeTable& table,
+                          const Tensor& dq_weight, const Tensor& dk_weight);
+struct QkvGrads {
+  Tensor dqkv, dq_weight, dk_weight;  ///< the last two undefined where there is no weight
+};
+/// The same with new tensors for the gradients of the weights.
 QkvGrads qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv,
                             const Tensor& qkv, const Tensor& q_weight, const Tensor& k_weight,
                             const Tensor& q_rstd, const Tensor& k_rstd, const RopeTable& table);

@@ -148,8 +148,8 @@ struct RopeBackend {
              const Tensor& cos, const Tensor& sin, const Tensor& q, const Tensor& k, const Tensor& v,
              const Tensor& q_rstd, const Tensor& k_rstd)>
       qkv_split;
-  /// dq, dk, dv [b,H,N,D] with unit stride in D; dqkv contiguous; dq_weight, dk_weight defined where the
-  /// weights are.
+  /// dq, dk, dv [b,H,N,D] with unit stride in D; dqkv contiguous; dq_weight, dk_weight contiguous in the dtype of sums,
+  /// undefined where there is no weight or nobody wants them.
   Entry<void(Context& ctx, const Tensor& dq, const Tensor& dk, const Tensor& dv, const Tensor& qkv,
              const Tensor& q_weight, const Tensor& k_weight, const Tensor& q_rstd, const Tensor& k_rstd,
              const Tensor& cos, const Tensor& sin, const Tensor& dqkv, const Tensor& dq_weight,

@@ -217,10 +217,10 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
             std::copy(dweight[part].begin(), dweight[part].end(), sums[part].template data<A>() + chunk * d);
       });
     });
-    if (sums[0].defined())
-      sum_partials(ctx, sums[0].template data<A>(), 1, rows.chunks, d, dq_weight.data<T>());
-    if (sums[1].defined())
-      sum_partials(ctx, sums[1].template data<A>(), 1, rows.chunks, d, dk_weight.data<T>());
+    if (dq_weight.defined())
+      sum_partials(ctx, sums[0].template data<A>(), 1, rows.chunks, d, dq_weight.data<A>());
+    if (dk_weight.defined())
+      sum_partials(ctx, sums[1].template data<A>(), 1, rows.chunks, d, dk_weight.data<A>());
   });
 }
 

@@ -142,8 +142,7 @@ void qkv_split(Context& ctx, const Tensor& qkv, const Tensor& q_weight, const Te
     const Turn<A> turn{device_data<A>(cos), device_data<A>(sin), size.d / 2};
     const T* const in = device_data<T>(qkv);
     const bool packed = packed_heads(size, turn, parts, in) && visit_head_lanes<T>(size.d, [&]<int L>() {
-                          launch_warps(ctx, split_packs<L, T, A>, ceil_div(3 * size.rows(), 32 / L), size, in,
-                                       parts, turn, static_cast<A>(eps));
+                          launch_heads(ctx, split_packs<L, T, A>, size, in, parts, turn, static_cast<A>(eps));
                         });
     if (!packed)
       launch_warps(ctx, split_rows<T, A>, 3 * size.rows(), size, in, parts, turn, static_cast<A>(eps));
@@ -159,28 +158,30 @@ void qkv_split_backward(Context& ctx, const Tensor& dq, const Tensor& dk, const 
     const Heads size(dq);
     const Turn<A> turn{device_data<A>(cos), device_data<A>(sin), size.d / 2};
     Parts<T> parts;
-    parts.of[0] = {device_data<T>(q_weight), device_data<A>(q_rstd), nullptr, device_data<T>(dq_weight),
+    parts.of[0] = {device_data<T>(q_weight), device_data<A>(q_rstd), nullptr, device_data<A>(dq_weight),
                    HeadView<T>(dq)};
-    parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), nullptr, device_data<T>(dk_weight),
+    parts.of[1] = {device_data<T>(k_weight), device_data<A>(k_rstd), nullptr, device_data<A>(dk_weight),
                    HeadView<T>(dk)};
     parts.of[2] = {nullptr, nullptr, nullptr, nullptr, HeadView<T>(dv)};
     const T* const in = device_data<T>(qkv);
     T* const out = device_data<T>(dqkv);
-    const bool packable = packed_heads(size, turn, parts, in, out);
-    const bool packed = packable && visit_head_lanes<T>(size.d, [&]<int L>() {
-                          launch_warps(ctx, split_packs_backward<L, T, A>, ceil_div(3 * size.rows(), 32 / L),
-                                       size, in, parts, turn, out);
-                        });
-    if (!packed) launch_warps(ctx, split_rows_backward<T, A>, 3 * size.rows(), size, in, parts, turn, out);
+    const bool packed =
+        packed_heads(size, turn, parts, in, out) && visit_head_lanes<T>(size.d, [&]<int L>() {
+          const std::int64_t tiles = size.samples * size.heads * ceil_div(size.tokens, kTokenBlock);
+          const Tensor sums = ctx.empty(Shape{2, tiles, size.d}, dtype_of<A>::value);
+          launch_heads(ctx, split_packs_backward<L, T, A>, size, in, parts, turn, out, sums.data<A>());
+          if (dq_weight.defined() || dk_weight.defined())
+            launch_warps(ctx, fold_weight_sums<A>, 2 * size.d, tiles, static_cast<int>(size.d),
+                         sums.data<A>(), parts.of[0].dweight, parts.of[1].dweight);
+        });
+    if (packed) return;
+    launch_warps(ctx, split_rows_backward<T, A>, 3 * size.rows(), size, in, parts, turn, out);
     for (int which = 0; which < 2; ++which) {
       const Part<T>& part = parts.of[which];
       if (part.dweight == nullptr) continue;
       const std::int64_t blocks = ceil_div(size.rows(), kHeadBlock);
       const Tensor sums = ctx.empty(Shape{blocks, size.d}, dtype_of<A>::value);
-      if (!packed || !visit_head_lanes<T>(size.d, [&]<int L>() {
-            launch_warps(ctx, weight_sum_packs<L, T, A>, blocks, size, which, in, part, turn, sums.data<A>());
-          }))
-        launch_warps(ctx, weight_sums<T, A>, blocks, size, which, in, part, turn, sums.data<A>());
+      launch_warps(ctx, weight_sums<T, A>, blocks, size, which, in, part, turn, sums.data<A>());
       fold_axis<FoldSum, A>(ctx, sums.data<A>(), 1, blocks, size.d, 1.0, part.dweight);
     }
   });

@@ -2,13 +2,14 @@
 // f32). Each lane holds 16 bytes of a head in registers, so L = 4 to 32 lanes hold a whole head, and a warp works
 // on 32 / L heads at a time. The maths is that of rope.cu.
 //
-// Bytes per element in f32 (bf16), each moved once: the split 8 (4); its gradient 12 (6) with a norm, 8 (4)
-// without, as for v; weight gradients 8 (4) more for q and k, and partial sums of 4 D per kHeadBlock heads.
-// Cosines and sines, 4 D per token, serve all heads. FLOPs per element: 7, 10 and 6. The split issues some 160
-// (200) instructions for the 32 bytes of a lane, two quotients of 64-bit numbers among them; memory traffic takes
-// about as long (launch.cuh), so both bind.
+// A block of threads has one head, of q, k or v, in kTokenBlock tokens of a sample; the grid names all three, so that
+// no index has to be divided. Blocks of one run of tokens follow each other.
 //
-// Lanes beyond the last head compute the warp's first head again without storing it, so that all lanes reach the
+// Bytes per element in f32 (bf16), each moved once: the split 8 (4); its gradient 12 (6) with a norm, 8 (4)
+// without, as for v. Weight gradients are added up from the same reading, and leave partial sums of 4 D per block.
+// Cosines and sines, 4 D per token, serve all heads. FLOPs per element: 7 and 16. Memory traffic binds.
+//
+// Lanes beyond the last token compute the block's first one again without storing it, so that all lanes reach the
 // shuffles.
 #pragma once
 
@@ -17,6 +18,8 @@
 #include "heads.cuh"
 
 namespace llsa::kernels::cuda {
+
+constexpr int kTokenBlock = 64;  // tokens that a block of threads goes through
 
 /// Sum over L neighbouring lanes, with the same bits in each.
 template <int L, class A>
@@ -52,7 +55,7 @@ struct Held {
     store_pack(to, pack);
   }
   /// Turns the pairs from `column` on of a token; sign = -1 turns back.
-  __device__ void turn(const Turn<A>& around, std::int64_t token, int column, A sign) {
+  __device__ void turn(const Turn<A>& around, int token, int column, A sign) {
     if (around.cos == nullptr) return;
     const std::int64_t at = token * around.half + column / 2;
     const auto cos = load_pack<N / 2>(around.cos + at), sin = load_pack<N / 2>(around.sin + at);
@@ -65,99 +68,133 @@ struct Held {
   }
 };
 
-/// Which head a lane works on, and which of its elements.
-template <int L, class T>
-struct LanePlace {
-  std::int64_t piece;
-  bool mine;
-  int column;
-  __device__ LanePlace(std::int64_t first, std::int64_t count) {
-    const std::int64_t wanted = first + lane_of_thread() / L;
-    mine = wanted < count;
-    piece = mine ? wanted : first;
-    column = lane_of_thread() % L * kPack<T>;
+/// The head and the tokens [first, end) of a block of threads.
+struct HeadBlock {
+  int part, head, first, end;
+  std::int64_t sample;
+
+  __device__ explicit HeadBlock(const Heads& size) {
+    const int heads = static_cast<int>(size.heads), column = static_cast<int>(blockIdx.x);
+    part = (column >= heads) + (column >= 2 * heads);
+    head = column - part * heads;
+    first = static_cast<int>(blockIdx.y) * kTokenBlock;
+    end = min(first + kTokenBlock, static_cast<int>(size.tokens));
+    sample = blockIdx.z;
   }
+  /// This head of token 0 in a projection [b,N,3,H,D], and elements from token to token.
+  __device__ std::int64_t in_projection(const Heads& size) const {
+    return (sample * size.tokens * gridDim.x + blockIdx.x) * size.d;
+  }
+  __device__ std::int64_t stride(const Heads& size) const { return gridDim.x * size.d; }
+  /// Row of token 0 in a [b,H,N,..] tensor.
+  __device__ std::int64_t row(const Heads& size) const { return (sample * size.heads + head) * size.tokens; }
 };
 
 template <int L, class T, class A>
 __global__ void split_packs(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, A eps) {
-  const std::int64_t count = 3 * size.samples * size.tokens * size.heads;
-  const std::int64_t first = piece_of_warp() * (32 / L);
-  if (first >= count) return;
-  const LanePlace<L, T> lane(first, count);
-  const Place place(size, lane.piece);
-  const Part<T> part = parts.of[place.part];
-  const std::int64_t row = place.row(size);
-  Held<T> x = Held<T>::load(qkv + lane.piece * size.d + lane.column);
-  A squares = 0;
-  SIMT_UNROLL
-  for (int i = 0; i < Held<T>::N; ++i) squares += x.value[i] * x.value[i];
-  squares = lanes_sum<L>(squares);
-  if (part.rstd != nullptr) {
-    const A scale = A(1) / std::sqrt(squares / static_cast<A>(size.d) + eps);
-    const Held<T> weight = Held<T>::load(part.weight + lane.column);
-    SIMT_UNROLL
-    for (int i = 0; i < Held<T>::N; ++i) x.value[i] = x.value[i] * scale * weight.value[i];
-    if (lane.mine && lane.column == 0) part.rstd[row] = scale;
-  }
-  if (place.part < 2) x.turn(turn, place.token, lane.column, A(1));
-  if (lane.mine) x.store(part.out + row * size.d + lane.column);
-}
-
-/// Undoes the turn, then, with u = x rstd and du = dz weight: dx = rstd (du - u mean(du u)).
-template <int L, class T, class A>
-__global__ void split_packs_backward(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, T* dqkv) {
-  const std::int64_t count = 3 * size.samples * size.tokens * size.heads;
-  const std::int64_t first = piece_of_warp() * (32 / L);
-  if (first >= count) return;
-  const LanePlace<L, T> lane(first, count);
-  const Place place(size, lane.piece);
-  const Part<T> part = parts.of[place.part];
-  const std::int64_t at = lane.piece * size.d + lane.column;
-  Held<T> dz = Held<T>::load(part.grad.at(place.sample, place.head, place.token) + lane.column);
-  if (place.part < 2) dz.turn(turn, place.token, lane.column, A(-1));
-  const bool normed = part.rstd != nullptr;  // otherwise qkv is not needed
-  const Held<T> x = normed ? Held<T>::load(qkv + at) : Held<T>::ones();
-  const Held<T> weight = normed ? Held<T>::load(part.weight + lane.column) : Held<T>::ones();
-  A dot = 0;
-  SIMT_UNROLL
-  for (int i = 0; i < Held<T>::N; ++i) dot += dz.value[i] * weight.value[i] * x.value[i];
-  dot = lanes_sum<L>(dot);
-  if (normed) {
-    const A s = part.rstd[place.row(size)];
-    const A b = s * s * s * dot / static_cast<A>(size.d);
-    SIMT_UNROLL
-    for (int i = 0; i < Held<T>::N; ++i) dz.value[i] = s * (dz.value[i] * weight.value[i]) - x.value[i] * b;
-  }
-  if (lane.mine) dz.store(dqkv + at);
-}
-
-/// sums[block,:] = sum of dz u over kHeadBlock rows (sample, token, head) of q or of k: each group of L lanes
-/// adds up every 32 / L-th row, then the groups are added as a tree.
-template <int L, class T, class A>
-__global__ void weight_sum_packs(Heads size, int which, const T* qkv, Part<T> part, Turn<A> turn, A* sums) {
-  const std::int64_t block = piece_of_warp(), rows = size.samples * size.tokens * size.heads;
-  if (block * kHeadBlock >= rows) return;
-  const std::int64_t end = (block + 1) * kHeadBlock < rows ? (block + 1) * kHeadBlock : rows;
+  const HeadBlock block(size);
+  const Part<T> part = parts.of[block.part];
   const int column = lane_of_thread() % L * kPack<T>;
-  A sum[kPack<T>] = {};
-  for (std::int64_t r = block * kHeadBlock + lane_of_thread() / L; r < end; r += 32 / L) {
-    const std::int64_t head = r % size.heads, token = r / size.heads % size.tokens;
-    const std::int64_t sample = r / size.heads / size.tokens;
-    const Held<T> x = Held<T>::load(
-        qkv + (((sample * size.tokens + token) * 3 + which) * size.heads + head) * size.d + column);
-    Held<T> dz = Held<T>::load(part.grad.at(sample, head, token) + column);
-    dz.turn(turn, token, column, A(-1));
-    const A s = part.rstd[(sample * size.heads + head) * size.tokens + token];
+  const std::int64_t stride = block.stride(size), row = block.row(size);
+  const T* const in = qkv + block.in_projection(size) + column;
+  const bool normed = part.rstd != nullptr;
+  const Held<T> weight = normed ? Held<T>::load(part.weight + column) : Held<T>::ones();
+  for (int base = block.first; base < block.end; base += kWarps * 32 / L) {
+    const int wanted = base + static_cast<int>(threadIdx.x) / L;
+    const bool mine = wanted < block.end;
+    const int token = mine ? wanted : block.first;
+    Held<T> x = Held<T>::load(in + token * stride);
+    A squares = 0;
     SIMT_UNROLL
-    for (int i = 0; i < kPack<T>; ++i) sum[i] += dz.value[i] * (x.value[i] * s);
+    for (int i = 0; i < Held<T>::N; ++i) squares += x.value[i] * x.value[i];
+    squares = lanes_sum<L>(squares);
+    if (normed) {
+      const A scale = A(1) / std::sqrt(squares / static_cast<A>(size.d) + eps);
+      SIMT_UNROLL
+      for (int i = 0; i < Held<T>::N; ++i) x.value[i] = x.value[i] * scale * weight.value[i];
+      if (mine && column == 0) part.rstd[row + token] = scale;
+    }
+    if (block.part < 2) x.turn(turn, token, column, A(1));
+    if (mine) x.store(part.out + (row + token) * size.d + column);
   }
+}
+
+/// Undoes the turn, then, with u = x rstd and du = dz weight: dx = rstd (du - u mean(du u)). sums[part,block,:] = the
+/// sum of dz u over the tokens of a block, for q and k where they have a norm.
+template <int L, class T, class A>
+__global__ void split_packs_backward(Heads size, const T* qkv, Parts<T> parts, Turn<A> turn, T* dqkv,
+                                     A* sums) {
+  constexpr int N = kPack<T>;
+  SIMT_SHARED(of_warps, A[kWarps][L * N]);
+  const HeadBlock block(size);
+  const Part<T> part = parts.of[block.part];
+  const int column = lane_of_thread() % L * N;
+  const std::int64_t stride = block.stride(size), row = block.row(size);
+  const std::int64_t from = block.in_projection(size) + column;
+  const T* const grad = part.grad.at(block.sample, block.head, 0) + column;
+  const bool normed = part.rstd != nullptr;  // otherwise qkv is not needed
+  const Held<T> weight = normed ? Held<T>::load(part.weight + column) : Held<T>::ones();
+  A sum[N] = {};
+  for (int base = block.first; base < block.end; base += kWarps * 32 / L) {
+    const int wanted = base + static_cast<int>(threadIdx.x) / L;
+    const bool mine = wanted < block.end;
+    const int token = mine ? wanted : block.first;
+    Held<T> dz = Held<T>::load(grad + token * part.grad.token);
+    const Held<T> x = normed ? Held<T>::load(qkv + from + token * stride) : Held<T>::ones();
+    if (block.part < 2) dz.turn(turn, token, column, A(-1));
+    A dot = 0;
+    SIMT_UNROLL
+    for (int i = 0; i < N; ++i) dot += dz.value[i] * weight.value[i] * x.value[i];
+    dot = lanes_sum<L>(dot);
+    if (normed) {
+      const A s = part.rstd[row + token];
+      const A b = s * s * s * dot / static_cast<A>(size.d);
+      SIMT_UNROLL
+      for (int i = 0; i < N; ++i) {
+        if (mine) sum[i] += dz.value[i] * (x.value[i] * s);
+        dz.value[i] = s * (dz.value[i] * weight.value[i]) - x.value[i] * b;
+      }
+    }
+    if (mine) dz.store(dqkv + from + token * stride);
+  }
+  if (!normed) return;  // the whole block
   SIMT_UNROLL
-  for (int i = 0; i < kPack<T>; ++i) {
+  for (int i = 0; i < N; ++i) {
     SIMT_UNROLL
     for (int step = 16; step >= L; step /= 2) sum[i] += __shfl_xor_sync(kAllLanes, sum[i], step);
-    if (lane_of_thread() < L) sums[block * size.d + column + i] = sum[i];
+    if (lane_of_thread() < L) of_warps[threadIdx.x / 32][column + i] = sum[i];
   }
+  __syncthreads();
+  const std::int64_t tile = (block.sample * gridDim.y + blockIdx.y) * size.heads + block.head;
+  const std::int64_t tiles = size.samples * gridDim.y * size.heads;
+  for (int c = static_cast<int>(threadIdx.x); c < L * N; c += kWarps * 32) {
+    A all = of_warps[0][c];
+    for (int warp = 1; warp < kWarps; ++warp) all += of_warps[warp][c];
+    sums[(block.part * tiles + tile) * size.d + c] = all;
+  }
+}
+
+/// The gradients of the weights of q and k, either may be null, from sums[2,tiles,D]: a warp per element.
+template <class A>
+__global__ void fold_weight_sums(std::int64_t tiles, int d, const A* sums, A* q, A* k) {
+  const int piece = static_cast<int>(piece_of_warp());
+  if (piece >= 2 * d) return;
+  const int part = piece >= d, column = piece - part * d;
+  A* const out = part == 0 ? q : k;
+  if (out == nullptr) return;
+  A sum = 0;
+  for (std::int64_t i = lane_of_thread(); i < tiles; i += 32) sum += sums[(part * tiles + i) * d + column];
+  sum = warp_sum(sum);
+  if (lane_of_thread() == 0) out[column] = sum;
+}
+
+/// Starts a block of threads for each head, of q, k and v, of kTokenBlock tokens.
+template <class... Params, class... Args>
+void launch_heads(LaunchContext on, void (*kernel)(Params...), const Heads& size, Args... args) {
+  const dim3 grid(static_cast<unsigned>(3 * size.heads),
+                  static_cast<unsigned>(ceil_div(size.tokens, kTokenBlock)),
+                  static_cast<unsigned>(size.samples));
+  llsa::simt::launch(kernel, grid, dim3(kWarps * 32), 0, on.stream(), size, args...);
 }
 
 /// Calls f.template operator()<L>() if L lanes hold a head of d elements; whether that is so.
@@ -181,10 +218,12 @@ bool visit_head_lanes(std::int64_t d, F&& f) {
   }
 }
 
-/// Whether everything that is moved in packs starts at a multiple of 16 bytes.
+/// Whether the grid can name all heads, and everything that is moved in packs starts at a multiple of 16 bytes.
 template <class T, class A, class... Rows>
 bool packed_heads(const Heads& size, const Turn<A>& turn, const Parts<T>& parts, const Rows*... rows) {
-  bool fits = packable(size.d, rows...) && packable(16, turn.cos, turn.sin);
+  constexpr std::int64_t kMostBlocks = 65535;  // along the second and the third axis of a grid
+  bool fits = size.tokens <= kMostBlocks * kTokenBlock && size.samples <= kMostBlocks &&
+              packable(size.d, rows...) && packable(16, turn.cos, turn.sin);
   for (const Part<T>& part : parts.of) {
     const auto& grad = part.grad;
     fits = fits && packable(16, part.weight, part.out, grad.data) && grad.sample % kPack<T> == 0 &&

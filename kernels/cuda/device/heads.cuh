@@ -69,7 +69,7 @@ struct Part {
   const T* weight = nullptr;
   A* rstd = nullptr;
   T* out = nullptr;
-  T* dweight = nullptr;
+  A* dweight = nullptr;
   HeadView<T> grad;
 
   __device__ Pair<A> weights(std::int64_t pair, std::int64_t d) const {
