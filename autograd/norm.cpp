@@ -48,14 +48,11 @@ void gate_residual_backward(BackwardStep& step) {
 void gate_norm_modulate_backward(BackwardStep& step) {
   const Tensor& r = step.saved(0);
   const Tensor dh = step.dy(1).defined() ? step.dy(1) : step.context().zeros(r.shape(), r.dtype());
-  auto grads =
-      kernels::gate_norm_modulate_backward(step.context(), step.dy(0), dh, r, step.saved(1), step.saved(2),
-                                           step.saved(3), step.saved(4), step.saved(5));
+  auto grads = kernels::gate_norm_modulate_backward(step.context(), step.dy(0), dh, r, step.saved(1),
+                                                    step.saved(2), step.saved(3), step.saved(4));
   step.add(0, std::move(grads.dx));
   step.add(1, std::move(grads.dy));
-  step.add(2, std::move(grads.dgate));
-  step.add(3, std::move(grads.dshift));
-  step.add(4, std::move(grads.dscale));
+  step.add(2, std::move(grads.dfactors));
 }
 
 }  // namespace
@@ -85,15 +82,12 @@ Var gate_residual(const Var& x, const Var& y, const Var& gate) {
                 gate_residual_backward, saving(y.value(), gate.value()));
 }
 
-GateNormVars gate_norm_modulate(const Var& x, const Var& y, const Var& gate, const Var& shift,
-                                const Var& scale, double eps) {
-  auto result = kernels::gate_norm_modulate(x.context(), x.value(), y.value(), gate.value(), shift.value(),
-                                            scale.value(), eps);
-  const Var* const inputs[] = {&x, &y, &gate, &shift, &scale};
-  const Tensor r = result.r;
-  const auto outputs = record_all(
-      "gate_norm_modulate", inputs, {r, std::move(result.h)}, gate_norm_modulate_backward,
-      saving(r, y.value(), gate.value(), scale.value(), std::move(result.mean), std::move(result.rstd)));
+GateNormVars gate_norm_modulate(const Var& x, const Var& y, const Var& factors, double eps) {
+  auto result = kernels::gate_norm_modulate(x.context(), x.value(), y.value(), factors.value(), eps);
+  const Var* const inputs[] = {&x, &y, &factors};
+  const auto outputs =
+      record_all("gate_norm_modulate", inputs, {result.r, result.h}, gate_norm_modulate_backward,
+                 saving(result.r, y.value(), factors.value(), result.mean, result.rstd));
   return {outputs[0], outputs[1]};
 }
 

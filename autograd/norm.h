@@ -29,8 +29,8 @@ struct GateNormVars {
   Var r, h;
 };
 /// r = gate_residual(x, y, gate) and h = layer_norm_modulate(r, shift, scale, eps) in one pass: what stands between
-/// two branches of a block. dx = dr + the gradient of the norm, dy = gate dx; saves r, y, gate, scale, mean, rstd.
-GateNormVars gate_norm_modulate(const Var& x, const Var& y, const Var& gate, const Var& shift,
-                                const Var& scale, double eps);
+/// two branches of a block. factors [b,3C] = gate, shift, scale side by side. dx = dr + the gradient of the norm,
+/// dy = gate dx; saves r, y, factors, mean, rstd.
+GateNormVars gate_norm_modulate(const Var& x, const Var& y, const Var& factors, double eps);
 
 }  // namespace llsa

@@ -131,37 +131,33 @@ GateGrads gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y
   return out;
 }
 
-GateNormResult gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
-                                  const Tensor& shift, const Tensor& scale, double eps) {
+GateNormResult gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& factors,
+                                  double eps) {
   const char* op = "gate_norm_modulate";
   check_input(ctx, op, x, eps);
   check::rank(op, {"x", x}, 3, "[b,N,C]");
-  check::on_device(ctx, op, {{"y", y}});
+  check::on_device(ctx, op, {{"y", y}, {"factors", factors}});
   check::like(op, {"y", y}, {"x", x});
-  check_modulation(ctx, op, {"gate", gate}, x);
-  check_modulation(ctx, op, {"shift", shift}, x);
-  check_modulation(ctx, op, {"scale", scale}, x);
+  check::dtype(op, {"factors", factors}, x.dtype());
+  check::shape(op, {"factors", factors}, Shape{x.size(0), 3 * x.size(2)});
   const DType statistics = accumulator_of(x.dtype());
   const Shape rows = without_last_axis(x.shape());
   GateNormResult out{ctx.empty_like(x), ctx.empty_like(x), ctx.empty(rows, statistics),
                      ctx.empty(rows, statistics)};
   backend(ctx).norm.gate_norm_modulate(ctx, contiguous(ctx, x), contiguous(ctx, y),
-                                       with_unit_last_stride(ctx, gate), with_unit_last_stride(ctx, shift),
-                                       with_unit_last_stride(ctx, scale), eps, out.r, out.h, out.mean,
+                                       with_unit_last_stride(ctx, factors), eps, out.r, out.h, out.mean,
                                        out.rstd);
   return out;
 }
 
 GateNormGrads gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
-                                          const Tensor& y, const Tensor& gate, const Tensor& scale,
-                                          const Tensor& mean, const Tensor& rstd) {
-  const std::int64_t c = r.size(2);
-  const Tensor dx = ctx.empty_like(r), dy = ctx.empty_like(r);
-  const Tensor factors = ctx.empty(Shape{r.size(0), 3 * c}, r.dtype());
-  backend(ctx).norm.gate_norm_modulate_backward(
-      ctx, contiguous_or_none(ctx, dr), contiguous(ctx, dh), r, contiguous(ctx, y),
-      with_unit_last_stride(ctx, gate), with_unit_last_stride(ctx, scale), mean, rstd, dx, dy, factors);
-  return {dx, dy, factors.slice(1, 0, c), factors.slice(1, c, 2 * c), factors.slice(1, 2 * c, 3 * c)};
+                                          const Tensor& y, const Tensor& factors, const Tensor& mean,
+                                          const Tensor& rstd) {
+  GateNormGrads out{ctx.empty_like(r), ctx.empty_like(r), ctx.empty(factors.shape(), r.dtype())};
+  backend(ctx).norm.gate_norm_modulate_backward(ctx, contiguous_or_none(ctx, dr), contiguous(ctx, dh), r,
+                                                contiguous(ctx, y), with_unit_last_stride(ctx, factors), mean,
+                                                rstd, out.dx, out.dy, out.dfactors);
+  return out;
 }
 
 }  // namespace llsa::kernels

@@ -56,20 +56,20 @@ struct GateGrads {
 /// dy = gate dz, dgate = sum over N of dz y; dx is dz itself.
 GateGrads gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate);
 
-/// The end of a branch y and the norm in front of the next one, in one pass over memory:
-/// r = x + gate y, h = (r - mean) rstd (1 + scale) + shift, with x, y [b,N,C] and gate, shift, scale [b,C] as above. mean and
-/// rstd [b,N] are those of r as it is stored. Saved: r, y, gate, scale, mean, rstd.
+/// The end of a branch y and the norm in front of the next one, in one pass over memory: r = x + gate y and
+/// h = (r - mean) rstd (1 + scale) + shift, with x, y [b,N,C]. factors [b,3C] holds gate, shift and scale of each sample side
+/// by side, with unit stride. mean and rstd [b,N] are those of r as it is stored. Saved: r, y, factors, mean, rstd.
 struct GateNormResult {
   Tensor r, h, mean, rstd;
 };
-GateNormResult gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
-                                  const Tensor& shift, const Tensor& scale, double eps);
+GateNormResult gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& factors,
+                                  double eps);
 struct GateNormGrads {
-  Tensor dx, dy, dgate, dshift, dscale;  ///< [b,N,C] twice; [b,C] three times, views of one tensor
+  Tensor dx, dy, dfactors;
 };
 /// dx = dr + the gradient of the norm, dy = gate dx, dgate = sum over N of dx y. dr may be undefined (0).
 GateNormGrads gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
-                                          const Tensor& y, const Tensor& gate, const Tensor& scale,
-                                          const Tensor& mean, const Tensor& rstd);
+                                          const Tensor& y, const Tensor& factors, const Tensor& mean,
+                                          const Tensor& rstd);
 
 }  // namespace llsa::kernels

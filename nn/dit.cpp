@@ -77,11 +77,11 @@ struct Dit::Block {
         mlp(params, name + ".ff", config.channels(), 4 * static_cast<std::int64_t>(config.channels()),
             {.weight_init = laws_of(config).weight(), .bias_init = laws_of(config).bias()}) {}
 
-  /// in = x [b,N,C] and its modulated norm h; then, each [b,C]: the gate of attention, shift and scale of the MLP's norm,
+  /// in = x [b,N,C], its modulated norm h, and two times [b,3C]: the gate of attention, shift and scale of the MLP's norm;
   /// the gate of the MLP, shift and scale of the norm behind the block. Returns the next x and h.
   std::vector<Var> operator()(const std::vector<Var>& in, const kernels::RopeTable& rope) const {
-    const auto [x, h] = gate_norm_modulate(in[0], attention(in[1], rope), in[2], in[3], in[4], kEps2);
-    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[5], in[6], in[7], kEps1);
+    const auto [x, h] = gate_norm_modulate(in[0], attention(in[1], rope), in[2], kEps2);
+    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[3], kEps1);
     return {next_x, next_h};
   }
 };
@@ -193,20 +193,22 @@ Var Dit::forward(const Var& x, const Tensor& t, const Tensor& y) {
 
   const Var cond = conditioning(t, y);                                                   // [n,b,C]
   const Var all = matmul(cond, modulation_.weight(), false, true) + modulation_.bias();  // [n,b,6C]
-  auto mods = chunk(reshape(transpose(all, 0, 1), Shape{b, 6 * c * config_.layers}), 6 * config_.layers, 1);
-  const Var first = reshape(slice(cond, 0, 0, 1), Shape{b, c});
-  for (Var& last : chunk(proj_out_1_(first), 2, 1)) mods.push_back(std::move(last));  // shift, scale
+  const Var last = proj_out_1_(reshape(slice(cond, 0, 0, 1), Shape{b, c}));              // [b,2C]
+  const Var mods = concat({reshape(transpose(all, 0, 1), Shape{b, 6 * c * config_.layers}), last}, 1);
+  // Shift and scale of the first norm, then for each branch its gate and shift and scale of the norm behind it.
+  std::vector<std::int64_t> widths(2 * blocks_.size() + 1, 3 * c);
+  widths[0] = 2 * c;
+  const auto factors = split(mods, widths, 1);
+  const auto before = chunk(factors[0], 2, 1);
 
   Var h = pixels_to_patches(cast(x, parameters_.dtype()), p);
   if (config_.reorder) h = gather_tokens(h, g.order, g.inverse);
   h = proj_in_(h);  // [b,N,C]
   if (pos_embed_.defined()) h = h + position(rows, columns, g);
 
-  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, mods[0], mods[1], kEps1)};
+  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, before[0], before[1], kEps1)};
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    const auto from = mods.begin() + static_cast<std::ptrdiff_t>(6 * i + 2);
-    std::vector<Var> in = std::move(x_and_h);
-    in.insert(in.end(), from, from + 6);
+    const std::vector<Var> in = {x_and_h[0], x_and_h[1], factors[2 * i + 1], factors[2 * i + 2]};
     const auto block = [layer = blocks_[i], rope = g.rope](const std::vector<Var>& inputs) {
       return (*layer)(inputs, rope);
     };

@@ -111,13 +111,13 @@ struct PixelFlow::Block {
         mlp(Linear(params, name + ".mlp.fc1", config.channels(), 4 * config.channels(), kXavier),
             Linear(params, name + ".mlp.fc2", 4 * config.channels(), config.channels(), kXavier)) {}
 
-  /// in = x [b,N,C] and its modulated norm h; then, each [b,C]: the gate of attention, shift and scale of the MLP's norm,
-  /// the gate of the MLP, shift and scale of the norm behind the block. Returns the next x and h.
+  /// in = x [b,N,C], its modulated norm h; the gate of attention, shift and scale of the MLP's norm, each [b,C]; the gate
+  /// of the MLP, shift and scale of the norm behind the block [b,3C]. Returns the next x and h.
   std::vector<Var> operator()(const std::vector<Var>& in, const kernels::RopeTable& rope, bool full) const {
     const Var x = gate_residual(in[0], attention(in[1], rope, full), in[2]);
     const Shape row{x.size(0), 1, x.size(2)};
     const Var h = norm(x) * (reshape(in[4], row) + 1.0) + reshape(in[3], row);
-    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[5], in[6], in[7], kEps);
+    const auto [next_x, next_h] = gate_norm_modulate(x, mlp(h), in[5], kEps);
     return {next_x, next_h};
   }
 };
@@ -212,17 +212,20 @@ Var PixelFlow::forward(const Var& x, const Tensor& t, const Tensor& y) const {
     throw ShapeError(cat("[pixelflow] expected one class for each of ", b, " images, got ",
                          y.defined() ? y.shape().str() : std::string("none")));
   const Var cond = conditioning(t, y, stage);
-  auto mods = chunk(modulation_(cond), 6 * config_.layers, 1);
-  for (Var& last : chunk(proj_out_1_(cond), 2, 1)) mods.push_back(std::move(last));  // shift, scale
+  const std::int64_t c = config_.channels();
+  std::vector<std::int64_t> widths = {2 * c};  // shift and scale of the first norm
+  for (int i = 0; i < config_.layers; ++i) widths.insert(widths.end(), {c, c, c, 3 * c});
+  const auto factors = split(concat({modulation_(cond), proj_out_1_(cond)}, 1), widths, 1);
+  const auto before = chunk(factors[0], 2, 1);
 
   Var h = pixels_to_patches(cast(x, parameters_.dtype()), config_.patch);
   if (stage.order.defined()) h = gather_tokens(h, stage.order, stage.inverse);
   h = patch_embed_(h);  // [b,N,C]
-  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, mods[0], mods[1], kEps)};
+  std::vector<Var> x_and_h = {h, layer_norm_modulate(h, before[0], before[1], kEps)};
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    const auto from = mods.begin() + static_cast<std::ptrdiff_t>(6 * i + 2);
+    const auto from = factors.begin() + static_cast<std::ptrdiff_t>(4 * i + 1);
     std::vector<Var> in = std::move(x_and_h);
-    in.insert(in.end(), from, from + 6);
+    in.insert(in.end(), from, from + 4);
     const auto block = [layer = blocks_[i], rope = stage.rope, full = s < kLast](
                            const std::vector<Var>& inputs) { return (*layer)(inputs, rope, full); };
     x_and_h = recompute_ ? recompute(block, in) : block(in);

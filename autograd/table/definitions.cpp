@@ -153,8 +153,9 @@ Vars layer_norm_modulate(const OpSample&, const Vars& x) {
 }
 Vars gate_residual(const OpSample&, const Vars& x) { return {x[0] + with_axis(x[2], 1) * x[1]}; }
 Vars gate_norm_modulate(const OpSample&, const Vars& x) {
-  const Var r = x[0] + with_axis(x[2], 1) * x[1];
-  return {r, normalized(r) * (with_axis(x[4], 1) + 1.0) + with_axis(x[3], 1)};
+  const auto factors = chunk(with_axis(x[2], 1), 3, 2);  // gate, shift, scale
+  const Var r = x[0] + factors[0] * x[1];
+  return {r, normalized(r) * (factors[2] + 1.0) + factors[1]};
 }
 
 Vars rope(const OpSample& sample, const Vars& x) {

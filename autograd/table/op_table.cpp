@@ -164,9 +164,9 @@ const OpRow kRows[] = {
      each<9>},
     {"gate_residual", "bbb", kSums, s::gate, [](S, V x) { return Vars{gate_residual(x[0], x[1], x[2])}; },
      d::gate_residual, each<2>},
-    {"gate_norm_modulate", "bbbbb", kSums, s::gate_norm,
+    {"gate_norm_modulate", "bbb", kSums, s::gate_norm,
      [](S, V x) {
-       const auto [r, h] = gate_norm_modulate(x[0], x[1], x[2], x[3], x[4], kEps);
+       const auto [r, h] = gate_norm_modulate(x[0], x[1], x[2], kEps);
        return Vars{r, h};
      },
      d::gate_norm_modulate, each<11>},

@@ -198,8 +198,7 @@ OpSample gate(const OpRequest& request) {
 
 OpSample gate_norm(const OpRequest& request) {
   Maker m(request);
-  const Shape tokens{m.b, m.n, m.c}, factors{m.b, m.c};
-  return m.normal(tokens).normal(tokens).normal(factors).normal(factors).normal(factors).done();
+  return m.normal({m.b, m.n, m.c}).normal({m.b, m.n, m.c}).normal({m.b, 3 * m.c}).done();
 }
 
 OpSample heads(const OpRequest& request) {

@@ -32,7 +32,7 @@ OpSample patches(const OpRequest& request);        ///< [b,3,4,2N], [C,3,2,2], [
 OpSample norm(const OpRequest& request);       ///< [b,N,C], [C], [C]
 OpSample modulate(const OpRequest& request);   ///< [b,N,C], [b,C], [b,C]
 OpSample gate(const OpRequest& request);       ///< [b,N,C], [b,N,C], [b,C]
-OpSample gate_norm(const OpRequest& request);  ///< [b,N,C] twice, [b,C] three times
+OpSample gate_norm(const OpRequest& request);  ///< [b,N,C], [b,N,C], [b,3C]
 
 // D = width, rounded up to an even number where it is rotated; H = 2. Constants: cos, sin [N,D/2].
 OpSample heads(const OpRequest& request);      ///< [b,H,N,D]

@@ -123,16 +123,15 @@ struct NormBackend {
   Entry<void(Context& ctx, const Tensor& dz, const Tensor& y, const Tensor& gate, const Tensor& dy,
              const Tensor& dgate)>
       gate_residual_backward;
-  /// r = x + gate y, h = (r - mean) rstd (1 + scale) + shift; x, y [b,N,C]; gate, shift, scale [b,C] with unit
-  /// stride in C.
-  Entry<void(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate, const Tensor& shift,
-             const Tensor& scale, double eps, const Tensor& r, const Tensor& h, const Tensor& mean,
-             const Tensor& rstd)>
+  /// r = x + gate y, h = (r - mean) rstd (1 + scale) + shift; x, y [b,N,C]; factors [b,3C] with unit stride in its last axis:
+  /// gate, shift and scale side by side.
+  Entry<void(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& factors, double eps,
+             const Tensor& r, const Tensor& h, const Tensor& mean, const Tensor& rstd)>
       gate_norm_modulate;
-  /// dr may be undefined; dfactors [b,3C] contiguous: dgate, dshift, dscale side by side.
+  /// dr may be undefined; dfactors contiguous.
   Entry<void(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r, const Tensor& y,
-             const Tensor& gate, const Tensor& scale, const Tensor& mean, const Tensor& rstd,
-             const Tensor& dx, const Tensor& dy, const Tensor& dfactors)>
+             const Tensor& factors, const Tensor& mean, const Tensor& rstd, const Tensor& dx,
+             const Tensor& dy, const Tensor& dfactors)>
       gate_norm_modulate_backward;
 };
 

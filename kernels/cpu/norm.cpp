@@ -318,9 +318,15 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
   });
 }
 
-void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
-                        const Tensor& shift, const Tensor& scale, double eps, const Tensor& r,
-                        const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+/// The third of factors [b,3C] that holds the gate (0), the shift (1) or the scale (2).
+Tensor factor(const Tensor& factors, std::int64_t i) {
+  const std::int64_t c = factors.size(1) / 3;
+  return factors.slice(1, i * c, (i + 1) * c);
+}
+
+void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& factors, double eps,
+                        const Tensor& r, const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+  const Tensor gate = factor(factors, 0), shift = factor(factors, 1), scale = factor(factors, 2);
   visit_rows(x, "gate_norm_modulate", [&]<class T, int kWidth>() {
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(x);
@@ -345,9 +351,10 @@ void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Te
 }
 
 void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
-                                 const Tensor& y, const Tensor& gate, const Tensor& scale, const Tensor& mean,
+                                 const Tensor& y, const Tensor& factors, const Tensor& mean,
                                  const Tensor& rstd, const Tensor& dx, const Tensor& dy,
                                  const Tensor& dfactors) {
+  const Tensor gate = factor(factors, 0), scale = factor(factors, 2);
   visit_rows(r, "gate_norm_modulate_backward", [&]<class T, int kWidth>() {
     using A = accumulator_t<T>;
     const GroupedRows rows = grouped(r);
@@ -360,7 +367,7 @@ void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& d
       A* const dgate = chunk_sums<A>(sums, chunk, 3 * n);
       A* const dshift = dgate + n;
       A* const dscale = dshift + n;
-      const A* const factor = gates.data();
+      const A* const gated = gates.data();
       const A* const w = gains.data();
       for (std::int64_t row = begin; row < end; ++row) {
         const T* const from_r = dr.defined() ? dr.data<T>() + row * n : zeros.data();
@@ -380,7 +387,7 @@ void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& d
           const A centred = static_cast<A>(in[i]) - m;
           const A sum = static_cast<A>(from_r[i]) + (s * (from_h * w[i]) - a - centred * b);
           to_x[i] = static_cast<T>(sum);
-          to_branch[i] = static_cast<T>(sum * factor[i]);
+          to_branch[i] = static_cast<T>(sum * gated[i]);
           dgate[i] += sum * static_cast<A>(branch[i]);
           dshift[i] += from_h;
           dscale[i] += from_h * (centred * s);

@@ -355,9 +355,15 @@ void gate_residual_backward(Context& ctx, const Tensor& dz, const Tensor& y, con
   });
 }
 
-void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& gate,
-                        const Tensor& shift, const Tensor& scale, double eps, const Tensor& r,
-                        const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+/// The third of factors [b,3C] that holds the gate (0), the shift (1) or the scale (2).
+Tensor factor(const Tensor& factors, std::int64_t i) {
+  const std::int64_t c = factors.size(1) / 3;
+  return factors.slice(1, i * c, (i + 1) * c);
+}
+
+void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Tensor& factors, double eps,
+                        const Tensor& r, const Tensor& h, const Tensor& mean, const Tensor& rstd) {
+  const Tensor gate = factor(factors, 0), shift = factor(factors, 1), scale = factor(factors, 2);
   const char* op = "gate_norm_modulate";
   bool held = false;
   visit_device(x.dtype(), op, [&]<class T>() {
@@ -365,16 +371,16 @@ void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Te
     const Rows rows(x);
     const T* const in = device_data<T>(x);
     const T* const branch = device_data<T>(y);
-    const GroupRow<T> gates(gate, A(0)), terms(shift, A(0)), factors(scale, A(1));
+    const GroupRow<T> gates(gate, A(0)), terms(shift, A(0)), gains(scale, A(1));
     T* const sum = device_data<T>(r);
     T* const out = device_data<T>(h);
     held = visit_held_rows<T>(
         rows,
         [&]<int P>() {
-          launch_warps(ctx, gate_norm_rows<P, T, A>, rows.all(), rows, in, branch, gates, terms, factors,
+          launch_warps(ctx, gate_norm_rows<P, T, A>, rows.all(), rows, in, branch, gates, terms, gains,
                        static_cast<A>(eps), sum, out, mean.data<A>(), rstd.data<A>());
         },
-        in, branch, gates, terms, factors, sum, out);
+        in, branch, gates, terms, gains, sum, out);
   });
   if (held) return;
   gate_residual(ctx, x, y, gate, r);
@@ -382,9 +388,10 @@ void gate_norm_modulate(Context& ctx, const Tensor& x, const Tensor& y, const Te
 }
 
 void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& dh, const Tensor& r,
-                                 const Tensor& y, const Tensor& gate, const Tensor& scale, const Tensor& mean,
+                                 const Tensor& y, const Tensor& factors, const Tensor& mean,
                                  const Tensor& rstd, const Tensor& dx, const Tensor& dy,
                                  const Tensor& dfactors) {
+  const Tensor gate = factor(factors, 0), scale = factor(factors, 2);
   const char* op = "gate_norm_modulate_backward";
   bool held = false;
   visit_device(r.dtype(), op, [&]<class T>() {
@@ -394,7 +401,7 @@ void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& d
     const T* const from_h = device_data<T>(dh);
     const T* const in = device_data<T>(r);
     const T* const branch = device_data<T>(y);
-    const GroupRow<T> gates(gate, A(0)), factors(scale, A(1));
+    const GroupRow<T> gates(gate, A(0)), gains(scale, A(1));
     T* const to_x = device_data<T>(dx);
     T* const to_branch = device_data<T>(dy);
     const RowBlocks blocks(rows);
@@ -403,24 +410,23 @@ void gate_norm_modulate_backward(Context& ctx, const Tensor& dr, const Tensor& d
         [&]<int P>() {
           const Tensor sums = ctx.empty(Shape{rows.groups, blocks.count, 3 * rows.width}, dtype_of<A>::value);
           launch_warps(ctx, gate_norm_rows_backward<P, T, A>, rows.groups * blocks.count, rows, blocks,
-                       from_r, from_h, in, branch, gates, factors, mean.data<A>(), rstd.data<A>(), to_x,
+                       from_r, from_h, in, branch, gates, gains, mean.data<A>(), rstd.data<A>(), to_x,
                        to_branch, sums.data<A>());
           fold_axis<FoldSum, A>(ctx, sums.data<A>(), rows.groups, blocks.count, 3 * rows.width, 1.0,
                                 device_data<T>(dfactors));
         },
-        from_r, from_h, in, branch, gates, factors, to_x, to_branch);
+        from_r, from_h, in, branch, gates, gains, to_x, to_branch);
   });
   if (held) return;
-  const std::int64_t c = r.size(2);
-  const Shape shape{r.size(0), c};
+  const Shape shape{r.size(0), r.size(2)};
   const Tensor dgate = ctx.empty(shape, r.dtype()), dshift = ctx.empty(shape, r.dtype()),
                dscale = ctx.empty(shape, r.dtype());
   normalize_backward(ctx, op, dh, r, scale, true, mean, rstd, dx, dscale, dshift);
   if (dr.defined() && dx.numel() != 0) kElementwise.accumulate(ctx, dr, dx);
   gate_residual_backward(ctx, dx, y, gate, dy, dgate);
-  copy(ctx, dgate, dfactors.slice(1, 0, c));
-  copy(ctx, dshift, dfactors.slice(1, c, 2 * c));
-  copy(ctx, dscale, dfactors.slice(1, 2 * c, 3 * c));
+  copy(ctx, dgate, factor(dfactors, 0));
+  copy(ctx, dshift, factor(dfactors, 1));
+  copy(ctx, dscale, factor(dfactors, 2));
 }
 
 }  // namespace

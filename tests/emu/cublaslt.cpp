@@ -2,8 +2,8 @@
 // column-major matrices.
 //
 // It is strict where the library is: sizes of options, leading dimensions, alignments promised to the
-// heuristic, reductions that were not asked for. And it has no algorithm for bias gradients, and for GELU and
-// bias, when the output has fewer than four rows, and none in bf16 when an extent is below four, so that the ways
+// heuristic, reductions that were not asked for. And it has no algorithm for bias gradients, for GELU and bias, and for
+// the gradient of GELU, when the output has fewer than four rows, and none in bf16 when an extent is below four, so that the ways
 // without them are walked, too.
 //
 // It offers several algorithms, which cut the sum into 1, 2, .. parts and so round differently. Some are

@@ -197,6 +197,14 @@ TEST_CASE("products that do not fit together, or that there is no algorithm for"
     p.d = layout_of(8, 5, 8, CUDA_R_16BF);
   };
   CHECK(ask_spoilt(thin) == kUnsupported);
+  const auto to_f32 = [](Product& p, std::uint64_t k, cudaDataType_t type_of_b) {
+    const auto ld = static_cast<std::int64_t>(k);
+    p.a = layout_of(8, k, 8, CUDA_R_16BF);
+    p.b = layout_of(k, 5, ld, type_of_b);
+  };
+  CHECK(ask_spoilt([&](Product& p) { to_f32(p, 4, CUDA_R_16BF); }) == kGood);
+  CHECK(ask_spoilt([&](Product& p) { to_f32(p, 3, CUDA_R_16BF); }) == kUnsupported);
+  CHECK(ask_spoilt([&](Product& p) { to_f32(p, 4, CUDA_R_32F); }) == kInvalid);
   Product p;
   CHECK(p.ask(0) == kInvalid);
 
@@ -230,6 +238,14 @@ TEST_CASE("products that do not fit together, or that there is no algorithm for"
           p.a = layout_of(3, 3, 3);
           p.d = layout_of(3, 5, 3);
         }) == kUnsupported);
+
+  const auto gelu_gradient = [](Product& p, void* pre) {
+    set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DGELU);
+    set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, pre);
+    set(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, std::int64_t{8});
+  };
+  CHECK(ask_spoilt([&](Product& p) { gelu_gradient(p, p.workspace.data()); }) == kGood);
+  CHECK(ask_spoilt([&](Product& p) { gelu_gradient(p, nullptr); }) == kInvalid);
 }
 
 TEST_CASE("calls of a product that break what was promised to the heuristic") {

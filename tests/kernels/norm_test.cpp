@@ -147,8 +147,9 @@ TEST_CASE("fused forward against its definition in ordinary ops, chunks of a wid
       CHECK(deviation(ctx,
                       kernels::gate_residual(ctx, with_gaps(ctx, x), transposed_in_memory(ctx, y), scale),
                       sum) <= bound);
-      const auto joined = kernels::gate_norm_modulate(ctx, transposed_in_memory(ctx, x), with_gaps(ctx, y),
-                                                      scale, shift, scale, kEps);
+      const Tensor factors = middle_chunk(ctx, kernels::concat(ctx, {scale, shift, scale}, 1));
+      const auto joined =
+          kernels::gate_norm_modulate(ctx, transposed_in_memory(ctx, x), with_gaps(ctx, y), factors, kEps);
       CHECK(deviation(ctx, joined.r, sum) <= bound);
       const kernels::NormResult after = kernels::layer_norm_modulate(ctx, joined.r, shift, scale, kEps);
       CHECK(deviation(ctx, joined.h, after.y) <= bound);
@@ -179,9 +180,9 @@ TEST_CASE("fused backward against finite differences") {
   CHECK(gradient_error(ctx, y, gated.dy, dy, residual) <= 1e-7);
   CHECK(gradient_error(ctx, scale, gated.dgate, dy, residual) <= 1e-7);
 
-  const Tensor gate = random_tensor(ctx, Shape{2, 7}, DType::f64, 6),
+  const Tensor factors = random_tensor(ctx, Shape{2, 21}, DType::f64, 6),
                dr = random_tensor(ctx, shape, DType::f64, 7);
-  const auto joined = [&] { return kernels::gate_norm_modulate(ctx, x, y, gate, shift, scale, kEps); };
+  const auto joined = [&] { return kernels::gate_norm_modulate(ctx, x, y, factors, kEps); };
   const auto both = [&] {  // r and h as one tensor, with the gradients dr and dy
     const auto out = joined();
     return kernels::concat(ctx, {out.r, out.h}, 0);
@@ -189,17 +190,15 @@ TEST_CASE("fused backward against finite differences") {
   const Tensor seeds = kernels::concat(ctx, {dr, dy}, 0);
   const kernels::GateNormResult kept = joined();
   const auto all =
-      kernels::gate_norm_modulate_backward(ctx, dr, dy, kept.r, y, gate, scale, kept.mean, kept.rstd);
+      kernels::gate_norm_modulate_backward(ctx, dr, dy, kept.r, y, factors, kept.mean, kept.rstd);
   CHECK(gradient_error(ctx, x, all.dx, seeds, both) <= 1e-7);
   CHECK(gradient_error(ctx, y, all.dy, seeds, both) <= 1e-7);
-  CHECK(gradient_error(ctx, gate, all.dgate, seeds, both) <= 1e-7);
-  CHECK(gradient_error(ctx, shift, all.dshift, seeds, both) <= 1e-7);
-  CHECK(gradient_error(ctx, scale, all.dscale, seeds, both) <= 1e-7);
+  CHECK(gradient_error(ctx, factors, all.dfactors, seeds, both) <= 1e-7);
   const auto alone =
-      kernels::gate_norm_modulate_backward(ctx, Tensor(), dy, kept.r, y, gate, scale, kept.mean, kept.rstd);
+      kernels::gate_norm_modulate_backward(ctx, Tensor(), dy, kept.r, y, factors, kept.mean, kept.rstd);
   const auto h = [&] { return joined().h; };
   CHECK(gradient_error(ctx, x, alone.dx, dy, h) <= 1e-7);
-  CHECK(gradient_error(ctx, gate, alone.dgate, dy, h) <= 1e-7);
+  CHECK(gradient_error(ctx, factors, alone.dfactors, dy, h) <= 1e-7);
 }
 
 TEST_CASE("forward and backward in lower precision agree with f64, common widths") {
@@ -232,15 +231,14 @@ TEST_CASE("forward and backward in lower precision agree with f64, common widths
       const auto gate64 = kernels::gate_residual_backward(ctx, wide(dy), wide(x), wide(scale));
       CHECK(deviation(ctx, gate.dy, gate64.dy) <= bound);
       CHECK(deviation(ctx, gate.dgate, gate64.dgate) <= bound);
+      const Tensor factors = random_tensor(ctx, Shape{2, 3 * c}, dtype, 5);
       const auto joined =
-          kernels::gate_norm_modulate_backward(ctx, x, dy, x, dy, scale, scale, saved.mean, saved.rstd);
-      const auto joined64 = kernels::gate_norm_modulate_backward(
-          ctx, wide(x), wide(dy), wide(x), wide(dy), wide(scale), wide(scale), saved64.mean, saved64.rstd);
+          kernels::gate_norm_modulate_backward(ctx, x, dy, x, dy, factors, saved.mean, saved.rstd);
+      const auto joined64 = kernels::gate_norm_modulate_backward(ctx, wide(x), wide(dy), wide(x), wide(dy),
+                                                                 wide(factors), saved64.mean, saved64.rstd);
       CHECK(deviation(ctx, joined.dx, joined64.dx) <= bound);
       CHECK(deviation(ctx, joined.dy, joined64.dy) <= bound);
-      CHECK(deviation(ctx, joined.dgate, joined64.dgate) <= bound);
-      CHECK(deviation(ctx, joined.dshift, joined64.dshift) <= bound);
-      CHECK(deviation(ctx, joined.dscale, joined64.dscale) <= bound);
+      CHECK(deviation(ctx, joined.dfactors, joined64.dfactors) <= bound);
       const auto rms = kernels::rms_norm(ctx, x, w, kEps),
                  rms64 = kernels::rms_norm(ctx, wide(x), wide(w), kEps);
       const auto root = kernels::rms_norm_backward(ctx, dy, x, w, rms.rstd);
@@ -307,9 +305,10 @@ TEST_CASE("empty inputs have zero gradients") {
   CHECK(values_of(ctx, kernels::layer_norm_modulate_backward(ctx, x, x, scale, r.mean, r.rstd).dscale) ==
         Values(10, 0.0));
   CHECK(values_of(ctx, kernels::gate_residual_backward(ctx, x, x, scale).dgate) == Values(10, 0.0));
-  CHECK(values_of(
-            ctx, kernels::gate_norm_modulate_backward(ctx, x, x, x, x, scale, scale, r.mean, r.rstd).dgate) ==
-        Values(10, 0.0));
+  const Tensor factors = random_tensor(ctx, Shape{2, 15}, DType::f32, 1);
+  CHECK(values_of(ctx,
+                  kernels::gate_norm_modulate_backward(ctx, x, x, x, x, factors, r.mean, r.rstd).dfactors) ==
+        Values(30, 0.0));
   CHECK(kernels::rms_norm(ctx, ctx.empty(Shape{0, 3}, DType::f32), Tensor(), kEps).y.numel() == 0);
 }
 
@@ -326,32 +325,17 @@ TEST_CASE("equal bits for any number of threads") {
     const auto dmod = kernels::layer_norm_modulate_backward(ctx, dy, x, scale, mod.mean, mod.rstd);
     const auto drms = kernels::rms_norm_backward(ctx, dy, x, w, rms.rstd);
     const auto dgate = kernels::gate_residual_backward(ctx, dy, x, scale);
-    const auto joined = kernels::gate_norm_modulate(ctx, x, dy, scale, scale, scale, kEps);
-    const auto djoined = kernels::gate_norm_modulate_backward(ctx, dy, x, joined.r, dy, scale, scale,
-                                                              joined.mean, joined.rstd);
-    return std::vector<Tensor>{joined.r,
-                               joined.h,
-                               djoined.dx,
-                               djoined.dy,
-                               djoined.dgate,
-                               djoined.dshift,
-                               djoined.dscale,
-                               ln.y,
-                               ln.mean,
-                               ln.rstd,
-                               mod.y,
-                               rms.y,
-                               dln.dx,
-                               dln.dw,
-                               dln.db,
-                               dmod.dx,
-                               dmod.dshift,
-                               dmod.dscale,
-                               drms.dx,
-                               drms.dw,
-                               dgate.dy,
-                               dgate.dgate,
-                               kernels::gate_residual(ctx, x, dy, scale)};
+    const Tensor factors = random_tensor(ctx, Shape{3, 195}, DType::f32, 5);
+    const auto both = kernels::gate_norm_modulate(ctx, x, dy, factors, kEps);
+    const auto dboth =
+        kernels::gate_norm_modulate_backward(ctx, dy, x, both.r, dy, factors, both.mean, both.rstd);
+    return std::vector<Tensor>{
+        ln.y,          ln.mean,     ln.rstd,     mod.y,
+        rms.y,         dln.dx,      dln.dw,      dln.db,
+        dmod.dx,       dmod.dshift, dmod.dscale, drms.dx,
+        drms.dw,       dgate.dy,    dgate.dgate, kernels::gate_residual(ctx, x, dy, scale),
+        both.r,        both.h,      dboth.dx,    dboth.dy,
+        dboth.dfactors};
   }));
 }
 
@@ -383,11 +367,11 @@ TEST_CASE("errors name the op and both sides") {
   CHECK(contains(message_of<DTypeError>(
                      [&] { kernels::gate_residual(ctx, x, x, kernels::cast(ctx, good, DType::bf16)); }),
                  {"[gate_residual]", "gate", "f32", "bf16"}));
-  CHECK(contains(message_of<ShapeError>([&] { kernels::gate_norm_modulate(ctx, x, x, good, w, good, kEps); }),
-                 {"[gate_norm_modulate]", "shift", "[2,4]", "[5]"}));
-  CHECK(contains(message_of<ShapeError>(
-                     [&] { kernels::gate_norm_modulate(ctx, x, x.slice(1, 0, 2), good, good, good, kEps); }),
-                 {"[gate_norm_modulate]", "y", "[2,3,4]", "[2,2,4]"}));
+  CHECK(contains(message_of<ShapeError>([&] { kernels::gate_norm_modulate(ctx, x, x, good, kEps); }),
+                 {"[gate_norm_modulate]", "factors", "[2,12]", "[2,4]"}));
+  CHECK(contains(
+      message_of<ShapeError>([&] { kernels::gate_norm_modulate(ctx, x, x.slice(1, 0, 2), good, kEps); }),
+      {"[gate_norm_modulate]", "y", "[2,3,4]", "[2,2,4]"}));
 }
 
 TEST_SUITE_END();
