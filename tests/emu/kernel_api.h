@@ -33,6 +33,7 @@ inline constexpr int warpSize = 32;
 #else
 #define SIMT_UNROLL _Pragma("GCC unroll 16")
 #endif
+#define SIMT_NO_UNROLL
 
 // Every declaration has a lambda of its own type, hence a key of its own.
 #define SIMT_SHARED(name, ...)                                                              \

@@ -32,7 +32,8 @@
 //  8. No float atomics: results must not depend on the order of blocks. Integers and bits may be atomic.
 //  9. Locals in kernels have trivial destructors; parameters are trivially copyable and passed by value.
 // 10. Arrays that are indexed at run time spill: base + (i & 1) * stride instead of buffer[i & 1].
-//     SIMT_UNROLL stands before a loop whose index selects registers.
+//     SIMT_UNROLL stands before a loop whose index selects registers, SIMT_NO_UNROLL before one that shall
+//     stay small.
 // 11. CUDA's intrinsics (__float_as_uint, __ldg, __popc, __shfl_xor_sync, atomicMax, ...) and the operators
 //     of cuda_bf16.h are there in both worlds; one that is missing is added to tests/emu/intrinsics.h. The
 //     approximate ones (__expf, __fdividef, rsqrtf) are exact in the emulator: compare emulator and device
@@ -56,6 +57,7 @@
 #include <type_traits>
 
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_NO_UNROLL _Pragma("unroll 1")
 #define SIMT_SHARED(name, ...) __shared__ std::type_identity_t<__VA_ARGS__> name
 #define SIMT_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 

@@ -184,9 +184,10 @@ TEST_CASE("work lists: a host loop's items and slots, in all orders") {
     std::int64_t heads, queries, blocks;
     int node_shift, k, cap;
   };
-  for (const Sizes& s : {Sizes{2, 1000, 63, 4, 3, 8}, Sizes{1, 1, 1, 4, 1, 4}, Sizes{2, 5000, 40, 8, 2, 32},
-                         Sizes{1, 4100, 700, 5, 5, 16}, Sizes{3, 333, 1, 30, 1, 4},
-                         Sizes{1, 4096, 5, 10, 2, 256}, Sizes{1, 2000, 300, 4, 20, 64}}) {
+  for (const Sizes& s :
+       {Sizes{2, 1000, 63, 4, 3, 8}, Sizes{1, 1, 1, 4, 1, 4}, Sizes{2, 5000, 40, 8, 2, 32},
+        Sizes{1, 4100, 700, 5, 5, 16}, Sizes{3, 333, 1, 30, 1, 4}, Sizes{1, 4096, 5, 10, 2, 256},
+        Sizes{1, 2000, 300, 4, 20, 64}, Sizes{1, 1237, 5003, 4, 9, 2}, Sizes{1, 320, 17000, 5, 3, 2}}) {
     CAPTURE(s.queries);
     CAPTURE(s.cap);
     const std::int64_t nodes = (s.queries + (std::int64_t{1} << s.node_shift) - 1) >> s.node_shift;

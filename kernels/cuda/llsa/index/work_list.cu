@@ -1,14 +1,13 @@
-// Work lists: a block of threads per head, which reads the lengths of the lists five times and sorts the
-// items by counting.
+// Work lists: a block of threads per head, which sorts the items by counting. A thread owns a run of blocks.
 //
-//     slots   first slot of a block = sum over the blocks before it of ceil(T / cap), split ones only
-//     count   n[class][thread]: items of the run of blocks that the thread owns
-//     scan    n becomes where the items of this class and thread begin: heavy classes first, then in order
-//     fill    the items
+//     tiles   T of every block, into shared memory
+//     count   slots of the thread's split blocks; n[class][thread]: its items
+//     scan    both become where the thread's begin: slots in order, items heavy classes first, then in order
+//     fill    slots and items
 //
-// Integer work. Bytes: 8 per block and reading (12 if the last node is partly filled), after the first from
-// caches; written 4 per block, 16 per item, 8 per slot. 16 KiB of shared memory for n. Bound by the latency
-// of one block's loops, in which a thread has 1/256 of the lists. No atomics.
+// Integer work. Bytes: 8 per block (12 if the last node is partly filled) are read, once if there are at most
+// kMostKept, otherwise three times; written 16 per item, 8 per slot. 17 KiB of shared memory for n, and 4 bytes
+// per block. Bound by the latency of one block's loops, in which a thread has 1/256 of the lists. No atomics.
 #include "kernels/cuda/llsa/index/work_list.cuh"
 
 #include "kernels/cuda/device/block_scan.cuh"
@@ -17,12 +16,12 @@ namespace llsa::kernels::cuda {
 namespace {
 
 constexpr int kClasses = 16;
+constexpr std::int64_t kMostKept = 16 * 1024;  // blocks whose tiles are kept in shared memory, 68 KiB
 
 struct Items {
-  WorkItem* item;            // [heads, items]
-  SplitBlock* split;         // [heads, slots]
-  std::int32_t* first_slot;  // [heads, blocks]
-  std::int32_t* count;       // [heads, 2]
+  WorkItem* item;       // [heads, items]
+  SplitBlock* split;    // [heads, slots]
+  std::int32_t* count;  // [heads, 2]
   std::int64_t items, slots;
   int cap;
 
@@ -31,53 +30,62 @@ struct Items {
   __device__ int class_of(int tiles) const { return (cap - tiles) * (kClasses - 1) / cap; }
 };
 
+/// Places of numbers in shared memory, with one left out after every 16: a thread takes a run of them, often 16,
+/// and the threads of a warp should meet different banks.
+__host__ __device__ constexpr std::int64_t spread(std::int64_t i) { return i + (i >> 4); }
+
 __global__ void __launch_bounds__(kScanThreads) cut_lists(QueryLists lists, Items out) {
-  SIMT_SHARED(begin, std::int32_t[kClasses * kScanThreads]);
+  SIMT_DYNAMIC_SHARED(memory);
+  std::int32_t* const begin = reinterpret_cast<std::int32_t*>(memory);
+  std::int32_t* const kept = begin + spread(kClasses * kScanThreads);
   const std::int64_t head = blockIdx.x, blocks = lists.blocks;
   const int thread = static_cast<int>(threadIdx.x);
-  std::int32_t* const first_slot = out.first_slot + head * blocks;
-  std::int32_t* const count = out.count + 2 * head;
-  const auto slots_of = [&](std::int64_t j) {
-    const int pieces = out.pieces(lists.tiles(head, j));
-    return pieces > 1 ? pieces : 0;
-  };
-  block_exclusive_scan(blocks, slots_of, [&](std::int64_t j, std::int32_t before) {
-    if (j == blocks) {
-      count[1] = before;
-      return;
-    }
-    first_slot[j] = before;
-    SplitBlock* const split = out.split + (head * out.slots + before);
-    const int pieces = slots_of(j);
-    for (int p = 0; p < pieces; ++p) split[p] = {static_cast<std::int32_t>(j), p == 0 ? pieces : 0};
-  });
-
   const std::int64_t run = (blocks + kScanThreads - 1) / kScanThreads;
   const std::int64_t first = thread * run < blocks ? thread * run : blocks;
   const std::int64_t end = first + run < blocks ? first + run : blocks;
-  for (int c = 0; c < kClasses; ++c) begin[c * kScanThreads + thread] = 0;
+
+  const bool keep = blocks <= kMostKept;
+  if (keep)
+    for (std::int64_t j = thread; j < blocks; j += kScanThreads) kept[spread(j)] = lists.tiles(head, j);
+  for (int c = 0; c < kClasses; ++c) begin[spread(c * kScanThreads + thread)] = 0;
+  __syncthreads();
+  const auto tiles_of = [&](std::int64_t j) { return keep ? kept[spread(j)] : lists.tiles(head, j); };
+  const auto items_of = [&](int tiles) -> std::int32_t& {  // of the class, of this thread
+    return begin[spread(out.class_of(tiles) * kScanThreads + thread)];
+  };
+
+  int slots = 0;
   for (std::int64_t j = first; j < end; ++j) {
-    const int tiles = lists.tiles(head, j), pieces = out.pieces(tiles);
-    begin[thread] += pieces - 1;  // all but the last are full
-    ++begin[out.class_of(tiles - (pieces - 1) * out.cap) * kScanThreads + thread];
+    const int tiles = tiles_of(j), pieces = out.pieces(tiles);
+    if (pieces > 1) {
+      slots += pieces;
+      items_of(out.cap) += pieces - 1;  // all but the last are full
+    }
+    ++items_of(tiles - (pieces - 1) * out.cap);
   }
   __syncthreads();
+  int slot = 0;
   block_exclusive_scan(
-      kClasses * kScanThreads, [&](std::int64_t i) { return begin[i]; },
+      kScanThreads, [&](std::int64_t) { return slots; },
       [&](std::int64_t i, std::int32_t before) {
-        if (i == kClasses * kScanThreads)
-          count[0] = before;
-        else
-          begin[i] = before;
+        (i < kScanThreads ? slot : out.count[2 * head + 1]) = before;
+      });
+  block_exclusive_scan(
+      kClasses * kScanThreads, [&](std::int64_t i) { return begin[spread(i)]; },
+      [&](std::int64_t i, std::int32_t before) {
+        (i < kClasses * kScanThreads ? begin[spread(i)] : out.count[2 * head]) = before;
       });
   __syncthreads();
-  WorkItem* const item = out.item + head * out.items;
   for (std::int64_t j = first; j < end; ++j) {
-    const int tiles = lists.tiles(head, j), pieces = out.pieces(tiles);
+    const int tiles = tiles_of(j), pieces = out.pieces(tiles);
+    const auto block = static_cast<std::int32_t>(j);
+    // Hardly ever more than one.
+    SIMT_NO_UNROLL
     for (int p = 0; p < pieces; ++p) {
       const int at = p * out.cap, mine = p < pieces - 1 ? out.cap : tiles - at;
-      item[begin[out.class_of(mine) * kScanThreads + thread]++] = {static_cast<std::int32_t>(j), at, mine,
-                                                                   pieces > 1 ? first_slot[j] + p : -1};
+      const int place = pieces > 1 ? slot++ : -1;
+      out.item[head * out.items + items_of(mine)++] = {block, at, mine, place};
+      if (place >= 0) out.split[head * out.slots + place] = {block, p == 0 ? pieces : 0};
     }
   }
 }
@@ -96,12 +104,13 @@ WorkList work_list(Context& ctx, const IndexTranspose& lists, std::int64_t queri
   const WorkList list = {ctx.empty({b, h, items, 4}, DType::i32),
                          ctx.empty({b, h, std::max<std::int64_t>(slots, 1), 2}, DType::i32),
                          ctx.empty({b, h, 2}, DType::i32)};
-  const Tensor first_slot = ctx.empty({b, h, view.blocks}, DType::i32);
-  simt::launch(
-      cut_lists, grid_of(b * h), dim3(kScanThreads), 0, stream_of(ctx), view,
-      Items{reinterpret_cast<WorkItem*>(list.item.data<std::int32_t>()),
-            reinterpret_cast<SplitBlock*>(list.split.data<std::int32_t>()), first_slot.data<std::int32_t>(),
-            list.count.data<std::int32_t>(), items, list.split.size(2), cap});
+  const std::int64_t kept = view.blocks <= kMostKept ? view.blocks : 0;
+  const std::int64_t shared = spread(kClasses * kScanThreads) + spread(kept);
+  simt::launch(cut_lists, grid_of(b * h), dim3(kScanThreads),
+               static_cast<std::size_t>(shared) * sizeof(std::int32_t), stream_of(ctx), view,
+               Items{reinterpret_cast<WorkItem*>(list.item.data<std::int32_t>()),
+                     reinterpret_cast<SplitBlock*>(list.split.data<std::int32_t>()),
+                     list.count.data<std::int32_t>(), items, list.split.size(2), cap});
   return list;
 }
 
