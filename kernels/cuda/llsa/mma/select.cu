@@ -2,13 +2,14 @@
 //
 //     key[i][c] = ordered(Q^(l)[i] . K^(l)[candidate c]);   I_l[i] = the K largest, ties to the lower one
 //
-// Tiling: a block has 16 queries and four warps or, if there are many candidates, 64 queries (32 at D = 128)
-// and eight warps. Its queries are children of one parent, so they share their candidates. Candidates come in
-// chunks of 128 or 256. The warps share a chunk's products, 8 or 16 candidates at a time, and put the keys
-// into shared memory. Then every warp picks for its rows, in registers, from the kept candidates and the
-// chunk, and keeps the K best with their indices. Kept candidates are earlier ones and come first, so ties go
-// to the lower index in any number of chunks. If nothing beats the row's K-th best, the row skips the chunk.
-// Any number of candidates fits, and no scores leave the multiprocessor.
+// Tiling: a block has 16 queries and four warps (16 warps at the coarsest level of few queries) or, if there
+// are many candidates, 64 queries (32 at D = 128) and eight warps. Its queries are children of one parent, so
+// they share their candidates. Candidates come in chunks of 128 or 256. The warps share a chunk's products, 8
+// or 16 candidates at a time, and put the keys into shared memory. Then every warp picks for its rows, in
+// registers, from the kept candidates and the chunk, and keeps the K best with their indices. Kept candidates
+// are earlier ones and come first, so ties go to the lower index in any number of chunks. If nothing beats the
+// row's K-th best, the row skips the chunk. Any number of candidates fits, and no scores leave the
+// multiprocessor.
 //
 // Below the coarsest level a block also writes the picks of its rows as bits, R_l (llsa.h). The word of a
 // candidate has a bit for every child of the parent. The block has 16 of these children or more, so it writes
@@ -21,9 +22,9 @@
 //
 // FLOPs: 2 D per candidate. Bytes: 2 D per candidate and block from L2, 8 per score through shared memory, 4
 // per pick and 2 per candidate and 16 rows written. 16 queries of 128 candidates at D = 64 (B = 16, K = 8):
-// 64 mma, 16 KB of keys, then four rows per warp of at most K steps, each with a warp reduction. Bound by the
-// latency of these, which is why blocks are small and many fit a multiprocessor. In long rows (n_L of
-// thousands) L2 and shared memory bind.
+// 64 mma, 16 KB of keys, then four rows per warp (one with 16 warps) of at most K steps, each with a warp
+// reduction. Bound by the latency of these, which is why blocks are small and many fit a multiprocessor. In
+// long rows (n_L of thousands) L2 and shared memory bind.
 #include "kernels/cuda/llsa/index/select.cuh"
 #include "kernels/cuda/llsa/operands.cuh"
 #include "kernels/cuda/simt/ptx.h"
@@ -36,15 +37,18 @@ using Element = __nv_bfloat16;
 /// From this many candidates on, blocks have more queries and read the keys less often.
 constexpr std::int64_t kManyCandidates = 2048;
 
+/// Up to this many blocks, two for each of 132 multiprocessors, a block at the coarsest level has a warp for each row.
+constexpr std::int64_t kFewBlocks = 264;
+
 /// A block of 16 `tiles` queries that keep at most `most` picks. Shared memory: keys of a chunk of
 /// candidates, then per row the kept keys, their candidates, and the worst of them once there are K.
-template <int tiles, int most, int chunk>
+template <int tiles, int most, int chunk, int warps = tiles == 1 ? 4 : 8>
 struct SelectBlock {
   static constexpr int kTiles = tiles;
   static constexpr int kMost = most;
   static constexpr int kChunk = chunk;
   static constexpr int kRows = 16 * tiles;
-  static constexpr int kWarps = tiles == 1 ? 4 : 8;
+  static constexpr int kWarps = warps;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kKept = (most + 31) / 32;  // keys of a lane, like the next
   static constexpr int kNew = chunk / 32;
@@ -139,7 +143,8 @@ __device__ __forceinline__ void write_words(const SelectLevel<Element>& s, const
 }
 
 template <int D, class S>
-__global__ void __launch_bounds__(S::kThreads) select_rows(SelectLevel<Element> s, std::int32_t* out) {
+__global__ void __launch_bounds__(S::kThreads, (S::kWarps == 16 ? 1 : 0))
+    select_rows(SelectLevel<Element> s, std::int32_t* out) {
   SIMT_DYNAMIC_SHARED(memory);
   using Key = std::uint32_t;
   Key* const keys = reinterpret_cast<Key*>(memory);
@@ -282,6 +287,8 @@ void select_level(Context& ctx, const SelectLevel<Element>& s, std::int32_t* out
   const bool few = s.width <= 16;
   if (s.candidates >= kManyCandidates && (!s.parents || s.block % (16 * kTiles) == 0))
     (few ? launch<D, SelectBlock<kTiles, 16, 256>> : launch<D, SelectBlock<kTiles, 64, 128>>)(ctx, s, out);
+  else if (few && !s.parents && ceil_div(s.count, 16) * s.heads <= kFewBlocks)
+    launch<D, SelectBlock<1, 16, 256, 16>>(ctx, s, out);
   else if (few && s.candidates <= 128)
     launch<D, SelectBlock<1, 16, 128>>(ctx, s, out);
   else
