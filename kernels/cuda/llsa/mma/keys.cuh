@@ -97,19 +97,6 @@ struct QueryStage {
   static_assert(kBytes % 128 == 0, "the swizzle below works on aligned tiles");
 };
 
-/// The swizzle of tile_offset without a register per address, in a tile aligned to 128 bytes. From the
-/// address `at` of chunk 0 or 1 of a row (of 0 to 3, for even `pairs`): the chunk 2 `pairs` further. From a
-/// row below a power of two: the same chunk `rows` rows further, a multiple of that power. What they add is
-/// constant.
-__device__ __forceinline__ unsigned chunks_on(unsigned at, int pairs) {
-  return (at ^ static_cast<unsigned>(pairs % 4 << 5)) + static_cast<unsigned>(pairs / 4 * 128);
-}
-template <int D>
-__device__ __forceinline__ unsigned rows_on(unsigned at, int rows) {
-  const int key = D == 32 ? rows / 2 % 4 : rows % 8;
-  return (at ^ static_cast<unsigned>(key << 4)) + static_cast<unsigned>(rows * 2 * D);
-}
-
 /// Where a head's queries lie.
 struct HeadQueries {
   const Element* q;
@@ -203,7 +190,7 @@ struct WarpKeys {
     SIMT_UNROLL
     for (int j = 0; j < D / 16; j += 2) {
       std::uint32_t r[4];
-      ptx::ldmatrix_x4(r, chunks_on(at, j) + further);
+      ptx::ldmatrix_x4(r, chunk_further(at, 2 * j) + further);
       SIMT_UNROLL
       for (int m = 0; m < M; ++m) {
         ptx::mma_m16n8k16_bf16(a[m], left[m][j], r[0], r[1]);
@@ -221,7 +208,7 @@ struct WarpKeys {
     SIMT_UNROLL
     for (int c = 0; c < D / 8; c += 2) {
       std::uint32_t r[4];
-      ptx::ldmatrix_x4_trans(r, chunks_on(at, c / 2) + further);
+      ptx::ldmatrix_x4_trans(r, chunk_further(at, c) + further);
       SIMT_UNROLL
       for (int m = 0; m < M; ++m) {
         if (causal && diagonal + 16 * m + 15 > 0) {
@@ -260,7 +247,7 @@ struct WarpKeys {
           s[m][i] = ptx::exp2_approx(fmaf(s[m][i], base2_scale, -log_sum));
           dp[m][i] = s[m][i] * (dp[m][i] - (i % 2 == 0 ? delta.x : delta.y));
         }
-        if constexpr (causal) {
+        if (causal && diagonal + 16 * m + 15 > 0) {
           leave_out<false>(s[m], 0.0f, h, diagonal + 16 * m, lane);
           leave_out<false>(dp[m], 0.0f, h, diagonal + 16 * m, lane);
         }

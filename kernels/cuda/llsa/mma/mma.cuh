@@ -20,11 +20,16 @@ __device__ __forceinline__ unsigned tile_offset(int row, int chunk) {
   return static_cast<unsigned>(row * 2 * D + ((chunk ^ key) << 4));
 }
 
-/// From the address of chunk 0 or 1 of a row: that of the chunk `chunks` further, an even number. The swizzle
-/// goes into the address of a tile aligned to 128 bytes: as sums, the offsets of all chunks that a lane reads
-/// would be held in registers.
+/// The swizzle without a register for each address, in a tile aligned to 128 bytes. From the address of chunk 0 or 1
+/// of a row (of 0 to 3, for multiples of 4): that of the chunk `chunks` further, an even number. From a row below a
+/// power of two: the same chunk `rows` rows further, a multiple of that power.
 __device__ __forceinline__ unsigned chunk_further(unsigned at, int chunks) {
   return (at ^ static_cast<unsigned>(chunks % 8 << 4)) + static_cast<unsigned>(chunks / 8 * 128);
+}
+template <int D>
+__device__ __forceinline__ unsigned rows_on(unsigned at, int rows) {
+  const int key = D == 32 ? rows / 2 % 4 : rows % 8;
+  return (at ^ static_cast<unsigned>(key << 4)) + static_cast<unsigned>(rows * 2 * D);
 }
 
 /// The lower and the upper half of a register.
@@ -122,6 +127,7 @@ __device__ __forceinline__ void add_met_products(float (&sum)[4], const std::uin
     return;
   }
   const float start[4] = {sum[0], sum[1], sum[2], sum[3]};
+  SIMT_NO_UNROLL
   for (int row = 0; row < 16; ++row) {
     const auto met = [&](std::uint32_t pair, int k) {
       return pair & ((meets<before>(row, k, at) ? 0xffffu : 0u) |
