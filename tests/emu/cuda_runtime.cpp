@@ -162,6 +162,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(llsa::emu::shared_memory_of_block());
       return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = static_cast<int>(llsa::emu::shared_memory_of_block()) + 1024;
+      return cudaSuccess;
     case cudaDevAttrPageableMemoryAccessUsesHostPageTables:
       *value = 0;
       return cudaSuccess;

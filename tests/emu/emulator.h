@@ -76,7 +76,8 @@ void set_driver_version(int version);
 /// The major number of the devices' compute capability. At first 9.
 void set_compute_capability(int major);
 /// Bytes of shared memory that a block may have, static and dynamic together, at most 227 KiB as on 9.0. At first
-/// the 99 KiB of 8.6, 8.9 and 12.0, so that it is seen when a kernel comes to need more.
+/// the 99 KiB of 8.6, 8.9 and 12.0, so that it is seen when a kernel comes to need more. A multiprocessor has 1 KiB
+/// more, as on all devices.
 void set_shared_memory(std::size_t bytes);
 /// Lets every call of the runtime fail with this error (a cudaError_t), as after a kernel that has gone
 /// wrong; 0 ends it.

@@ -101,6 +101,13 @@ std::vector<IndexTranspose> transposed_levels(Context& ctx, const LlsaState& arg
   return result;
 }
 
+std::int64_t shared_memory_of_processor(const Context& ctx) {
+  int bytes = 0;
+  LLSA_CUDA_CHECK(
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerMultiprocessor, ctx.device().index));
+  return bytes;
+}
+
 void llsa_attention(Context& ctx, const LlsaState& state) {
   Profiler::add_work(flops_of(state).forward);
   (fits_mma(state, state.o) ? attend_mma : attend_plain)(ctx, state, state.o, state.lse);

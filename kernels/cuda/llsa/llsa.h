@@ -5,6 +5,8 @@
 // Entries outside [0, keys) count as unused, so no memory outside the tensors is touched.
 #pragma once
 
+#include <algorithm>
+
 #include "../../backend/attention.h"
 
 namespace llsa::kernels::cuda {
@@ -107,6 +109,35 @@ void queries_backward_mma(Context& ctx, const LlsaState& args, const Tensor& d_o
                           const Tensor& dq);
 void keys_backward_mma(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
                        const Tensor& dk, const Tensor& dv);
+
+// ---- rings in shared memory ------------------------------------------------------------------------------
+//
+// Some tensor-core kernels keep copies under way in a ring of three stages, or of two where a multiprocessor then
+// has room for more blocks. Results do not depend on it.
+
+struct Ring {
+  std::int64_t stage = 0;  ///< bytes of a stage, over all rings of a block
+  std::int64_t rest = 0;   ///< bytes of a block's other shared memory
+  int most = 0;            ///< blocks for which a multiprocessor has registers
+
+  /// Blocks that a multiprocessor with `shared` bytes of shared memory runs at once. The system takes 1 KiB of each
+  /// block; sizes are rounded up to 128 bytes.
+  int blocks(int stages, std::int64_t shared) const {
+    const std::int64_t bytes = (rest + stages * stage + 127) / 128 * 128 + 1024;
+    return static_cast<int>(std::min<std::int64_t>(most, shared / bytes));
+  }
+  int stages(std::int64_t shared) const { return blocks(2, shared) > blocks(3, shared) ? 2 : 3; }
+};
+
+/// Output and dQ by words at B = 16 (mma/words.cuh).
+Ring words_ring(std::int64_t d);
+/// dK and dV below picks at B = 16, D = 32 or 64 (mma/keys_lists.cu).
+Ring listed_keys_ring(std::int64_t d);
+/// dK and dV of the coarsest level (mma/keys_dense.cu).
+Ring dense_keys_ring(std::int64_t d);
+
+/// Bytes of shared memory of a multiprocessor of the context's device.
+std::int64_t shared_memory_of_processor(const Context& ctx);
 
 /// The body of both attentions: the tensor-core kernels where they fit, otherwise the plain ones.
 void llsa_attention(Context& ctx, const LlsaState& state);

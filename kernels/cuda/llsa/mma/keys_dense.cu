@@ -3,8 +3,8 @@
 //
 // A warp takes 16 M keys (M = 2; M = 1 at D = 128 and in causal attention): what it reads of Q and dO by
 // ldmatrix serves M products.
-// All warps of a block go through the same stages of 64 queries (32 at D = 128), which a ring of three
-// buffers brings in. Where a level has few keys, several of the four warps have the same keys: they take the
+// All warps of a block go through the same stages of 64 queries (32 at D = 128), which a ring of three stages
+// brings in, or of two where only then two blocks fit a multiprocessor. Where a level has few keys, several of the four warps have the same keys: they take the
 // 16-query pieces of a stage in turn and are added up in a fixed order. The queries are cut into chunks until
 // the device is full. Chunks write partial sums, which are added up in order afterwards.
 //
@@ -18,11 +18,12 @@ namespace llsa::kernels::cuda {
 namespace {
 
 /// Causal attention has one tile of keys per warp: with two the diagonal would take more registers than there are.
-template <int D, bool causal>
+template <int D, bool causal, int stages>
 struct Dense {
   static constexpr int kTiles = D == 128 || causal ? 1 : 2;  // M
   static constexpr int kQueries = D == 128 ? 32 : 64;
-  static constexpr int kStages = 3;
+  static constexpr int kStages = stages;
+  static constexpr int kPerProcessor = 2;
   using Stage = QueryStage<D, kQueries>;
   using Keys = WarpKeys<D, kTiles>;
   static constexpr unsigned kRing = kStages * Stage::kBytes;
@@ -34,12 +35,12 @@ struct Dense {
 };
 
 /// Block (group, head, chunk): a group are the keys of 2^key_shift warps, a chunk is `chunk` queries.
-template <int D, bool causal>
-__global__ void __launch_bounds__(kKeyThreads, 2)
+template <int D, bool causal, int stages>
+__global__ void __launch_bounds__(kKeyThreads, (Dense<D, causal, stages>::kPerProcessor))
     dense_keys(KeyLevel level, int key_shift, int chunk, PartialSums partial) {
   SIMT_DYNAMIC_SHARED(memory);
   SIMT_SHARED(queries, HeadQueries);  // rather than in registers
-  using B = Dense<D, causal>;
+  using B = Dense<D, causal, stages>;
   const unsigned thread = threadIdx.x;  // its quotients are shifts
   const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
   const int head = static_cast<int>(blockIdx.y), group = static_cast<int>(blockIdx.x),
@@ -101,11 +102,11 @@ constexpr std::int64_t kWanted = 264;
 /// The least number of queries of a block. With fewer, its partial sums would cost more than its work.
 constexpr std::int64_t kLeastChunk = 512;
 
-template <int D, bool causal>
+template <int D, bool causal, int stages>
 void launch_dense_keys(Context& ctx, const KeyProblem& problem) {
   const KeyLevel level(problem);
   const std::int64_t b = problem.args.q.size(0), h = problem.args.q.size(1);
-  using B = Dense<D, causal>;
+  using B = Dense<D, causal, stages>;
   constexpr int kKeys = 16 * B::kTiles;
   const int key_shift = level.keys <= kKeys ? 0 : level.keys <= 2 * kKeys ? 1 : 2;
   const int key_warps = 1 << key_shift;
@@ -125,17 +126,32 @@ void launch_dense_keys(Context& ctx, const KeyProblem& problem) {
   }
   dim3 grid = head_grid(groups, b * h);
   grid.z = static_cast<unsigned>(chunks);
-  simt::launch(dense_keys<D, causal>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx), level,
-               key_shift, static_cast<int>(chunk), partial);
+  simt::launch(dense_keys<D, causal, stages>, grid, dim3(kKeyThreads), B::bytes(key_warps), stream_of(ctx),
+               level, key_shift, static_cast<int>(chunk), partial);
   if (chunks > 1) add_partial_sums(ctx, level, b * h, partial);
 }
 
 }  // namespace
 
+Ring dense_keys_ring(std::int64_t d) {
+  Ring ring;
+  visit_head_dimension(d, [&]<int D>() {
+    using B = Dense<D, false, 3>;
+    ring = {B::Stage::kBytes, sizeof(HeadQueries), B::kPerProcessor};
+  });
+  return ring;
+}
+
 void dense_keys_backward(Context& ctx, const KeyProblem& problem) {
   visit_head_dimension(problem.args.q.size(3), [&]<int D>() {
-    problem.args.causal ? launch_dense_keys<D, true>(ctx, problem)
-                        : launch_dense_keys<D, false>(ctx, problem);
+    const auto launch = [&]<int stages>() {
+      problem.args.causal ? launch_dense_keys<D, true, stages>(ctx, problem)
+                          : launch_dense_keys<D, false, stages>(ctx, problem);
+    };
+    if constexpr (D == 64)  // with D = 32 and 128 three stages fit everywhere
+      if (dense_keys_ring(D).stages(shared_memory_of_processor(ctx)) == 2)
+        return launch.template operator()<2>();
+    launch.template operator()<3>();
   });
 }
 

@@ -4,9 +4,9 @@
 // The keys of node j of level l + 1 share one list: the query nodes that hold j in I_{l+1}, of B^(l+1)
 // queries each. An item of the work list is a piece of such a list. A warp takes 16 of its keys, and the B /
 // 16 warps of a team go through the tiles of 16 queries together, with a ring of copies that runs ahead by
-// two tiles (D = 128: one). At level 0 lists are short, and each of the block's teams has an item of its own.
-// Above, where lists are B times as long, all teams of a block share an item, take its tiles in turn and are
-// added up in a fixed order.
+// two tiles, or by one: at D = 128, and where a multiprocessor has memory for more blocks then. At level 0
+// lists are short, and each of the block's teams has an item of its own. Above, where lists are B times as
+// long, all teams of a block share an item, take its tiles in turn and are added up in a fixed order.
 //
 // At D = 64, per pair of 16 queries and 16 keys: 32 mma (131,072 FLOP), 256 exponentials, 16 ldmatrix of 512
 // bytes, and per team 4.2 KB of Q, dO and terms from L2. Bound by shared memory: ldmatrix and fill. At N =
@@ -19,12 +19,12 @@ namespace llsa::kernels::cuda {
 namespace {
 
 /// Rings of 16 queries, one per team of warps with the same list. 12 warps per multiprocessor at D = 64 (at
-/// most 168 registers, 152 KB of rings at B = 16), 16 at 32, 8 at 128.
-template <int D, int warps>
+/// most 168 registers, 152 KB of rings of three stages at B = 16), 16 at 32, 8 at 128.
+template <int D, int warps, int stages>
 struct Teams {
   using Stage = QueryStage<D, 16>;
   static constexpr int kPerProcessor = D == 32 ? 4 : D == 64 ? 3 : 2;
-  static constexpr int kStages = D == 128 ? 2 : 3;
+  static constexpr int kStages = stages;
   static constexpr int kTeams = kKeyWarps / warps;
   static constexpr unsigned kRing = kStages * Stage::kBytes;
   /// A ring per team; afterwards the sums of all teams but the first.
@@ -40,11 +40,11 @@ struct Items {
   std::int64_t items;
 };
 
-template <int D, int warps, bool fine>
-__global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
+template <int D, int warps, bool fine, int stages>
+__global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps, stages>::kPerProcessor))
     listed_keys(KeyLevel level, QueryLists lists, Items work, PartialSums partial) {
   SIMT_DYNAMIC_SHARED(memory);
-  using T = Teams<D, warps>;
+  using T = Teams<D, warps, stages>;
   constexpr int kStep = fine ? 1 : T::kTeams;  // teams that take tiles in turn
   const unsigned thread = threadIdx.x;         // its quotients are shifts
   const int lane = static_cast<int>(thread % 32), warp = static_cast<int>(thread / 32);
@@ -102,11 +102,14 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps>::kPerProcessor))
               item.slot < 0 ? nullptr : partial.slot(head_again, item.slot, D), 16 * warps, row, again % 32);
 }
 
-template <int D, int warps, bool fine>
+template <int D, int warps, bool fine, int stages = D == 128 ? 2 : 3>
 void launch_listed(Context& ctx, std::int64_t heads, const KeyLevel& level, const QueryLists& lists,
                    const Items& work, const PartialSums& partial) {
-  using T = Teams<D, warps>;
-  simt::launch(listed_keys<D, warps, fine>,
+  using T = Teams<D, warps, stages>;
+  if constexpr (stages == 3 && warps == 1)  // larger blocks of keys have fewer rings
+    if (listed_keys_ring(D).stages(shared_memory_of_processor(ctx)) == 2)
+      return launch_listed<D, warps, fine, 2>(ctx, heads, level, lists, work, partial);
+  simt::launch(listed_keys<D, warps, fine, stages>,
                head_grid(fine ? ceil_div(work.items, T::kTeams) : work.items, heads), dim3(kKeyThreads),
                T::bytes(fine), stream_of(ctx), level, lists, work, partial);
 }
@@ -121,6 +124,15 @@ void launch_for_block(Context& ctx, int block, std::int64_t heads, const KeyLeve
 }
 
 }  // namespace
+
+Ring listed_keys_ring(std::int64_t d) {
+  Ring ring;
+  visit_head_dimension(d, [&]<int D>() {
+    using T = Teams<D, 1, 3>;
+    ring = {T::kTeams * T::Stage::kBytes, 0, T::kPerProcessor};
+  });
+  return ring;
+}
 
 void listed_keys_backward(Context& ctx, const KeyProblem& problem, const IndexTranspose& by_key) {
   const LlsaPlan& plan = problem.args.plan;
