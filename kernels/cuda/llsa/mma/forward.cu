@@ -4,7 +4,8 @@
 //     LSE = ln 2 (m + log2 sum_j 2^(s_j - m)),   m about the largest s_j so far (online softmax)
 //
 // m need not be the exact maximum. A warp rescales O only when a score exceeds the m of its row by more than
-// kSlack, which hardly ever happens after the first tiles.
+// kSlack, which hardly ever happens after the first tiles. Only then do lanes exchange maxima. From a product
+// of q and k to its s - m is one multiply-add.
 //
 // Causal attention (L = 0 only): the tiles of a block end with the last key that one of its queries sees, a
 // warp skips the pieces of 16 keys that none of its queries sees, and pieces on the diagonal are masked
@@ -12,18 +13,18 @@
 //
 // Tiling: a warp has 16 queries (at B = 16 one query block). 8 warps (4 at D = 128) are siblings and share
 // the tiles of the coarse levels, 64 keys (32), double-buffered. Fine blocks come by bit words, each once for
-// all warps, in three stages of 128 keys (64), the third in the place of the coarse tiles (mma/words.cuh). Or
+// all warps, in two or three stages of 128 keys (64), one in the place of the coarse tiles (mma/words.cuh). Or
 // they come by rows, in a ring of 2 x B keys for each query block, which at B = 32 and 64 is two and four
 // warps (mma/rows.cuh). Q, O and the probabilities stay in registers.
 //
 // Per 16 x 16 pair at D = 64: 16 mma (65,536 FLOP), 256 exponentials, 8 ldmatrix, 4 KB of K and V from L2.
 // Coarse keys are read once per block of threads; fine ones once per query block by rows, or per distinct key
 // block by words, which is about 0.5 to 0.8 of that at B = 16. Per query 2 D bytes each of Q and O, and 4 of
-// LSE. Bound by ldmatrix and, on the fine level, the fill of shared memory together. 96 KiB of shared memory,
-// 3 more for lists, and at most 128 registers: two blocks per multiprocessor. Causal attention needs more
-// registers for the diagonal and runs one block.
-#include "kernels/cuda/llsa/mma/rows.cuh"
-#include "kernels/cuda/llsa/mma/words.cuh"
+// LSE. Bound by ldmatrix and, on the fine level, the fill of shared memory together, or by issuing instructions.
+// 96 KiB of shared memory (64 with two stages), 3 more for lists, and at most 128 registers: two blocks per
+// multiprocessor, but one where it has only 100 KiB and D is 64 or 128. Causal attention needs more registers
+// for the diagonal and runs one block.
+#include "kernels/cuda/llsa/mma/choose_walk.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
@@ -32,15 +33,13 @@ namespace {
 /// relative precision as below 1.
 constexpr float kSlack = 8;
 
-/// 96 KiB of shared memory (48 at D = 32) besides lists, and at most 128 (256 at D = 128) registers.
-template <int D>
-using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 2>;
-
-template <int D, class Fine>
-__global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<D>::kPerProcessor)
-    attend(AttendedSet<Element> set, int shift, float scale, HeadRows<Element> o, float* lse) {
+template <class Fine>
+__global__ void __launch_bounds__(Fine::Q::kThreads, Fine::kCausal ? 1 : Fine::Q::kPerProcessor)
+    attend(AttendedSet<Element> set, int log2_block, float scale, HeadRows<Element> o, float* lse) {
   SIMT_DYNAMIC_SHARED(memory);
-  const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);
+  using Q = typename Fine::Q;
+  constexpr int D = Q::kD;
+  const WarpQueries<Q> mine(static_cast<int>(threadIdx.x), set.queries);
   const int head = static_cast<int>(blockIdx.y), lane = mine.lane;
 
   std::uint32_t q[D / 16][4];
@@ -51,7 +50,7 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
   for (int i = 0; i < 4; ++i) sum[c][i] = 0;
   float top[2] = {kLowest<float>, kLowest<float>}, total[2] = {0, 0};  // of rows g and g + 8
 
-  const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
+  [[maybe_unused]] const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
 
   const auto step = [&](auto pieces, unsigned tile, auto tile_keys) {
     constexpr int kPieces = decltype(pieces)::value;
@@ -63,31 +62,37 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
     float s[kPieces][2][4];
     SIMT_UNROLL
     for (int u = 0; u < kPieces; ++u) left_times_rows<D>(s[u], q, tile, 2 * u, lane);
-    const TileKeys keys = tile_keys();
+    const auto keys = tile_keys();
     SIMT_UNROLL
-    for (int u = 0; u < kPieces; ++u) {
-      finish_scores(s[u], scale, keys, u, 0.0f, 0.0f, lane);
-      if constexpr (Fine::kCausal) SIMT_UNROLL
-      for (int h = 0; h < 2; ++h) leave_out<true>(s[u][h], -INFINITY, h, diagonal - 16 * u, lane);
+    for (int u = 0; u < kPieces; ++u) mind_end(s[u], keys, u, lane);
+    if (Fine::kCausal && diagonal < 16 * kPieces) {
+      SIMT_UNROLL
+      for (int h = 0; h < 2 * kPieces; ++h)
+        leave_out<true>(s[h / 2][h % 2], -INFINITY, h % 2, diagonal - h / 2 * 16, lane);
     }
-    float highest[2] = {-INFINITY, -INFINITY};
+
+    float less[2] = {keys.bias_less(top[0]), keys.bias_less(top[1])};  // a score less m: scale s + less
+    float highest[2] = {s[0][0][0], s[0][0][2]};                       // of this lane; scale is positive
     SIMT_UNROLL
     for (int u = 0; u < kPieces; ++u) SIMT_UNROLL
     for (int h = 0; h < 2; ++h) SIMT_UNROLL
     for (int i = 0; i < 4; ++i) highest[i / 2] = fmaxf(highest[i / 2], s[u][h][i]);
-    SIMT_UNROLL
-    for (int r = 0; r < 2; ++r) {
-      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 1));
-      highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 2));
-      highest[r] = fmaxf(top[r], highest[r]);
-    }
-    if (__any_sync(kAllLanes, highest[0] > top[0] + kSlack || highest[1] > top[1] + kSlack)) {
+    const bool beyond =
+        fmaf(highest[0], scale, less[0]) > kSlack || fmaf(highest[1], scale, less[1]) > kSlack;
+    if (__any_sync(kAllLanes, beyond)) {
+      SIMT_UNROLL
+      for (int r = 0; r < 2; ++r) {  // of the row, which four lanes share
+        highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 1));
+        highest[r] = fmaxf(highest[r], __shfl_xor_sync(kAllLanes, highest[r], 2));
+      }
       SIMT_UNROLL
       for (int r = 0; r < 2; ++r) {
         // A row's bits must not depend on later rows.
-        if (Fine::kCausal && !(highest[r] > top[r] + kSlack)) continue;
-        const float shrink = ptx::exp2_approx(top[r] - highest[r]);
-        top[r] = highest[r];
+        if (Fine::kCausal && !(fmaf(highest[r], scale, less[r]) > kSlack)) continue;
+        const float higher = fmaxf(top[r], keys.score(highest[r], scale));
+        const float shrink = ptx::exp2_approx(top[r] - higher);
+        top[r] = higher;
+        less[r] = keys.bias_less(higher);
         total[r] *= shrink;
         SIMT_UNROLL
         for (int c = 0; c < D / 8; ++c) {
@@ -101,7 +106,7 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
       SIMT_UNROLL
       for (int h = 0; h < 2; ++h) SIMT_UNROLL
       for (int i = 0; i < 4; ++i) {
-        s[u][h][i] = ptx::exp2_approx(s[u][h][i] - top[i / 2]);
+        s[u][h][i] = ptx::exp2_approx(fmaf(s[u][h][i], scale, less[i / 2]));
         total[i / 2] += s[u][h][i];
       }
       const std::uint32_t p[4] = {pack_bf16(s[u][0][0], s[u][0][1]), pack_bf16(s[u][0][2], s[u][0][3]),
@@ -112,9 +117,9 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
         add_left_times_tile<D>(sum, p, tile, 2 * u + 1, lane);
     }
   };
-  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
+  for_attended_tiles<Fine>(set, Q::shift(log2_block), head, mine, memory, step);
 
-  const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
+  const WarpQueries<Q> out(ptx::thread_number(), set.queries);
   Element* const to = o.head(head) + out.first * o.stride + out.lane % 4 * 2;
   SIMT_UNROLL
   for (int r = 0; r < 2; ++r) {
@@ -148,17 +153,23 @@ bool fits_mma(const LlsaState& args, const Tensor& o) {
          rows_aligned(args.v[0], 8) && rows_aligned(o, 8);
 }
 
+Ring words_ring(std::int64_t d) {
+  Ring ring;
+  visit_head_dimension(d, [&]<int D>() {
+    using Fine = FineByWords<SiblingQueries<D, 2, true>, 3>;
+    ring = {Fine::kStage, kListBytes + sizeof(typename Fine::Shared), Fine::Q::kPerProcessor};
+  });
+  return ring;
+}
+
 void attend_mma(Context& ctx, const LlsaState& args, const Tensor& o, const Tensor& lse) {
-  visit_head_dimension(args.q.size(3), [&]<int D>() {
-    using Q = Block<D>;
+  visit_walk<2>(ctx, args, [&]<class Fine>() {
+    using Q = typename Fine::Q;
     const AttendedSet<Element> set(args);
-    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    const auto kernel = args.causal            ? attend<D, FineByRows<Q, true>>
-                        : go_by_words<Q>(args) ? attend<D, FineByWords<Q>>
-                                               : attend<D, FineByRows<Q>>;
-    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
-                 dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
-                 HeadRows<Element>(o), device_data<float>(lse));
+    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(Q::kD));
+    simt::launch(attend<Fine>, head_grid(ceil_div(set.queries, Q::kQueries), o.size(0) * o.size(1)),
+                 dim3(Q::kThreads), Fine::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block),
+                 scale, HeadRows<Element>(o), device_data<float>(lse));
   });
 }
 

@@ -10,24 +10,21 @@
 //
 // Per 16 x 16 pair at D = 64: 24 mma (98,304 FLOP), 256 exponentials, 12 ldmatrix.x4 (6 KB from shared
 // memory), 4 KB of K and V from L2, as often as in the forward. Per query 2 D bytes each of Q, dO and dQ.
-// Bound by ldmatrix, on the fine level by ldmatrix and the fill of shared memory together. 96 KiB of shared
-// memory, 3 more for lists, and at most 128 registers: two blocks, 16 warps, per multiprocessor; in causal
-// attention, which needs more registers, one block.
-#include "kernels/cuda/llsa/mma/rows.cuh"
-#include "kernels/cuda/llsa/mma/words.cuh"
+// Bound by ldmatrix, on the fine level by ldmatrix and the fill of shared memory together. Shared memory,
+// registers and blocks per multiprocessor are those of the forward.
+#include "kernels/cuda/llsa/mma/choose_walk.cuh"
 
 namespace llsa::kernels::cuda {
 namespace {
 
-template <int D>
-using Block = QueryBlock<D, D == 128 ? 4 : 8, 2, 1>;
-
-template <int D, class Fine>
-__global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<D>::kPerProcessor)
-    queries(AttendedSet<Element> set, int shift, float scale, HeadRows<const Element> d_o, const float* lse2,
-            const float* delta, Element* dq) {
+template <class Fine>
+__global__ void __launch_bounds__(Fine::Q::kThreads, Fine::kCausal ? 1 : Fine::Q::kPerProcessor)
+    queries(AttendedSet<Element> set, int log2_block, float scale, HeadRows<const Element> d_o,
+            const float* lse2, const float* delta, Element* dq) {
   SIMT_DYNAMIC_SHARED(memory);
-  const WarpQueries<Block<D>> mine(static_cast<int>(threadIdx.x), set.queries);
+  using Q = typename Fine::Q;
+  constexpr int D = Q::kD;
+  const WarpQueries<Q> mine(static_cast<int>(threadIdx.x), set.queries);
   const int head = static_cast<int>(blockIdx.y), lane = mine.lane;
 
   std::uint32_t q[D / 16][4], g[D / 16][4];
@@ -46,7 +43,7 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
   for (int c = 0; c < D / 8; ++c) SIMT_UNROLL
   for (int i = 0; i < 4; ++i) sum[c][i] = 0;
 
-  const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
+  [[maybe_unused]] const int ahead = Fine::kCausal ? diagonal_ahead(set, mine) : 0;
 
   const auto step = [&](auto, unsigned tile, auto tile_keys) {  // one piece
     int diagonal = 0;
@@ -59,11 +56,16 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
     SIMT_UNROLL
     for (int i = 0; i < 8; ++i) ds[i / 4][i % 4] = -slope[i % 4 / 2];
     add_left_times_rows<D>(ds, g, tile, 1, lane);
-    finish_scores(s, scale, tile_keys(), 0, log_sum[0], log_sum[1], lane);
+    const auto keys = tile_keys();
+    mind_end(s, keys, 0, lane);
+    const float less[2] = {keys.bias_less(log_sum[0]), keys.bias_less(log_sum[1])};
     SIMT_UNROLL
-    for (int i = 0; i < 8; ++i) ds[i / 4][i % 4] *= ptx::exp2_approx(s[i / 4][i % 4]);
-    if constexpr (Fine::kCausal) SIMT_UNROLL
-    for (int h = 0; h < 2; ++h) leave_out<true>(ds[h], 0.0f, h, diagonal, lane);
+    for (int i = 0; i < 8; ++i)
+      ds[i / 4][i % 4] *= ptx::exp2_approx(fmaf(s[i / 4][i % 4], scale, less[i % 4 / 2]));
+    if (Fine::kCausal && diagonal < 16) {
+      SIMT_UNROLL
+      for (int h = 0; h < 2; ++h) leave_out<true>(ds[h], 0.0f, h, diagonal, lane);
+    }
     const std::uint32_t left_ds[4] = {pack_bf16(ds[0][0], ds[0][1]), pack_bf16(ds[0][2], ds[0][3]),
                                       pack_bf16(ds[1][0], ds[1][1]), pack_bf16(ds[1][2], ds[1][3])};
     if (Fine::kCausal && diagonal < 16)
@@ -71,9 +73,9 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
     else
       add_left_times_tile<D>(sum, left_ds, tile, 0, lane);
   };
-  for_attended_tiles<Fine>(set, shift, head, mine, memory, step);
+  for_attended_tiles<Fine>(set, Q::shift(log2_block), head, mine, memory, step);
 
-  const WarpQueries<Block<D>> out(ptx::thread_number(), set.queries);
+  const WarpQueries<Q> out(ptx::thread_number(), set.queries);
   const float factor = scale * kLn2<float>;
   Element* const to = dq + (head * set.queries + out.first) * D + out.lane % 4 * 2;
   SIMT_UNROLL
@@ -91,16 +93,13 @@ __global__ void __launch_bounds__(Block<D>::kThreads, Fine::kCausal ? 1 : Block<
 
 void queries_backward_mma(Context& ctx, const LlsaState& args, const Tensor& d_o, const QueryTerms& terms,
                           const Tensor& dq) {
-  visit_head_dimension(args.q.size(3), [&]<int D>() {
-    using Q = Block<D>;
+  visit_walk<1>(ctx, args, [&]<class Fine>() {
+    using Q = typename Fine::Q;
     const AttendedSet<Element> set(args);
-    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(D));
-    const auto kernel = args.causal            ? queries<D, FineByRows<Q, true>>
-                        : go_by_words<Q>(args) ? queries<D, FineByWords<Q>>
-                                               : queries<D, FineByRows<Q>>;
-    simt::launch(kernel, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
-                 dim3(Q::kThreads), Q::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block), scale,
-                 HeadRows<const Element>(d_o), device_data<const float>(terms.lse2),
+    const float scale = kLog2e<float> / std::sqrt(static_cast<float>(Q::kD));
+    simt::launch(queries<Fine>, head_grid(ceil_div(set.queries, Q::kQueries), dq.size(0) * dq.size(1)),
+                 dim3(Q::kThreads), Fine::bytes(set.levels > 0), stream_of(ctx), set, log2_of(set.block),
+                 scale, HeadRows<const Element>(d_o), device_data<const float>(terms.lse2),
                  device_data<const float>(terms.delta), device_data<Element>(dq));
   });
 }

@@ -7,9 +7,12 @@
 namespace llsa::kernels::cuda {
 
 /// Fine blocks by rows of picks. `causal`: full attention, which has no fine blocks, up to the diagonal.
-template <class Q, bool causal = false>
+template <class QBlock, bool causal = false>
 struct FineByRows {
+  using Q = QBlock;
   static constexpr bool kCausal = causal;
+  /// Of dynamic shared memory: the coarse tiles, then the rings.
+  static constexpr unsigned bytes(bool fine) { return Q::kRings + (fine ? Q::kWarps * 2 * Q::kPiece : 0); }
 
   struct Shared {
     KeyList list[Q::kWarps];  // at the first warp of a query block
@@ -31,8 +34,9 @@ struct FineByRows {
     __device__ __forceinline__ unsigned tile(int stage) const {
       return tiles + static_cast<unsigned>(stage * warps) * Q::kPiece;
     }
-    __device__ __forceinline__ void copy(int p, int stage) const {
-      copy_key_block<Q::kD>(list.keys, list.token(p), list.length - p, list.shift, tile(stage), thread);
+    __device__ __forceinline__ void copy(int p, int stage, int shift) const {
+      const KeyBlockCopy<Q> copy_block(list.keys, static_cast<unsigned>(thread));
+      copy_block(list.token(p, shift), list.length - p, shift, tile(stage));
     }
   };
 
@@ -52,7 +56,7 @@ struct FineByRows {
       if constexpr (causal) list.length = min(list.length, seen_by_block<Q>(set, mine.block_first));
     }
     __syncthreads();
-    if (ring.list.length > 0) ring.copy(0, 0);
+    if (ring.list.length > 0) ring.copy(0, 0, shift);
   }
 
   template <class Step>
@@ -68,7 +72,7 @@ struct FineByRows {
         __syncwarp();
       else
         ptx::named_barrier(1 + ring.first_warp, 32 * ring.warps);
-      if (p + block < length) ring.copy(p + block, stage ^ 1);
+      if (p + block < length) ring.copy(p + block, stage ^ 1, shift);
       ptx::cp_async_commit();
       if (mine.rows > 0)
         step_through_block<Q>(ring.tile(stage), ring.warps, step, [&] { return length - p; });

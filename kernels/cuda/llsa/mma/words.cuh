@@ -4,16 +4,17 @@
 // warps, and used by the warps whose bit is set.
 //
 // The list is processed in rounds of as many entries as there are query blocks. There are three stages for
-// the keys and values of a round; the third lies where the coarse tiles were. No barrier holds the warps
-// together: a warp may be almost two rounds ahead of another. On entering round t a warp
+// the keys and values of a round, or two where a multiprocessor has memory for more blocks then; one of them
+// lies where the coarse tiles were. No barrier holds the warps together: with S stages a warp may be almost
+// S - 1 rounds ahead of another. On entering round t a warp
 //
-//     arrives at `full` of t + 1          its own copy for that round has come; the other warps' may not have
-//     copies its entry of round t + 2     after waiting until all warps have arrived at `empty` of that
+//     arrives at `full` of t + S - 2      its own copy for that round has come; the other warps' may not have
+//     copies its entry of t + S - 1       after waiting until all warps have arrived at `empty` of that
 //                                           place, so they are done with round t - 1; the copying warp
 //                                           arrives on behalf of the warps that skip the new entry
 //     waits for `full` of t               then uses its picks, and arrives at `empty` of each
 //
-// Each wait is for something earlier in this order, so no warp waits for ever. A warp arrives for round t + 3
+// Each wait is for something earlier in this order, so no warp waits for ever. A warp arrives for round t + S
 // only after it has waited for t, so the parity of a phase is enough to tell the rounds apart.
 //
 // Compared with rows, this saves copies: 4 KB of K and V at D = 64 for every pick of a key block that a
@@ -83,13 +84,16 @@ __device__ __forceinline__ void list_picked_together(const AttendedSet<Element>&
   __syncthreads();
 }
 
-/// Fine blocks by words.
-template <class Q>
+/// Fine blocks by words, in a ring of two or three stages.
+template <class QBlock, int stages>
 struct FineByWords {
+  using Q = QBlock;
   static constexpr bool kCausal = false;
-  static constexpr int kStages = 3;
-  static constexpr unsigned kStage = Q::kWarps * Q::kPiece;  // bytes
-  static_assert(Q::kRings == kStage, "the third stage lies where the coarse tiles were");
+  static constexpr int kStages = stages, kAhead = stages - 1;  // rounds that copies run ahead
+  static constexpr unsigned kStage = Q::kWarps * Q::kPiece;    // bytes
+  static_assert(Q::kRings == kStage, "a stage lies where the coarse tiles were");
+  /// Of dynamic shared memory.
+  static constexpr unsigned bytes(bool) { return kStages * kStage; }
 
   struct Shared {
     PickedTogether list;
@@ -97,62 +101,78 @@ struct FineByWords {
     std::uint64_t empty[kStages * Q::kWarps];
   };
 
-  /// The position of a warp, which is one of the B / 16 warps of its query block.
-  struct Part {
-    int shift, warp, lane;
+  /// The stage of a round, in memory and among the mbarriers, and the parity of these in that round. Stage 0 is where
+  /// the coarse tiles were, so round 0 takes stage 1.
+  struct Turn {
+    int stage = 1;
+    unsigned parity = 0;
 
-    __device__ __forceinline__ Part(int log2_block, int thread)
-        : shift(log2_block), warp(thread / 32), lane(thread % 32) {}
-    __device__ __forceinline__ int warps() const { return 1 << (shift - 4); }
-    __device__ __forceinline__ int query_block() const { return warp >> (shift - 4); }
-    /// The tile of entry i of a round, and the mbarrier at which its users arrive.
-    __device__ __forceinline__ unsigned tile(unsigned memory, int round, int i) const {
-      return memory + static_cast<unsigned>(round + 1) % kStages * kStage +
-             static_cast<unsigned>(i << (shift - 4)) * Q::kPiece;
+    __device__ __forceinline__ Turn next() const {
+      if (stage == kStages - 1) return {0, parity};
+      return {stage + 1, stage == 0 ? parity ^ 1 : parity};
     }
-    __device__ __forceinline__ unsigned empty(const Shared& shared, int round, int i) const {
-      return simt::smem_address(shared.empty + static_cast<unsigned>(round) % kStages * Q::kWarps + i);
+    __device__ __forceinline__ Turn before() const {
+      if (stage == 0) return {kStages - 1, parity};
+      return {stage - 1, stage == 1 ? parity ^ 1 : parity};
     }
   };
 
-  static __device__ __forceinline__ unsigned full(const Shared& shared, int round) {
-    return simt::smem_address(shared.full + static_cast<unsigned>(round) % kStages);
+  static __device__ __forceinline__ unsigned full(const Shared& shared, int stage) {
+    return simt::smem_address(shared.full + stage);
   }
-  /// The parity of the phase of an mbarrier that belongs to a round.
-  static __device__ __forceinline__ unsigned parity(int round) {
-    return static_cast<unsigned>(round) / kStages % 2;
+  /// The mbarrier at which the users of entry i of a round arrive.
+  static __device__ __forceinline__ unsigned empty(const Shared& shared, int stage, int i) {
+    return simt::smem_address(shared.empty + stage * Q::kWarps + i);
   }
-
-  /// Copies this warp's part of a round, whose first entry is `first`, and arrives on behalf of the warps
-  /// that skip its entry.
-  static __device__ __forceinline__ void copy(const Part& part, int round, int first, int tokens,
-                                              unsigned memory, const Shared& shared) {
-    const int i = part.query_block();
-    if (first + i >= shared.list.length) return;
-    const std::uint32_t entry = shared.list.entry[first + i];
-    const unsigned empty = part.empty(shared, round, i);
-    if (round >= kStages) ptx::mbarrier_wait(empty, parity(round - kStages));
-    const int token = static_cast<int>(entry >> 8 << part.shift);
-    const int thread = (part.warp & (part.warps() - 1)) * 32 + part.lane;
-    copy_key_block<Q::kD>(shared.list.keys, token, tokens - token, part.shift, part.tile(memory, round, i),
-                          thread);
-    ptx::cp_async_commit();
-    if (thread < Q::kWarps && (entry >> (thread >> (part.shift - 4)) & 1) == 0) ptx::mbarrier_arrive(empty);
+  /// Where the keys of entry i of a round lie.
+  static __device__ __forceinline__ unsigned tile(unsigned memory, int stage, int i, int shift) {
+    return memory + static_cast<unsigned>(stage) * kStage +
+           static_cast<unsigned>(i << (shift - 4)) * Q::kPiece;
   }
 
-  /// The list, then the copies of two rounds.
+  /// A warp, one of the B / 16 warps of its query block, and what it copies.
+  struct Part {
+    int shift, warp, lane;
+    KeyBlockCopy<Q> copy_block;
+
+    __device__ __forceinline__ Part(int log2_block, const KeyRows& keys, unsigned thread)
+        : shift(log2_block),
+          warp(static_cast<int>(thread / 32)),
+          lane(static_cast<int>(thread % 32)),
+          copy_block(keys, thread % (2u << log2_block)) {}
+    __device__ __forceinline__ int query_block() const { return warp >> (shift - 4); }
+
+    /// Copies this query block's entry of the round that begins with entry `first` into a stage, once free() has waited
+    /// for it, and arrives on behalf of the warps that skip the entry.
+    template <class Free>
+    __device__ __forceinline__ void copy(int stage, int first, int tokens, unsigned memory,
+                                         const Shared& shared, Free free) const {
+      const int i = query_block();
+      if (first + i >= shared.list.length) return;
+      const std::uint32_t entry = shared.list.entry[first + i];
+      const unsigned users = empty(shared, stage, i);
+      free(users);
+      const int token = static_cast<int>(entry >> 8 << shift);
+      copy_block(token, tokens - token, shift, tile(memory, stage, i, shift));
+      ptx::cp_async_commit();
+      const unsigned user = copy_block.thread;
+      if (user < Q::kWarps && (entry >> (user >> (shift - 4)) & 1) == 0) ptx::mbarrier_arrive(users);
+    }
+  };
+
+  /// The list, then the copies of the first rounds.
   static __device__ __forceinline__ void begin(const AttendedSet<Element>& set, int shift, int head,
                                                const WarpQueries<Q>& mine, unsigned memory, KeyList* lists,
                                                Shared& shared) {
     const int thread = static_cast<int>(threadIdx.x);
-    const Part part(shift, thread);
     if (makes_shared_list(set, thread)) lists[thread] = key_list(set, thread, head, mine.block_first, shift);
     if (thread < kStages) ptx::mbarrier_init(full(shared, thread), Q::kWarps);
-    if (thread < kStages * Q::kWarps)
-      ptx::mbarrier_init(simt::smem_address(shared.empty + thread), Q::kWarps);
+    if (thread < kStages * Q::kWarps) ptx::mbarrier_init(empty(shared, 0, thread), Q::kWarps);
     list_picked_together<Q>(set, shift, head, mine.block_first, shared.list);
-    for (int round = 0; round < kStages - 1; ++round)
-      copy(part, round, round * (Q::kWarps >> (shift - 4)), static_cast<int>(set.queries), memory, shared);
+    const Part part(shift, shared.list.keys, threadIdx.x);
+    for (int round = 0; round < kAhead; ++round)
+      part.copy(round + 1, round * (Q::kWarps >> (shift - 4)), static_cast<int>(set.queries), memory, shared,
+                [](unsigned) {});
   }
 
   template <class Step>
@@ -161,28 +181,38 @@ struct FineByWords {
                                               Step& step) {
     const int tokens = static_cast<int>(set.queries), query_blocks = Q::kWarps >> (shift - 4);
     __syncthreads();  // no warp uses the coarse tiles any longer
-    for (int round = 0, first = 0; first < shared.list.length; ++round, first += query_blocks) {
-      // Reading the thread's number again keeps values that depend on it out of the registers during the
-      // walk.
-      const Part part(shift, ptx::thread_number());
+    // Reading the thread's number again keeps what depends on it out of the registers until here or, where there
+    // are too few of them, out of those of the loop.
+    const auto again = [&] {
+      return Part(shift, shared.list.keys, static_cast<unsigned>(ptx::thread_number()));
+    };
+    const Part kept = again();
+    const int length = shared.list.length;
+    Turn turn;
+    for (int first = 0; first < length; first += query_blocks, turn = turn.next()) {
+      const Turn before = turn.before();
+      const Part part = Q::kUsual ? kept : again();
       ptx::cp_async_wait<0>();
       __syncwarp();
       if (part.lane == 0) {
-        if (round == 0) ptx::mbarrier_arrive(full(shared, 0));
-        if (first + query_blocks < shared.list.length) ptx::mbarrier_arrive(full(shared, round + 1));
+        if (kAhead == 1 || first == 0) ptx::mbarrier_arrive(full(shared, turn.stage));
+        if (kAhead == 2 && first + query_blocks < length)
+          ptx::mbarrier_arrive(full(shared, turn.next().stage));
       }
-      copy(part, round + 2, first + 2 * query_blocks, tokens, memory, shared);
-      ptx::mbarrier_wait(full(shared, round), parity(round));
-      const bool picked = part.lane < query_blocks && first + part.lane < shared.list.length &&
+      part.copy(before.stage, first + kAhead * query_blocks, tokens, memory, shared, [&](unsigned users) {
+        if (first > 0) ptx::mbarrier_wait(users, before.parity);
+      });
+      ptx::mbarrier_wait(full(shared, turn.stage), turn.parity);
+      const bool picked = part.lane < query_blocks && first + part.lane < length &&
                           (shared.list.entry[first + part.lane] >> part.query_block() & 1) != 0;
       for (unsigned left = __ballot_sync(kAllLanes, picked); left != 0; left &= left - 1) {
         const int i = __ffs(static_cast<int>(left)) - 1;
         if (mine.rows > 0)
-          step_through_block<Q>(part.tile(memory, round, i), 1 << (shift - 4), step, [&] {
+          step_through_block<Q>(tile(memory, turn.stage, i, shift), 1 << (shift - 4), step, [&] {
             return tokens - static_cast<int>(shared.list.entry[first + i] >> 8 << shift);
           });
         __syncwarp();
-        if (ptx::thread_number() % 32 == 0) ptx::mbarrier_arrive(part.empty(shared, round, i));
+        if (part.lane == 0) ptx::mbarrier_arrive(empty(shared, turn.stage, i));
       }
     }
   }
