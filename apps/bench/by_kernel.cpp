@@ -68,7 +68,7 @@ std::vector<std::string> table_of(const Profile& profile) {
   line("elsewhere", profile.elsewhere());
   line("all", profile.seconds);
   const double cost = static_cast<double>(profile.spans) * profile.span_seconds;
-  lines.push_back("");
+  lines.emplace_back();
   lines.push_back(
       text("Per run, mean of %lld. Timing takes %.2f us for each of %.4g pieces of work, %.1f %% of the time "
            "above%s",
