@@ -13,6 +13,7 @@
 #include "core/atomic_file.h"
 #include "core/cpu_check.h"
 #include "core/device_choice.h"
+#include "core/profiler.h"
 #include "kernels/copy.h"
 #include "kernels/matmul.h"
 #include "nn/train_step.h"
@@ -132,6 +133,7 @@ int run_bench(const BenchArgs& args) {
   print_note(passed_over_text(choice));
   Context ctx(choice.device, args.threads);
   if (args.graph.value_or(false)) nn::require_graphs(ctx);
+  if (args.nvtx) const Profiler check(ctx, true);  // refuses early what it would refuse later
   ctx.allow_tf32(args.tf32);
   kernels::tune_products(ctx, args.tune);
   const DType dtype = dtype_from_name(args.dtype);

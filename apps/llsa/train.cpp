@@ -98,6 +98,10 @@ class LiveReport {
 int run_train(const TrainArgs& args) {
   if (args.nvtx && args.profile == 0)
     throw UsageError("--nvtx marks what --profile times", "give --profile N, too");
+  if (args.nvtx) {  // refused before a folder is made
+    Context host(1);
+    const Profiler check(host, true);
+  }
   if (args.out.empty() && (args.resume != Resume::no || !args.print_config))
     throw UsageError("llsa train needs a folder for the run", "give it with --out DIR");
   const bool resume =

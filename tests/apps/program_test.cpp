@@ -6,6 +6,7 @@
 
 #include "core/context.h"
 #include "core/cuda/device.h"
+#include "core/cuda/ranges.h"
 #include "core/safetensors.h"
 #include "tests/support/files.h"
 #include "tests/support/inception_weights.h"
@@ -166,6 +167,9 @@ TEST_CASE("benchmarks check, measure or say what they leave out, and write figur
     CHECK(contains(llsa::test::read_file(json), bench.figure));
     fs::remove(json);
   }
+  const Outcome ranges = llsa_program("bench step --by-kernel --nvtx --seconds 0.001 --device cpu");
+  CHECK(ranges.code == (llsa::cuda::has_ranges() ? 0 : 1));
+  CHECK(contains(ranges.text, "this build has no NVTX") == !llsa::cuda::has_ranges());
   const Outcome no_graph = llsa_program("bench step --graph --device cpu --json " + json);
   CHECK(no_graph.code == 1);
   CHECK(contains(no_graph.text, "a step can be replayed from graphs on a CUDA device only, and this is cpu"));
