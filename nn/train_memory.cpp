@@ -101,13 +101,14 @@ Activations activations(const DitConfig& config, std::int64_t batch, double elem
   return out;
 }
 
-/// What a pass without a graph holds at most: in the MLP the inputs of block, MLP and its norm, and the values before and after
-/// gelu (4 each); or in the attention the inputs of block and qkv, q, k, v, the result and what attention_activations() counts,
-/// with the copies in f32 that kernels of attention make: their number was measured on the CPU.
+/// What a pass without a graph holds at most: in the MLP the two inputs of the block, the input of the MLP and that of its
+/// norm, and the values before and after gelu (4 each); or in the attention the inputs of block and qkv, q, k, v, the result
+/// and what attention_activations() counts, with the copies in f32 that kernels of attention make: their number was measured
+/// on the CPU.
 double pass(const DitConfig& config, double images, double element) {
   const Sizes s = sizes_of(config, images, element);
   const double tokens = tensor(s.b * s.n * s.c, s.e);
-  const double mlp = 3 * tokens + 2 * tensor(4 * s.b * s.n * s.c, s.e);
+  const double mlp = 4 * tokens + 2 * tensor(4 * s.b * s.n * s.c, s.e);
   const double copies = s.e < kWide ? 5.5 : config.attention == AttentionKind::full ? 0 : 2.75;
   const double attention =
       6 * tokens + attention_activations(config, s) + copies * tensor(s.b * s.n * s.c, kWide);

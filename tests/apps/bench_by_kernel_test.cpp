@@ -100,8 +100,7 @@ TEST_CASE("a step, attention and gradients of weights on the CPU") {
   CHECK(names_of(step) ==
         std::vector<std::string>{"correctness", "tiny", "tiny_by_kernel", "left_out"});  // and no goals
   CHECK(contains(json_of(step, "tiny_by_kernel"), "\"runs\": 10"));
-  for (const char* op :
-       {"adamw_ema_step", "llsa_attention", "linear_gelu_backward", "qkv_split", "flow_mix"}) {
+  for (const char* op : {"adamw_ema_step", "llsa_attention", "gate_norm_modulate", "qkv_split", "flow_mix"}) {
     CAPTURE(op);
     CHECK(contains(printed, cat("| ", op, " |")));
     CHECK(contains(json_of(step, "tiny_by_kernel"), cat("\"", op, "\": {\"calls\": ")));

@@ -184,7 +184,8 @@ TEST_CASE("a launch that fails names line, sizes, status and what to do, and the
   const Tensor q = both.gpu.zeros({1, 2, 40, 64}, DType::bf16);
   emu::fail_next("launch", cudaErrorLaunchOutOfResources);
   const std::string attend = failure_of<CudaError>([&] { full_attention(both.gpu, q, q, q); });
-  const std::string told = without_line(attend, "kernels/cuda/llsa/mma/forward.cu", "simt::launch(kernel,");
+  const std::string told =
+      without_line(attend, "kernels/cuda/llsa/mma/forward.cu", "simt::launch(attend<Fine>,");
   CHECK(
       contains(told, "[launch] a kernel failed at kernels/cuda/llsa/mma/forward.cu: with grid (1, 2, 1), "));
   CHECK(contains(told,
