@@ -92,7 +92,7 @@ help:
 	@echo "                SANITIZE=address,undefined or SANITIZE=thread: unit tests with sanitizers"
 	@echo "                TESTS='^(core|nn/data)/': those files of tests/ alone"
 	@echo "make bench      speed of attention and of the training step"
-	@echo "make paper      the paper's comparisons in small: tables and plots in build/paper; about an hour"
+	@echo "make paper      the paper's comparisons in small: tables and plots in build/paper; an hour and a half"
 	@echo "make format     clang-format on every file"
 	@echo "make lint       clang-format and clang-tidy, reporting only"
 	@echo "make install    to PREFIX ($(PREFIX)), under DESTDIR if set; for any x86-64-v3 processor unless NATIVE=1"
