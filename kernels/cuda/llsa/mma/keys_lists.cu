@@ -34,6 +34,10 @@ struct Teams {
   }
 };
 
+/// Stages of a ring where a multiprocessor has room for them.
+template <int D>
+constexpr int kMostStages = D == 128 ? 2 : 3;
+
 struct Items {
   const WorkItem* item;       // [heads, items]
   const std::int32_t* count;  // [heads, 2]
@@ -102,7 +106,7 @@ __global__ void __launch_bounds__(kKeyThreads, (Teams<D, warps, stages>::kPerPro
               item.slot < 0 ? nullptr : partial.slot(head_again, item.slot, D), 16 * warps, row, again % 32);
 }
 
-template <int D, int warps, bool fine, int stages = D == 128 ? 2 : 3>
+template <int D, int warps, bool fine, int stages = kMostStages<D>>
 void launch_listed(Context& ctx, std::int64_t heads, const KeyLevel& level, const QueryLists& lists,
                    const Items& work, const PartialSums& partial) {
   using T = Teams<D, warps, stages>;
@@ -128,7 +132,7 @@ void launch_for_block(Context& ctx, int block, std::int64_t heads, const KeyLeve
 Ring listed_keys_ring(std::int64_t d) {
   Ring ring;
   visit_head_dimension(d, [&]<int D>() {
-    using T = Teams<D, 1, 3>;
+    using T = Teams<D, 1, kMostStages<D>>;
     ring = {T::kTeams * T::Stage::kBytes, 0, T::kPerProcessor};
   });
   return ring;
