@@ -63,7 +63,6 @@ class DrawnScorer {
   std::optional<DrawnScore> random_features(ImageModel& model, const Callbacks& callbacks);
   std::optional<DrawnScore> fid(ImageModel& model, const Callbacks& callbacks);
 
-
   Context& ctx_;
   Context host_;
   Communicator& ranks_;
